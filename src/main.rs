@@ -1,0 +1,2 @@
+//! rbox
+fn main() {}

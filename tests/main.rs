@@ -1,0 +1,1 @@
+//! Every test drives the real programs.
