@@ -1,1 +1,11 @@
-//! Every test drives the real programs.
+//! Every test drives the real programs, as root, inside a private host of its own (`support/host.rs`).
+//!
+//! One file for each thing a user does; `oci_*` are the tests of the OCI runtime, and hold on runc too:
+//! `RBOX_TEST_RUNTIME=runc cargo test --test rbox oci_`.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+mod oci_lifecycle;
+mod selftest;

@@ -1,0 +1,28 @@
+//! What every test stands on: programs, a private host for each test, bundles, a terminal.
+
+mod bundle;
+mod host;
+mod output;
+mod programs;
+mod pty;
+mod snapshot;
+
+pub(crate) use bundle::{Bundle, Oci};
+pub(crate) use host::{Host, Running};
+pub(crate) use output::Output;
+pub(crate) use programs::{find_program, lacks, probe, rbox, runtime, skip};
+pub(crate) use pty::Pty;
+
+/// Leave the test with a printed reason when the machine lacks something: `need!(Runtime, CgroupV2)`.
+///
+/// With `RBOX_TEST_NO_SKIP=1` the reason is a failure, so that a test can never be lost unseen.
+macro_rules! need {
+    ($($what:ident),+ $(,)?) => {
+        $(if let Some(reason) = $crate::support::lacks($crate::support::Need::$what) {
+            $crate::support::skip(&reason);
+            return;
+        })+
+    };
+}
+pub(crate) use need;
+pub(crate) use programs::Need;

@@ -1,0 +1,104 @@
+//! Where the programs are, and what the machine can do.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// `rbox` of this build.
+pub(crate) fn rbox() -> PathBuf {
+    built("rbox")
+}
+
+/// The OCI runtime: ours, or the one that `RBOX_TEST_RUNTIME` names (`runc`), to prove a test fair.
+pub(crate) fn runtime() -> PathBuf {
+    match env::var("RBOX_TEST_RUNTIME") {
+        Ok(name) => find_program(&name).unwrap_or_else(|| panic!("RBOX_TEST_RUNTIME={name}: no such program")),
+        Err(_) => built("rbox-runtime"),
+    }
+}
+
+/// The program that says what it sees.
+pub(crate) fn probe() -> PathBuf {
+    built("probe")
+}
+
+/// A program of this build: beside `rbox`, or in the folder that `RBOX_TEST_BIN` names.
+fn built(name: &str) -> PathBuf {
+    let dir = env::var_os("RBOX_TEST_BIN").map_or_else(built_here, PathBuf::from);
+    let program = dir.join(name);
+    assert!(program.exists(), "{} is not built: run `cargo build --workspace` first", program.display());
+    program
+}
+
+fn built_here() -> PathBuf {
+    let rbox = Path::new(env!("CARGO_BIN_EXE_rbox"));
+    rbox.parent().expect("a program lies in a folder").to_owned()
+}
+
+/// Whether the OCI tests drive rbox-runtime, not a runtime they are proved on.
+pub(crate) fn runtime_is_rbox() -> bool {
+    env::var_os("RBOX_TEST_RUNTIME").is_none()
+}
+
+/// A program by path or by name in the usual folders (sbin is not in every user's PATH).
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.exists());
+    }
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists())
+}
+
+/// What a test cannot do without.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "each lane uses its own part of the list")]
+pub(crate) enum Need {
+    Root,
+    Runc,
+    Strace,
+    Iptables,
+    CgroupV1,
+    CgroupV2,
+    Ipv6,
+    BridgeNetfilter,
+    /// The test looks at something only rbox-runtime has.
+    OurRuntime,
+}
+
+/// The reason, in words, why the machine cannot do it; none where it can.
+pub(crate) fn lacks(what: Need) -> Option<String> {
+    let have = |yes: bool, words: &str| (!yes).then(|| words.to_owned());
+    let program = |name: &str| have(find_program(name).is_some(), &format!("{name} is not installed"));
+    match what {
+        Need::Root => have(nix::unistd::geteuid().is_root(), "this test needs root"),
+        Need::Runc => program("runc"),
+        Need::Strace => program("strace"),
+        Need::Iptables => program("iptables-restore"),
+        Need::CgroupV1 => have(Path::new("/sys/fs/cgroup/memory").exists(), "no cgroup v1 hierarchy is mounted"),
+        Need::CgroupV2 => have(is_unified(), "the host's cgroups are not v2"),
+        Need::Ipv6 => have(Path::new("/proc/net/if_inet6").exists(), "the kernel has no IPv6"),
+        Need::BridgeNetfilter => {
+            have(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(), "br_netfilter is not loaded")
+        }
+        Need::OurRuntime => have(runtime_is_rbox(), "this is about rbox-runtime alone"),
+    }
+}
+
+/// Whether /sys/fs/cgroup is the unified hierarchy.
+pub(crate) fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Print why a test is skipped; with `RBOX_TEST_NO_SKIP=1` fail instead. What concerns another lane of the same
+/// machine (cgroup v2 on a v1 host, a foreign runtime) is not a lack, and is skipped in both cases.
+pub(crate) fn skip(reason: &str) {
+    let other_lane = ["no cgroup v1", "are not v2", "rbox-runtime alone"].iter().any(|words| reason.contains(words));
+    let strict = env::var("RBOX_TEST_NO_SKIP").is_ok_and(|value| value == "1");
+    assert!(!strict || other_lane, "cannot skip with RBOX_TEST_NO_SKIP=1: {reason}");
+    eprintln!("skipped: {reason}");
+}
+
+/// The text of a file, or nothing where there is none.
+pub(crate) fn text(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
