@@ -7,5 +7,7 @@
 
 mod support;
 
+mod oci_exec;
 mod oci_lifecycle;
+mod oci_namespaces;
 mod selftest;

@@ -351,7 +351,7 @@ fn hold(cgroup: &str) -> Child {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &script, "sh"]).arg(probe).arg("hold");
     command.env_clear().envs(environment());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_ready(&mut child);
     child
 }
@@ -359,7 +359,11 @@ fn hold(cgroup: &str) -> Child {
 fn wait_ready(child: &mut Child) {
     let mut line = String::new();
     let _ = BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line);
-    assert_eq!(line.trim(), "ready", "the holder of a test host did not start (are you root?)");
+    if line.trim() != "ready" {
+        let mut said = String::new();
+        let _ = child.stderr.as_mut().map(|err| err.read_to_string(&mut said));
+        panic!("the holder of a test host did not start (are you root?): {said}");
+    }
 }
 
 /// A small, known environment, so that no variable of the machine decides a test.
