@@ -1,0 +1,100 @@
+//! The command line as plain data: one struct for each verb, its flags grouped as `--help` shows them.
+//!
+//! clap fills the structs and nothing here decides anything: a value is turned into its type (`512m` into bytes) by
+//! [`value`], what the flags mean together is said by [`crate::spec`]. Habits of `docker` that clap does not have
+//! (`--rm=false`, a value that begins with a dash, options that end at the image's name) are in [`parse`].
+
+mod image;
+mod network;
+mod parse;
+mod run;
+pub(crate) mod value;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use image::{
+    ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, TagArgs,
+};
+pub(crate) use network::{NetworkInspectArgs, NetworkListArgs, NetworkVerb};
+pub(crate) use parse::{Stop, command, parse};
+pub(crate) use run::{
+    ExplainFlags, ExplainForm, NamespaceFlags, NetworkFlags, PullPolicy, ResourceFlags, RunArgs, SecurityFlags,
+};
+
+/// Containers without a daemon, in a form that a person can read
+#[derive(Debug, Parser)]
+#[command(name = "rbox", version, disable_help_subcommand = true, args_override_self = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb needs to know.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Where images, layers and networks are kept
+    #[arg(long, env = "RBOX_ROOT", default_value = "/var/lib/rbox", value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Where the running containers are remembered
+    #[arg(long, env = "RBOX_STATE", default_value = "/run/rbox", value_name = "DIR")]
+    pub(crate) state: PathBuf,
+}
+
+/// What rbox is asked to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a container from an image and run a program in it
+    Run(Box<RunArgs>),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Take images from an archive (docker save, OCI archive or layout)
+    Load(LoadArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Make an image of a root file system in a tar archive
+    Import(ImportArgs),
+    /// List the images
+    Images(ImageListArgs),
+    /// Remove images
+    Rmi(RemoveImageArgs),
+    /// Give an image a further name
+    Tag(TagArgs),
+    /// Everything about images
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// Everything about networks
+    #[command(subcommand)]
+    Network(NetworkVerb),
+    /// Say which rbox this is and what it stands on
+    Version(VersionArgs),
+    /// Write the man pages or the completion scripts (for `make install`)
+    #[command(subcommand, hide = true)]
+    Generate(GenerateVerb),
+}
+
+/// `rbox version`
+#[derive(Args, Debug)]
+pub(crate) struct VersionArgs {
+    /// Print by a Go template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+}
+
+/// `rbox generate`
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenerateVerb {
+    /// One man page for each verb
+    Man {
+        /// The directory to write to
+        dir: PathBuf,
+    },
+    /// Completion for bash, zsh and fish
+    Completion {
+        /// The directory to write to
+        dir: PathBuf,
+    },
+}

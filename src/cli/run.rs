@@ -1,0 +1,369 @@
+// size: flat table
+//! The flags of `rbox run`: those of `docker run`, in the groups that `--help` shows.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use oci_spec::runtime::{LinuxDeviceCgroup, PosixRlimit};
+
+use super::value::{
+    self, DeviceFlag, IpcMode, MacAddress, MountFlag, NamespaceMode, SecurityOpt, SeparateMode, Throttle, Weight,
+};
+
+/// `rbox run [FLAGS] IMAGE [COMMAND] [ARG...]`
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true, override_usage = USAGE)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) container: ContainerFlags,
+    #[command(flatten)]
+    pub(crate) terminal: TerminalFlags,
+    #[command(flatten)]
+    pub(crate) files: FileFlags,
+    #[command(flatten)]
+    pub(crate) resources: ResourceFlags,
+    #[command(flatten)]
+    pub(crate) security: SecurityFlags,
+    #[command(flatten)]
+    pub(crate) namespaces: NamespaceFlags,
+    #[command(flatten)]
+    pub(crate) network: NetworkFlags,
+    #[command(flatten)]
+    pub(crate) explain: ExplainFlags,
+    /// The image, then the program and its arguments in place of the image's own
+    #[arg(trailing_var_arg = true, required_unless_present = "rootfs", value_name = "IMAGE [COMMAND] [ARG...]")]
+    pub(crate) words: Vec<String>,
+}
+
+const USAGE: &str =
+    "rbox run [FLAGS] IMAGE [COMMAND] [ARG...]\n       rbox run [FLAGS] --rootfs DIR [COMMAND] [ARG...]";
+
+impl RunArgs {
+    /// The image's name as it was typed; `None` with `--rootfs`.
+    pub(crate) fn image(&self) -> Option<&str> {
+        match self.files.rootfs {
+            Some(_) => None,
+            None => self.words.first().map(String::as_str),
+        }
+    }
+
+    /// The words behind the image: the program and its arguments, or arguments of the image's entry point.
+    pub(crate) fn command(&self) -> &[String] {
+        let skip = usize::from(self.files.rootfs.is_none());
+        self.words.get(skip..).unwrap_or_default()
+    }
+}
+
+/// When to fetch the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PullPolicy {
+    /// Always ask the registry
+    Always,
+    /// When it is not here
+    Missing,
+    /// Not at all
+    Never,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Container")]
+pub(crate) struct ContainerFlags {
+    /// Give the container a name
+    #[arg(long, value_name = "NAME", value_parser = value::container_name)]
+    pub(crate) name: Option<String>,
+    /// Remove the container when its program has ended
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Write the container's identifier to a file that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    /// When to fetch the image
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "missing", hide_possible_values = false)]
+    pub(crate) pull: PullPolicy,
+    /// Fetch without a word
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The machine to run for, when the image has several
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
+    /// Run this in place of the image's entry point; "" takes the entry point away
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// Set an environment variable; without a value, hand on the caller's
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = value::env)]
+    pub(crate) env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Begin in this directory
+    #[arg(short, long, value_name = "DIR", value_parser = value::workdir)]
+    pub(crate) workdir: Option<String>,
+    /// Run as this user: a name or number of the image's own /etc/passwd
+    #[arg(short, long, value_name = "USER[:GROUP]", value_parser = value::user)]
+    pub(crate) user: Option<String>,
+    /// The container's host name
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = value::hostname)]
+    pub(crate) hostname: Option<String>,
+    /// The container's NIS domain name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domainname: Option<String>,
+    /// Put a label on the container
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = value::label)]
+    pub(crate) label: Vec<(String, String)>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Put an annotation into the OCI configuration
+    #[arg(long, value_name = "KEY=VALUE", value_parser = value::annotation)]
+    pub(crate) annotation: Vec<(String, String)>,
+    /// Run a small init as process 1, which passes signals on and reaps orphans
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// The signal that asks the program to end
+    #[arg(long, value_name = "SIGNAL", value_parser = value::signal)]
+    pub(crate) stop_signal: Option<nix::sys::signal::Signal>,
+    /// Seconds between that signal and SIGKILL; -1 waits for ever
+    #[arg(long, value_name = "SECONDS", value_parser = value::stop_timeout)]
+    pub(crate) stop_timeout: Option<i32>,
+    /// Print this help
+    #[arg(long, action = clap::ArgAction::HelpShort)]
+    help: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Terminal")]
+pub(crate) struct TerminalFlags {
+    /// Keep the standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal of its own
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Pass the signals that rbox gets to the program
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        value_parser = value::boolean
+    )]
+    pub(crate) sig_proxy: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "File system")]
+pub(crate) struct FileFlags {
+    /// Run on this directory: no image is needed, and no copy of it is made
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Show a directory or file of the host in the container; MODE: ro, rshared, rslave, rprivate, z …
+    #[arg(short, long, value_name = "SOURCE:TARGET[:MODE]", value_parser = value::volume)]
+    pub(crate) volume: Vec<MountFlag>,
+    /// The same with named fields: type=bind|tmpfs,source=…,target=…,readonly …
+    #[arg(long, value_name = "FIELD=VALUE,…", value_parser = value::mount)]
+    pub(crate) mount: Vec<MountFlag>,
+    /// Mount an empty file system in memory
+    #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = value::tmpfs)]
+    pub(crate) tmpfs: Vec<MountFlag>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", value_parser = value::shm_size, default_value = "64m")]
+    pub(crate) shm_size: i64,
+}
+
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Resources")]
+pub(crate) struct ResourceFlags {
+    /// Most memory it may use
+    #[arg(short, long, value_name = "BYTES", value_parser = value::bytes)]
+    pub(crate) memory: Option<i64>,
+    /// Most memory and swap together; -1: as much swap as there is
+    #[arg(long, value_name = "BYTES", value_parser = value::bytes_or_unlimited)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Memory to be pushed back to when the host is short of it
+    #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// How readily its memory is swapped out, 0 to 100
+    #[arg(long, value_name = "PERCENT", value_parser = value::swappiness)]
+    pub(crate) memory_swappiness: Option<i64>,
+    /// Let it wait, not die, when its memory is used up
+    #[arg(long)]
+    pub(crate) oom_kill_disable: bool,
+    /// How gladly the kernel kills it when the host has no memory left, -1000 to 1000
+    #[arg(long, value_name = "SCORE", value_parser = value::oom_score_adj)]
+    pub(crate) oom_score_adj: Option<i32>,
+    /// How many processors' time it may use: 1.5
+    #[arg(long, value_name = "NUMBER", value_parser = value::cpus)]
+    pub(crate) cpus: Option<i64>,
+    /// Its share when processors are short; 1024 is usual
+    #[arg(short, long, value_name = "SHARES", value_parser = value::cpu_shares)]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Microseconds of processor time in each period
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_quota: Option<i64>,
+    /// The period in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_period: Option<i64>,
+    /// The processors it may use: 0-3,7
+    #[arg(long, value_name = "LIST", value_parser = value::number_list)]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// The memory nodes it may use: 0-1
+    #[arg(long, value_name = "LIST", value_parser = value::number_list)]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Most processes and threads; -1: no limit
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) pids_limit: Option<i64>,
+    /// A limit of getrlimit(2): nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = value::ulimit)]
+    pub(crate) ulimit: Vec<PosixRlimit>,
+    /// Its weight for disks, 10 to 1000
+    #[arg(long, value_name = "WEIGHT", value_parser = value::blkio_weight)]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Its weight for one disk
+    #[arg(long, value_name = "DEVICE:WEIGHT", value_parser = value::weight_device)]
+    pub(crate) blkio_weight_device: Vec<Weight>,
+    /// Most bytes a second to read from a disk
+    #[arg(long, value_name = "DEVICE:BYTES", value_parser = value::throttle_bytes)]
+    pub(crate) device_read_bps: Vec<Throttle>,
+    /// Most bytes a second to write to a disk
+    #[arg(long, value_name = "DEVICE:BYTES", value_parser = value::throttle_bytes)]
+    pub(crate) device_write_bps: Vec<Throttle>,
+    /// Most requests a second to read from a disk
+    #[arg(long, value_name = "DEVICE:NUMBER", value_parser = value::throttle_number)]
+    pub(crate) device_read_iops: Vec<Throttle>,
+    /// Most requests a second to write to a disk
+    #[arg(long, value_name = "DEVICE:NUMBER", value_parser = value::throttle_number)]
+    pub(crate) device_write_iops: Vec<Throttle>,
+    /// The control group to stand in
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct SecurityFlags {
+    /// Give a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_parser = value::capability)]
+    pub(crate) cap_add: Vec<value::CapabilityFlag>,
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_parser = value::capability)]
+    pub(crate) cap_drop: Vec<value::CapabilityFlag>,
+    /// Give all capabilities and devices, and take the shields away
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// seccomp=FILE|unconfined, no-new-privileges, systempaths=unconfined, apparmor=PROFILE, label=disable
+    #[arg(long, value_name = "OPTION", value_parser = value::security_opt)]
+    pub(crate) security_opt: Vec<SecurityOpt>,
+    /// Add the user to a group of the image's own /etc/group
+    #[arg(long, value_name = "GROUP", value_parser = value::group)]
+    pub(crate) group_add: Vec<String>,
+    /// Give a device of the host; MODE of r, w and m
+    #[arg(long, value_name = "DEVICE[:TARGET][:MODE]", value_parser = value::device)]
+    pub(crate) device: Vec<DeviceFlag>,
+    /// Add a rule to the devices it may use: c 42:* rmw
+    #[arg(long, value_name = "RULE", value_parser = value::device_rule)]
+    pub(crate) device_cgroup_rule: Vec<LinuxDeviceCgroup>,
+    /// Set a kernel parameter of its own namespaces
+    #[arg(long, value_name = "KEY=VALUE", value_parser = value::sysctl)]
+    pub(crate) sysctl: Vec<(String, String)>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Namespaces")]
+pub(crate) struct NamespaceFlags {
+    /// Processes: private or host
+    #[arg(long, value_name = "MODE", value_parser = value::pid_mode, default_value = "private")]
+    pub(crate) pid: SeparateMode,
+    /// Shared memory, semaphores and message queues: private, shareable, none or host
+    #[arg(long, value_name = "MODE", value_parser = value::ipc_mode, default_value = "private")]
+    pub(crate) ipc: IpcMode,
+    /// Host name: private or host
+    #[arg(long, value_name = "MODE", value_parser = value::uts_mode, default_value = "private")]
+    pub(crate) uts: SeparateMode,
+    /// View of the control groups: private or host
+    #[arg(long, value_name = "MODE", value_parser = value::cgroupns_mode)]
+    pub(crate) cgroupns: Option<SeparateMode>,
+    /// Users: host
+    #[arg(long, value_name = "MODE", value_parser = value::userns_mode)]
+    pub(crate) userns: Option<NamespaceMode>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkFlags {
+    /// The network to join: bridge, host, none or a name [default: bridge]
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = value::network)]
+    network: Vec<String>,
+    /// Its address on that network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<std::net::Ipv4Addr>,
+    /// The hardware address of its interface
+    #[arg(long, value_name = "ADDRESS", value_parser = value::mac_address)]
+    pub(crate) mac_address: Option<MacAddress>,
+    /// Ask this name server
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<IpAddr>,
+    /// Complete names with this domain; . takes all away
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
+    /// An option of resolv.conf(5): ndots:2
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    pub(crate) dns_option: Vec<String>,
+    /// Put a line into /etc/hosts; host-gateway stands for the host's address
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = value::add_host)]
+    pub(crate) add_host: Vec<(String, String)>,
+    /// Publish a port: 80, 8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90/udp
+    #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
+    pub(crate) publish: Vec<String>,
+    /// Publish every exposed port on a free port of the host
+    #[arg(short = 'P', long)]
+    pub(crate) publish_all: bool,
+    /// Say that the program listens on a port: 80, 53/udp, 8000-8010
+    #[arg(long, value_name = "PORT[/PROTOCOL]", value_parser = value::exposed)]
+    pub(crate) expose: Vec<String>,
+}
+
+impl NetworkFlags {
+    /// The network as it was typed; `bridge` when none was, and for Docker's `default`.
+    pub(crate) fn name(&self) -> &str {
+        match self.network.first().map(String::as_str) {
+            None | Some("default") => "bridge",
+            Some(typed) => typed,
+        }
+    }
+
+    /// How often `--network` was typed: a container joins one.
+    pub(crate) fn count(&self) -> usize {
+        self.network.len()
+    }
+
+    /// Whether the container stays in the host's network namespace.
+    pub(crate) fn is_host(&self) -> bool {
+        self.name() == "host"
+    }
+}
+
+/// How `--explain` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainForm {
+    /// One line for each step
+    Brief,
+    /// One JSON object for each step
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Explain")]
+pub(crate) struct ExplainFlags {
+    /// Print each request to the kernel as it answers, with the reason
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "brief", value_enum)]
+    pub(crate) explain: Option<ExplainForm>,
+    /// Print that to a file, not to the standard error
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    pub(crate) explain_file: Option<PathBuf>,
+}

@@ -1,0 +1,486 @@
+//! From the text of a flag to its value: one function for each form, its error being the reason alone
+//! (`rbox: --memory 5x: not a size`; [`crate::report`] puts the flag before it).
+//!
+//! The forms are those of docker/cli `opts/` and docker/go-units. What holds between two flags is not checked here.
+
+mod device;
+mod mount;
+mod security;
+
+use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
+
+pub(crate) use device::{
+    DeviceFlag, Throttle, Weight, blkio_weight, device, device_rule, throttle_bytes, throttle_number, weight_device,
+};
+pub(crate) use mount::{Bind, MountFlag, Propagation, Tmpfs, mount, tmpfs, volume};
+pub(crate) use security::{CapabilityFlag, SeccompChoice, SecurityOpt, capability, security_opt, sysctl};
+
+type Parsed<T> = Result<T, String>;
+
+/// A namespace that is either the container's own or the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeparateMode {
+    /// A new one.
+    Private,
+    /// The one that rbox runs in.
+    Host,
+}
+
+/// The modes of `--ipc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IpcMode {
+    /// A new namespace and a /dev/shm of its own.
+    Private,
+    /// As private, and others may join it.
+    Shareable,
+    /// A new namespace without a /dev/shm.
+    None,
+    /// The host's namespace and its /dev/shm.
+    Host,
+}
+
+/// The modes of `--userns`: rbox starts in the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamespaceMode {
+    /// The one that rbox runs in.
+    Host,
+}
+
+/// A hardware address of an Ethernet interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MacAddress(pub(crate) [u8; 6]);
+
+/// `true`, `1`, `t` … as Go's strconv.ParseBool.
+pub(crate) fn boolean(text: &str) -> Parsed<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("not true or false".into()),
+    }
+}
+
+/// `KEY=VALUE`.
+pub(crate) fn key_value(text: &str) -> Parsed<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("not of the form KEY=VALUE".into()),
+    }
+}
+
+/// An annotation: as [`key_value`], a value may be left empty.
+pub(crate) fn annotation(text: &str) -> Parsed<(String, String)> {
+    key_value(text)
+}
+
+/// `KEY` or `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Parsed<(String, String)> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.trim().is_empty() { Err("a label has a name".into()) } else { Ok((key.into(), value.into())) }
+}
+
+/// `KEY=VALUE`, or `KEY` for the caller's value of it.
+pub(crate) fn env(text: &str) -> Parsed<String> {
+    match text.split('=').next() {
+        Some("") | None => Err("a variable has a name".into()),
+        _ => Ok(text.into()),
+    }
+}
+
+/// A container's name: Docker's `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
+pub(crate) fn container_name(text: &str) -> Parsed<String> {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    let mut letters = name.chars();
+    let begins = letters.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    if begins && name.len() > 1 && letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+        Ok(name.into())
+    } else {
+        Err("a name is two or more of a-z, A-Z, 0-9, _ . and -, and begins with a letter or digit".into())
+    }
+}
+
+/// A host name that sethostname(2) takes and a hosts file can hold.
+pub(crate) fn hostname(text: &str) -> Parsed<String> {
+    if text.len() > 63 {
+        return Err("a host name has at most 63 bytes".into());
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/' || c == '#') {
+        return Err("not a host name".into());
+    }
+    Ok(text.into())
+}
+
+/// A directory inside the container.
+pub(crate) fn workdir(text: &str) -> Parsed<String> {
+    if text.is_empty() || text.starts_with('/') { Ok(text.into()) } else { Err("not an absolute path".into()) }
+}
+
+/// `USER`, `USER:GROUP`, `:GROUP`: names and numbers are looked up later, in the root file system.
+pub(crate) fn user(text: &str) -> Parsed<String> {
+    if text.matches(':').count() > 1 { Err("not of the form USER[:GROUP]".into()) } else { Ok(text.into()) }
+}
+
+/// A group's name or number.
+pub(crate) fn group(text: &str) -> Parsed<String> {
+    if text.is_empty() || text.contains(':') { Err("not a group".into()) } else { Ok(text.into()) }
+}
+
+/// `TERM`, `SIGTERM`, `term`, `15`.
+pub(crate) fn signal(text: &str) -> Parsed<nix::sys::signal::Signal> {
+    use nix::sys::signal::Signal;
+    let unknown = || "not a signal".to_owned();
+    if let Ok(number) = text.parse::<i32>() {
+        return Signal::try_from(number).map_err(|_| unknown());
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    name.parse().map_err(|_| unknown())
+}
+
+/// Seconds, or -1 for ever.
+pub(crate) fn stop_timeout(text: &str) -> Parsed<i32> {
+    in_range(text, -1, i32::MAX)
+}
+
+/// `512m`, `1.5g`, `10KiB`, `1024`: powers of 1024 (go-units RAMInBytes).
+pub(crate) fn bytes(text: &str) -> Parsed<i64> {
+    let wrong = || "not a size: write 512m, 1.5g or a number of bytes".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let unit = unit.strip_suffix('i').unwrap_or(unit);
+    let shift = match unit {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = number.parse::<i64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(wrong);
+    }
+    let value = number.parse::<f64>().map_err(|_| wrong())? * f64::from(2).powi(shift);
+    #[expect(clippy::cast_possible_truncation, reason = "a fraction of a byte is dropped, as go-units does")]
+    if value.is_finite() && value < i64::MAX as f64 { Ok(value as i64) } else { Err(wrong()) }
+}
+
+/// As [`bytes`], and -1.
+pub(crate) fn bytes_or_unlimited(text: &str) -> Parsed<i64> {
+    if text == "-1" { Ok(-1) } else { bytes(text) }
+}
+
+/// The size of /dev/shm: more than nothing.
+pub(crate) fn shm_size(text: &str) -> Parsed<i64> {
+    match bytes(text)? {
+        0 => Err("/dev/shm needs a size above 0".into()),
+        size => Ok(size),
+    }
+}
+
+/// `1.5` processors in billionths of one (go-units and docker/cli `opts.ParseCPUs`).
+pub(crate) fn cpus(text: &str) -> Parsed<i64> {
+    let wrong = || "not a number of processors".to_owned();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |s: &str| s.chars().all(|c| c.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
+        return Err(wrong());
+    }
+    if fraction.len() > 9 {
+        return Err("at most nine digits behind the point".into());
+    }
+    let number = |s: &str| if s.is_empty() { Ok(0) } else { s.parse::<i64>().map_err(|_| wrong()) };
+    let billionths = number(&format!("{fraction:0<9}"))?;
+    number(whole)?.checked_mul(1_000_000_000).and_then(|n| n.checked_add(billionths)).ok_or_else(wrong)
+}
+
+/// Shares of the processors; below 2 means 2 to the kernel, above 262144 that.
+pub(crate) fn cpu_shares(text: &str) -> Parsed<u64> {
+    text.parse().map_err(|_| "not a positive number".into())
+}
+
+/// -1 is Docker's word for "not set".
+pub(crate) fn swappiness(text: &str) -> Parsed<i64> {
+    in_range(text, -1, 100)
+}
+
+/// proc(5), oom_score_adj.
+pub(crate) fn oom_score_adj(text: &str) -> Parsed<i32> {
+    in_range(text, -1000, 1000)
+}
+
+/// `0-3,7`, as cpuset(7) "List format".
+pub(crate) fn number_list(text: &str) -> Parsed<String> {
+    if expand_list(text).is_some() { Ok(text.into()) } else { Err("not a list such as 0-3,7".into()) }
+}
+
+/// The numbers of such a list, or `None` where it is none.
+pub(crate) fn expand_list(text: &str) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+        if first > last || last > 8192 {
+            return None;
+        }
+        numbers.extend(first..=last);
+    }
+    Some(numbers)
+}
+
+/// `nofile=1024:4096`; -1 is no limit (go-units ParseUlimit).
+pub(crate) fn ulimit(text: &str) -> Parsed<PosixRlimit> {
+    let (name, limits) = text.split_once('=').ok_or("not of the form NAME=SOFT[:HARD]")?;
+    let kind: PosixRlimitType = format!("RLIMIT_{}", name.to_ascii_uppercase())
+        .parse()
+        .map_err(|_| format!("there is no limit called {name}"))?;
+    let limit = |s: &str| match s.parse::<i64>() {
+        Ok(-1) => Ok(u64::MAX),
+        Ok(n) => u64::try_from(n).map_err(|_| format!("{s} is below -1")),
+        Err(_) => Err(format!("{s} is not a number")),
+    };
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let (soft, hard) = (limit(soft)?, limit(hard)?);
+    if soft > hard {
+        return Err("the soft limit is above the hard limit".into());
+    }
+    PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build().map_err(|error| error.to_string())
+}
+
+/// `--pid`.
+pub(crate) fn pid_mode(text: &str) -> Parsed<SeparateMode> {
+    separate(text, "process")
+}
+
+/// `--uts`.
+pub(crate) fn uts_mode(text: &str) -> Parsed<SeparateMode> {
+    separate(text, "host name")
+}
+
+/// `--cgroupns`.
+pub(crate) fn cgroupns_mode(text: &str) -> Parsed<SeparateMode> {
+    separate(text, "control group")
+}
+
+fn separate(text: &str, what: &str) -> Parsed<SeparateMode> {
+    match text {
+        "" | "private" => Ok(SeparateMode::Private),
+        "host" => Ok(SeparateMode::Host),
+        other if other.starts_with("container:") => {
+            Err(format!("joining another container's {what} namespace is not supported"))
+        }
+        _ => Err("neither private nor host".into()),
+    }
+}
+
+/// `--ipc`.
+pub(crate) fn ipc_mode(text: &str) -> Parsed<IpcMode> {
+    match text {
+        "" | "private" => Ok(IpcMode::Private),
+        "shareable" => Ok(IpcMode::Shareable),
+        "none" => Ok(IpcMode::None),
+        "host" => Ok(IpcMode::Host),
+        other if other.starts_with("container:") => {
+            Err("joining another container's ipc namespace is not supported".into())
+        }
+        _ => Err("not one of private, shareable, none and host".into()),
+    }
+}
+
+/// `--userns`.
+pub(crate) fn userns_mode(text: &str) -> Parsed<NamespaceMode> {
+    match text {
+        "" | "host" => Ok(NamespaceMode::Host),
+        _ => Err("only host is supported: containers share the host's users".into()),
+    }
+}
+
+/// `--network`: the name of a network, to be found later.
+pub(crate) fn network(text: &str) -> Parsed<String> {
+    if text.starts_with("container:") {
+        return Err("joining another container's network is not supported".into());
+    }
+    if text.starts_with("ns:") {
+        return Err("joining a network namespace by its path is not supported".into());
+    }
+    if text.is_empty() || text.contains('=') || text.contains(',') {
+        return Err("not the name of a network".into());
+    }
+    Ok(text.into())
+}
+
+/// `02:42:ac:11:00:02`, also with dashes.
+pub(crate) fn mac_address(text: &str) -> Parsed<MacAddress> {
+    let wrong = || "not a hardware address such as 02:42:ac:11:00:02".to_owned();
+    let parts: Vec<&str> = text.split([':', '-']).collect();
+    let mut address = [0; 6];
+    if parts.len() != address.len() {
+        return Err(wrong());
+    }
+    for (byte, part) in address.iter_mut().zip(parts) {
+        *byte = if part.len() == 2 { u8::from_str_radix(part, 16).map_err(|_| wrong())? } else { return Err(wrong()) };
+    }
+    if address[0] & 1 == 1 { Err("a group address, not that of one interface".into()) } else { Ok(MacAddress(address)) }
+}
+
+/// `name:address`, `name=address`, `name:[::1]`, `name:host-gateway`.
+pub(crate) fn add_host(text: &str) -> Parsed<(String, String)> {
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .filter(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace))
+        .ok_or("not of the form NAME:ADDRESS")?;
+    let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    if address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok() {
+        Ok((name.into(), address.into()))
+    } else {
+        Err(format!("{address} is not an address"))
+    }
+}
+
+/// `80`, `53/udp`, `8000-8010/tcp`.
+pub(crate) fn exposed(text: &str) -> Parsed<String> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let port = |s: &str| s.parse::<u16>().ok().filter(|port| *port > 0);
+    let protocol = protocol.to_ascii_lowercase();
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last && ["tcp", "udp", "sctp"].contains(&protocol.as_str()) => {
+            Ok(format!("{ports}/{protocol}"))
+        }
+        _ => Err("not a port: write 80, 53/udp or 8000-8010".into()),
+    }
+}
+
+fn in_range<T: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, low: T, high: T) -> Parsed<T> {
+    match text.parse::<T>() {
+        Ok(number) if number >= low && number <= high => Ok(number),
+        _ => Err(format!("not a number from {low} to {high}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docker/go-units size_test.go, TestRAMInBytes.
+    #[test]
+    fn sizes_are_read_as_go_units_reads_them() {
+        for (text, wanted) in [
+            ("32", 32),
+            ("32b", 32),
+            ("32B", 32),
+            ("32k", 32 << 10),
+            ("32K", 32 << 10),
+            ("32kb", 32 << 10),
+            ("32Kb", 32 << 10),
+            ("32Kib", 32 << 10),
+            ("32KIB", 32 << 10),
+            ("32Mb", 32 << 20),
+            ("32Gb", 32 << 30),
+            ("32Tb", 32 << 40),
+            ("32Pb", 32 << 50),
+            ("32.5kB", 33280),
+            ("32.5 kB", 33280),
+            ("0.3MB", 314_572),
+            ("300 kb", 307_200),
+        ] {
+            assert_eq!(bytes(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "hello", "-32", ".3kB.", " 32 ", "32m b", "32bm", "32 gigs", "9999999999g", "32  k"] {
+            assert!(bytes(text).is_err(), "{text:?} is no size");
+        }
+        assert_eq!(bytes_or_unlimited("-1"), Ok(-1));
+    }
+
+    #[test]
+    fn cpus_are_billionths() {
+        for (text, wanted) in [("1", 1_000_000_000), ("1.5", 1_500_000_000), (".01", 10_000_000), ("0.000000001", 1)] {
+            assert_eq!(cpus(text), Ok(wanted), "{text}");
+        }
+        for text in ["", ".", "-1", "1.0000000001", "two", "99999999999"] {
+            assert!(cpus(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rule_of_docker() {
+        for name in ["web", "a1", "a.b-c_d", "0x"] {
+            assert_eq!(container_name(name).as_deref(), Ok(name));
+        }
+        assert_eq!(container_name("/web").as_deref(), Ok("web"));
+        for name in ["", "a", "-web", "_web", "we b", "web/x", "wéb", "--rm"] {
+            assert!(container_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn ulimits_have_a_name_and_two_limits() {
+        let limit = ulimit("nofile=512:1024").unwrap();
+        assert_eq!((limit.typ(), limit.soft(), limit.hard()), (PosixRlimitType::RlimitNofile, 512, 1024));
+        let limit = ulimit("core=-1").unwrap();
+        assert_eq!((limit.soft(), limit.hard()), (u64::MAX, u64::MAX));
+        for text in ["nofile", "nofile=", "nofile=x", "notype=1", "nofile=1024:1", "nofile=1:2:3", "nofile=-2"] {
+            assert!(ulimit(text).is_err(), "{text:?}");
+        }
+        for name in [
+            "core",
+            "cpu",
+            "data",
+            "fsize",
+            "locks",
+            "memlock",
+            "msgqueue",
+            "nice",
+            "nofile",
+            "nproc",
+            "rss",
+            "rtprio",
+            "rttime",
+            "sigpending",
+            "stack",
+        ] {
+            assert!(ulimit(&format!("{name}=1")).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn lists_expand() {
+        assert_eq!(expand_list("0-2,5"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(expand_list(""), Some(vec![]));
+        for text in ["3-1", "a", "1-", "0-100000"] {
+            assert_eq!(expand_list(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_and_hardware_addresses() {
+        assert_eq!(add_host("db:10.0.0.1"), Ok(("db".into(), "10.0.0.1".into())));
+        assert_eq!(add_host("db=::1"), Ok(("db".into(), "::1".into())));
+        assert_eq!(add_host("db:[::1]"), Ok(("db".into(), "::1".into())));
+        assert_eq!(add_host("db:::1"), Ok(("db".into(), "::1".into())));
+        assert_eq!(add_host("me:host-gateway"), Ok(("me".into(), "host-gateway".into())));
+        for text in ["db", ":1.2.3.4", "db:", "db:nowhere"] {
+            assert!(add_host(text).is_err(), "{text:?}");
+        }
+        assert_eq!(exposed("80").as_deref(), Ok("80/tcp"));
+        assert_eq!(exposed("53-54/UDP").as_deref(), Ok("53-54/udp"));
+        for text in ["0", "80/icmp", "9-8", "65536", ""] {
+            assert!(exposed(text).is_err(), "{text:?}");
+        }
+        assert_eq!(mac_address("02:42:AC:11:00:02"), Ok(MacAddress([2, 0x42, 0xac, 0x11, 0, 2])));
+        for text in ["02:42", "01:00:5e:00:00:01", "2:42:ac:11:0:2", "zz:42:ac:11:00:02"] {
+            assert!(mac_address(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+        for (text, wanted) in [("15", SIGTERM), ("TERM", SIGTERM), ("SIGTERM", SIGTERM), ("int", SIGINT)] {
+            assert_eq!(signal(text), Ok(wanted));
+        }
+        assert!(signal("SIGNONE").is_err() && signal("0").is_err() && signal("").is_err());
+    }
+}
