@@ -7,7 +7,12 @@
 
 mod support;
 
+mod oci_cgroup;
 mod oci_exec;
+mod oci_files;
+mod oci_identity;
 mod oci_lifecycle;
 mod oci_namespaces;
+mod oci_spec;
+mod oci_terminal;
 mod selftest;

@@ -171,6 +171,11 @@ impl Oci {
         text.trim().to_owned()
     }
 
+    /// Whether the machine's cgroups are v2.
+    pub(crate) fn is_v2(&self) -> bool {
+        super::programs::is_unified()
+    }
+
     /// Whether errors are in our own words; a foreign runtime's wording is not ours to test.
     pub(crate) fn own_words(&self) -> bool {
         runtime_is_rbox()

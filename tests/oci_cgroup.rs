@@ -1,0 +1,141 @@
+//! Limits: every value of `linux.resources` is read back from the kernel's own file, and felt.
+
+use crate::support::{Bundle, Oci, need};
+use serde_json::{Value, json};
+
+fn limited(oci: &Oci, resources: Value) -> Bundle {
+    oci.running(|spec| {
+        for (key, value) in resources.as_object().unwrap() {
+            spec["linux"]["resources"][key] = value.clone();
+        }
+    })
+}
+
+#[test]
+fn memory_limits_are_written() {
+    need!(Root);
+    let oci = Oci::new();
+    let memory = json!({ "memory": { "limit": 64 << 20, "reservation": 32 << 20 } });
+    let bundle = limited(&oci, memory);
+    assert_eq!(oci.cgroup_file(&bundle, ("memory", "memory.limit_in_bytes"), "memory.max"), (64 << 20).to_string());
+    assert_eq!(
+        oci.cgroup_file(&bundle, ("memory", "memory.soft_limit_in_bytes"), "memory.low"),
+        (32 << 20).to_string()
+    );
+}
+
+#[test]
+fn processor_limits_are_written() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = limited(&oci, json!({ "cpu": { "shares": 512, "quota": 50_000, "period": 100_000 } }));
+    if oci.is_v2() {
+        assert_eq!(oci.cgroup_file(&bundle, ("", ""), "cpu.max"), "50000 100000");
+        // 1 + ((shares - 2) * 9999) / 262142
+        assert_eq!(oci.cgroup_file(&bundle, ("", ""), "cpu.weight"), "20");
+    } else {
+        assert_eq!(oci.cgroup_file(&bundle, ("cpu", "cpu.cfs_quota_us"), ""), "50000");
+        assert_eq!(oci.cgroup_file(&bundle, ("cpu", "cpu.cfs_period_us"), ""), "100000");
+        assert_eq!(oci.cgroup_file(&bundle, ("cpu", "cpu.shares"), ""), "512");
+    }
+}
+
+#[test]
+fn the_set_of_processors_is_written() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = limited(&oci, json!({ "cpu": { "cpus": "0", "mems": "0" } }));
+    assert_eq!(oci.cgroup_file(&bundle, ("cpuset", "cpuset.cpus"), "cpuset.cpus"), "0");
+    assert_eq!(oci.cgroup_file(&bundle, ("cpuset", "cpuset.mems"), "cpuset.mems"), "0");
+    let allowed = oci.call(&["exec", &bundle.id, "grep", "Cpus_allowed_list", "/proc/self/status"]).ok();
+    assert!(allowed.text().ends_with("\t0"), "{allowed}");
+}
+
+#[test]
+fn the_number_of_processes_is_limited() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = limited(&oci, json!({ "pids": { "limit": 20 } }));
+    assert_eq!(oci.cgroup_file(&bundle, ("pids", "pids.max"), "pids.max"), "20");
+    let answer = oci.call(&["exec", &bundle.id, "/probe", "fork-bomb", "100"]).ok().json();
+    let started = answer["started"].as_u64().unwrap();
+    assert!((10..20).contains(&started), "{answer}");
+    assert_eq!(answer["refused"], "EAGAIN");
+}
+
+#[test]
+fn the_memory_limit_is_felt() {
+    need!(Root);
+    let oci = Oci::new();
+    let run = |mebibytes: &str| {
+        let bundle = oci.bundle(|spec| {
+            spec["linux"]["resources"]["memory"] = json!({ "limit": 40 << 20 });
+            spec["process"]["args"] = json!(["/probe", "alloc", mebibytes]);
+        });
+        oci.run(&bundle)
+    };
+    run("10").ok();
+    run("200").code(137);
+}
+
+#[test]
+fn every_process_of_the_container_is_in_its_cgroup() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = oci.running(|_| {});
+    let pid = oci.state(&bundle)["pid"].to_string();
+    let cgroups = oci.host.shell(&format!("cat /proc/{pid}/cgroup")).ok();
+    let limited = ["memory", "cpu", "cpuset", "pids", "devices", "freezer", "blkio"];
+    for line in cgroups.stdout.lines() {
+        let fields: Vec<&str> = line.splitn(3, ':').collect();
+        if fields[0] == "0" && !oci.is_v2() {
+            continue;
+        }
+        if oci.is_v2() || fields[1].split(',').any(|controller| limited.contains(&controller)) {
+            assert_eq!(fields[2], format!("/{}", bundle.id), "{cgroups}");
+        }
+    }
+    oci.call(&["delete", "--force", &bundle.id]).ok();
+    for folder in oci.host.cgroup_folders() {
+        assert!(!folder.join(&bundle.id).exists(), "{}", folder.display());
+    }
+}
+
+#[test]
+fn a_limit_that_the_kernel_refuses_is_an_error_that_names_it() {
+    need!(Root);
+    let oci = Oci::new();
+    let before = oci.host.snapshot();
+    let bundle = oci.bundle(|spec| spec["linux"]["resources"]["cpu"] = json!({ "cpus": "4000-4001" }));
+    oci.run(&bundle).fails().says("cpuset.cpus");
+    oci.host.assert_unchanged(&before);
+}
+
+#[test]
+fn block_device_limits_are_written() {
+    need!(Root);
+    let oci = Oci::new();
+    // The file system of the test's own folder lies on some disk; its number is what the limit needs.
+    let disk = oci.host.shell("lsblk -d -n -o MAJ:MIN -e 1,7,11 2>/dev/null | head -n 1").text().to_owned();
+    let Some((major, minor)) = disk.split_once(':') else { return crate::support::skip("no disk to limit") };
+    let (major, minor): (u64, u64) = (major.trim().parse().unwrap(), minor.trim().parse().unwrap());
+    let throttle = json!([{ "major": major, "minor": minor, "rate": 1 << 20 }]);
+    let bundle = limited(&oci, json!({ "blockIO": { "throttleReadBpsDevice": throttle } }));
+    let read = oci.cgroup_file(&bundle, ("blkio", "blkio.throttle.read_bps_device"), "io.max");
+    assert!(read.starts_with(&format!("{major}:{minor} ")) && read.contains("1048576"), "{read}");
+}
+
+#[test]
+fn a_container_is_born_where_cgroups_path_says() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = oci.running(|spec| spec["linux"]["cgroupsPath"] = json!("/outer/inner"));
+    let folder = oci.host.cgroup_folders().into_iter().find(|folder| {
+        std::fs::read_to_string(folder.join("outer/inner/cgroup.procs")).is_ok_and(|procs| !procs.is_empty())
+    });
+    assert!(folder.is_some(), "no cgroup outer/inner with a process");
+    oci.call(&["delete", "--force", &bundle.id]).ok();
+    for folder in oci.host.cgroup_folders() {
+        assert!(!folder.join("outer/inner").exists());
+    }
+}
