@@ -1,1 +1,33 @@
-//! rbox-runtime
+//! The OCI runtime as a library: from a bundle to a running container and back.
+//!
+//! The life of a container, with the step numbers of runtime-spec runtime.md#lifecycle:
+//!
+//! ```text
+//!  Bundle ──Plan──▶ Container::create (1-5) ──▶ created ──start (6-8)──▶ running ──▶ stopped ──delete (11-13)──▶ gone
+//!            │               │                     │                        ▲
+//!            │            clone3 ──▶ child/init ──gate───────execve─────────┘
+//!            └ everything the child needs, as C strings, descriptors and numbers
+//! ```
+//!
+//! Read [`container`] first (the life cycle), then `parent.rs` (outside) and `child/init.rs` (inside).
+
+#![deny(unsafe_code)]
+
+mod cgroup;
+mod child;
+pub mod container;
+mod diagnose;
+mod error;
+mod parent;
+mod plan;
+mod root;
+mod seccomp;
+mod state;
+mod steps;
+mod sync;
+#[allow(unsafe_code, reason = "the one address of unsafe code: a system call each, with its reason")]
+mod sys;
+mod users;
+
+pub use error::{Error, Result, cause};
+pub use root::{Root, User};

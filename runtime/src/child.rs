@@ -1,0 +1,16 @@
+//! Code that runs after the clone, in the container's first process.
+//!
+//! The child does not allocate, format, log, lock or panic; it returns by execve or _exit only. It may use `plan`, `sys`,
+//! `sync` and `steps`, and nothing else of this crate.
+
+mod devices;
+mod enter;
+mod filesystem;
+mod identity;
+mod init;
+mod masks;
+mod reaper;
+mod report;
+
+pub(crate) use enter::enter;
+pub(crate) use init::init;

@@ -1,0 +1,46 @@
+//! `exec`: a further process in a running container.
+//!
+//! The container may be hostile and it sees us from the moment we are in its pid namespace. So this process cannot be
+//! looked into (not dumpable), takes no descriptor of the host with it, and follows no link of the container's.
+
+use super::init::become_program;
+use super::report::Reporter;
+use super::{devices, identity};
+use crate::plan::Plan;
+use crate::steps::Step;
+use crate::sync;
+use crate::sys;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Become a further process of a container. Runs in the child; never returns.
+pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
+    // 1. As in init: the parent's end first, then its death.
+    if plan.parent_end >= 0 {
+        let _ = nix::unistd::close(plan.parent_end);
+    }
+    let plan = &*plan;
+    let on = Reporter::new(plan, channel);
+    on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(libc::SIGKILL));
+
+    // 2. Nobody inside may read our memory, our descriptors or our program (CVE-2019-5736, CVE-2016-9962).
+    on.step(Step::Name, || {
+        sys::process::set_dumpable(false)?;
+        sys::process::set_name(c"rbox:exec")
+    });
+
+    // 3. Into its control groups first (the parent does that), then into its namespaces, all at once.
+    on.step(Step::Go, || sync::await_word(channel, sync::GO));
+    for (index, join) in plan.joins.iter().enumerate() {
+        on.nth(Step::Join, index, || sys::process::setns(join.namespace.as_fd(), join.kind));
+    }
+    on.step(Step::Session, sys::process::setsid);
+
+    // 4. The terminal comes from the container's devpts; /dev/console stays the first process's.
+    let terminal = plan.console.as_ref().map(|console| devices::terminal(&on, console));
+
+    // 5. The same way to the program as init's.
+    identity::enter_directory(&on, &plan.process);
+    identity::find_program(&on, &plan.process);
+    on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
+    become_program(&on, plan, terminal)
+}

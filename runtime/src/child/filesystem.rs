@@ -1,0 +1,157 @@
+//! The container's tree: make its file systems, pivot into it, attach everything from inside.
+
+use super::report::Reporter;
+use crate::plan::{Mount, Place, Source, Sysctl, Tree};
+use crate::steps::Step;
+use crate::sys;
+use crate::sys::mount::Attributes;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Make every new file system as a detached mount of our namespaces; and a proc of our own where settings are written.
+pub(super) fn make(on: &Reporter<'_>, tree: &mut Tree, settings: bool) {
+    let count = tree.mounts.len();
+    for (index, mount) in tree.mounts.iter_mut().enumerate() {
+        if let Source::Filesystem { kind, options, attributes } = &mount.source {
+            mount.made = Some(on.nth(Step::NewFilesystem, index, || filesystem(kind, options, *attributes)));
+        }
+    }
+    if settings {
+        tree.made.proc = Some(on.nth(Step::NewFilesystem, count, || filesystem(c"proc", &[], 0)));
+    }
+    if !tree.masked.is_empty() {
+        let attributes =
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        tree.made.empty_directory =
+            Some(on.nth(Step::NewFilesystem, count + 1, || filesystem(c"tmpfs", &[], attributes)));
+    }
+}
+
+fn filesystem(kind: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> io::Result<OwnedFd> {
+    let context = sys::mount::fsopen(kind)?;
+    for (key, value) in options {
+        sys::mount::fsconfig(context.as_fd(), key, value.as_deref())?;
+    }
+    sys::mount::fsmount(context.as_fd(), attributes)
+}
+
+/// Lay the tree over `/` and change places with it: from here on `/` is the container's.
+pub(super) fn pivot(on: &Reporter<'_>, tree: &Tree) {
+    on.step(Step::RootAttach, || {
+        let slash = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        sys::mount::move_mount(tree.root.as_fd(), slash.as_fd())?;
+        sys::file::fchdir(tree.root.as_fd())
+    });
+    // pivot_root(2), NOTES: with "." twice the old root lies on top of the new one, and needs no directory in it.
+    on.step(Step::PivotRoot, sys::mount::pivot_root_here);
+    on.step(Step::DetachOldRoot, || {
+        sys::mount::detach_here()?;
+        sys::file::chdir(c"/")
+    });
+    if tree.propagation != 0 {
+        on.nth(Step::Propagation, 1, || sys::mount::set_root_propagation(tree.propagation));
+    }
+}
+
+/// Attach all mounts in their order, each on a place that is found from inside the new root.
+pub(super) fn attach(on: &Reporter<'_>, tree: &mut Tree) {
+    for (index, mount) in tree.mounts.iter().enumerate() {
+        let place = on.nth(Step::Target, index, || {
+            let place = find(&mount.place, mount.is_file)?;
+            refuse_proc(place.as_fd(), &mount.place)?;
+            Ok(place)
+        });
+        on.nth(Step::Attach, index, || attach_one(mount, place.as_fd()));
+        for (name, text) in &mount.links {
+            on.nth(Step::Attach, index, || match &mount.made {
+                Some(made) => sys::file::symlinkat(text, made.as_fd(), name),
+                None => Ok(()),
+            });
+        }
+    }
+}
+
+fn attach_one(mount: &Mount, place: BorrowedFd<'_>) -> io::Result<()> {
+    match (&mount.source, &mount.made) {
+        (Source::Remount { attributes, recursive }, _) => sys::mount::mount_setattr(place, *recursive, attributes),
+        (_, Some(made)) => sys::mount::move_mount(made.as_fd(), place),
+        (_, None) => Err(io::Error::from_raw_os_error(libc::EBADF)),
+    }
+}
+
+/// No mount may land in a procfs unless its own path says so: an image whose `/data` is a link to `/proc/self/attr`
+/// would else have its volume swallow what protects the next process (CVE-2019-19921).
+fn refuse_proc(place: BorrowedFd<'_>, wish: &Place) -> io::Result<()> {
+    if !wish.inside_proc && sys::file::filesystem_magic(place)? == libc::PROC_SUPER_MAGIC {
+        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+    }
+    Ok(())
+}
+
+/// Open a place inside the container, and make what is missing of it.
+///
+/// We are behind the pivot: a link can only lead to another place of this container. Magic links (/proc/self/fd/…)
+/// are forbidden all the same, and for /proc, /sys and /dev every link.
+pub(super) fn find(place: &Place, is_file: bool) -> io::Result<OwnedFd> {
+    let resolve = resolve_of(place);
+    match sys::file::openat2(sys::file::here(), &place.whole, libc::O_PATH, 0, resolve) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => make_place(place, is_file, resolve),
+        answer => answer,
+    }
+}
+
+/// Open a place that must exist already.
+pub(super) fn find_existing(place: &Place) -> io::Result<OwnedFd> {
+    sys::file::openat2(sys::file::here(), &place.whole, libc::O_PATH, 0, resolve_of(place))
+}
+
+fn resolve_of(place: &Place) -> u64 {
+    libc::RESOLVE_NO_MAGICLINKS | if place.links_forbidden { libc::RESOLVE_NO_SYMLINKS } else { 0 }
+}
+
+fn make_place(place: &Place, is_file: bool, resolve: u64) -> io::Result<OwnedFd> {
+    let mut at = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+    for (number, part) in place.parts.iter().enumerate() {
+        let last = number + 1 == place.parts.len();
+        at = match sys::file::openat2(at.as_fd(), part, libc::O_PATH, 0, resolve) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                if last && is_file {
+                    sys::file::mknodat(at.as_fd(), part, libc::S_IFREG | 0o644, 0)?;
+                } else {
+                    sys::file::mkdirat(at.as_fd(), part, 0o755)?;
+                }
+                sys::file::openat2(at.as_fd(), part, libc::O_PATH | libc::O_NOFOLLOW, 0, resolve)?
+            }
+            answer => answer?,
+        };
+    }
+    Ok(at)
+}
+
+/// Write kernel settings through our own proc: nobody can have put anything in its way (CVE-2025-52881).
+pub(super) fn sysctls(on: &Reporter<'_>, tree: &mut Tree, settings: &[Sysctl]) {
+    let Some(proc) = tree.made.proc.take() else { return };
+    let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
+    for (index, setting) in settings.iter().enumerate() {
+        on.nth(Step::Sysctl, index, || {
+            let file = sys::file::openat2(proc.as_fd(), &setting.path, libc::O_WRONLY, 0, resolve)?;
+            sys::file::write_all(file.as_fd(), setting.value.as_bytes())
+        });
+    }
+}
+
+/// Read-only at last: file systems that had to take mount points first, and the root itself.
+pub(super) fn make_readonly(on: &Reporter<'_>, tree: &Tree) {
+    let readonly = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    for (index, mount) in tree.mounts.iter().enumerate().filter(|(_, mount)| mount.readonly_at_last) {
+        if let Some(made) = &mount.made {
+            on.nth(Step::ReadonlyMount, index, || sys::mount::mount_setattr(made.as_fd(), false, &readonly));
+        }
+    }
+    if tree.readonly {
+        on.nth(Step::ReadonlyMount, tree.mounts.len(), || {
+            sys::mount::mount_setattr(tree.root.as_fd(), false, &readonly)
+        });
+    }
+}

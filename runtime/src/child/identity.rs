@@ -1,0 +1,140 @@
+//! Who the program is and what it may do: working directory, descriptors, limits, user, capabilities; and execve.
+
+use super::filesystem::{find, find_existing};
+use super::report::Reporter;
+use crate::plan::Process;
+use crate::steps::Step;
+use crate::sync::Report;
+use crate::sys;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+pub(super) fn set_hostname(name: &CStr) -> io::Result<()> {
+    sys::process::sethostname(name)
+}
+
+pub(super) fn set_domainname(name: &CStr) -> io::Result<()> {
+    sys::process::setdomainname(name)
+}
+
+pub(super) fn new_keyring(name: &CStr) -> io::Result<()> {
+    match sys::process::join_session_keyring(name) {
+        // A kernel without keys has none to protect.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Go to the working directory. By descriptor and without magic links, then asked for by name: a descriptor of the
+/// host that leaked in must not become the directory we start in (CVE-2024-21626).
+pub(super) fn enter_directory(on: &Reporter<'_>, process: &Process) {
+    on.step(Step::WorkingDirectory, || {
+        let place = if process.make_cwd { find(&process.cwd, false)? } else { find_existing(&process.cwd)? };
+        sys::file::fchdir(place.as_fd())?;
+        if sys::file::current_directory_is_inside()? { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ENOENT)) }
+    });
+}
+
+/// See whether there is anything to execute at all.
+pub(super) fn find_program(on: &Reporter<'_>, process: &Process) {
+    on.step(Step::FindProgram, || {
+        let mut worst = libc::ENOENT;
+        for candidate in &process.candidates {
+            match executable(candidate) {
+                Ok(()) => return Ok(()),
+                Err(error) => worst = weigh(worst, &error),
+            }
+        }
+        Err(io::Error::from_raw_os_error(worst))
+    });
+}
+
+fn executable(path: &CStr) -> io::Result<()> {
+    let file = sys::file::open(path, libc::O_PATH)?;
+    if sys::file::fstat(file.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(io::Error::from_raw_os_error(libc::EACCES));
+    }
+    sys::file::may_execute(path)
+}
+
+/// "Not there" is said only where nothing worse was met in another directory of PATH.
+fn weigh(worst: i32, error: &io::Error) -> i32 {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) | None => worst,
+        Some(number) => number,
+    }
+}
+
+/// Put the program's standard input, output and error in place.
+pub(super) fn stdio(on: &Reporter<'_>, process: &Process, terminal: Option<&OwnedFd>) {
+    if let Some(terminal) = terminal {
+        on.step(Step::Stdio, || {
+            sys::socket::set_controlling_terminal(terminal.as_fd())?;
+            sys::file::chownat(terminal.as_fd(), c"", process.uid, u32::MAX)
+        });
+    }
+    for (number, file) in process.stdio.iter().enumerate() {
+        if let Some(file) = terminal.or(file.as_ref()) {
+            let target = i32::try_from(number).unwrap_or(0);
+            on.nth(Step::Stdio, number, || sys::file::dup_onto(file.as_fd(), target));
+        }
+    }
+}
+
+/// Limits of the process, signals as a fresh program expects them, the umask.
+pub(super) fn limits(on: &Reporter<'_>, process: &Process) {
+    for (index, (resource, soft, hard, _)) in process.rlimits.iter().enumerate() {
+        on.nth(Step::Rlimit, index, || sys::process::prlimit(0, *resource, *soft, *hard));
+    }
+    // Ignored signals stay ignored through execve, and this program ignores SIGPIPE.
+    for signal in 1..=64 {
+        // SIGKILL, SIGSTOP and the two that glibc keeps for itself cannot be changed, nor have they been.
+        let _ = sys::process::default_action(signal);
+    }
+    let _ = sys::process::set_signal_mask(0);
+    sys::process::umask(process.umask.unwrap_or(0o022));
+}
+
+/// Become the program's user with its capabilities.
+pub(super) fn assume(on: &Reporter<'_>, process: &Process) {
+    let sets = &process.capabilities;
+    on.step(Step::Bounding, || {
+        for capability in (0..=sets.last).filter(|number| sets.bounding & 1 << number == 0) {
+            sys::process::drop_bounding(capability)?;
+        }
+        // Without this, leaving user 0 would empty the permitted set, and nothing could be given back below.
+        sys::process::keep_capabilities(true)
+    });
+    on.step(Step::Groups, || sys::process::setgroups(&process.groups));
+    on.step(Step::GroupId, || sys::process::setresgid(process.gid));
+    on.step(Step::UserId, || sys::process::setresuid(process.uid));
+    on.step(Step::Capabilities, || {
+        sys::process::keep_capabilities(false)?;
+        sys::process::capset(sets.effective, sets.permitted, sets.inheritable)
+    });
+    on.step(Step::Ambient, || {
+        sys::process::clear_ambient()?;
+        for capability in (0..=sets.last).filter(|number| sets.ambient & 1 << number != 0) {
+            sys::process::raise_ambient(capability)?;
+        }
+        Ok(())
+    });
+}
+
+/// execve, in each place where the program may be.
+pub(super) fn execute(on: &Reporter<'_>, process: &Process) -> ! {
+    let mut worst = libc::ENOENT;
+    for candidate in &process.candidates {
+        if let Some(page) = on.trace {
+            // Noted before: after it there is nobody left to note anything.
+            let noted = sys::shared::Noted { step: Step::Execute as u16, index: 0, errno: 0, took_ns: 0 };
+            if executable(candidate).is_ok() {
+                page.note(noted, 0);
+            }
+        }
+        let error = sys::process::execve(candidate, process.argv.pointers(), process.envp.pointers());
+        worst = weigh(worst, &error);
+    }
+    on.fail(Report { step: Step::Execute as u16, index: 0, errno: worst })
+}

@@ -1,0 +1,166 @@
+//! STORY 2: from the clone to the user's program, inside the container.
+//!
+//! Each line is one step: why it stands here, one call, one [`Step`] (whose row in `steps.rs` says the rest). The order
+//! is the content: what needs the host's tree comes before pivot_root, what needs privilege before the identity.
+
+use super::report::Reporter;
+use super::{devices, filesystem, identity, masks, reaper};
+use crate::plan::{CgroupNamespace, Gate, ParentDeath, Plan};
+use crate::steps::Step;
+use crate::sync;
+use crate::sync::Report;
+use crate::sys;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Become the container's first process. Runs in the child; never returns.
+pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
+    // 1. The parent's end of the channel was copied with everything else: close it, or its death would go unnoticed.
+    drop_parent_end(plan);
+    let mut tree = plan.tree.take();
+    let plan = &*plan;
+    let on = Reporter::new(plan, channel);
+
+    // 2. Half a container must not outlive the rbox that builds it. Whoever died before this line is noticed at Go.
+    on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(libc::SIGKILL));
+    on.step(Step::Name, || sys::process::set_name(c"rbox:init"));
+
+    // 3. Namespaces of others (`--network container:…`, a pod's): joined before anything is made in them.
+    for (index, join) in plan.joins.iter().enumerate() {
+        on.nth(Step::Join, index, || join_namespace(join));
+    }
+
+    // 4. A session without a terminal; cgroup v2 has put us into our cgroup at birth, so its namespace can be made now.
+    on.step(Step::Session, sys::process::setsid);
+    if plan.cgroup_namespace == CgroupNamespace::AtBirth {
+        on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
+    }
+    if plan.loopback {
+        on.step(Step::Loopback, sys::socket::loopback_up);
+    }
+
+    // 5. File systems. Made while the host's tree is still there, because the kernel shows a new proc only to who
+    //    sees one already; attached after the pivot, because then no path can lead to the host.
+    if let Some(tree) = &mut tree {
+        on.step(Step::Propagation, || sys::mount::set_root_propagation(libc::MS_SLAVE | libc::MS_REC));
+        filesystem::make(&on, tree, !plan.sysctls.is_empty());
+        masks::copy_null(&on, tree);
+        filesystem::pivot(&on, tree);
+        filesystem::attach(&on, tree);
+        devices::make(&on, tree);
+    }
+
+    // 6. The terminal comes from the container's own devpts; its master goes to rbox.
+    let terminal = plan.console.as_ref().map(|console| devices::console(&on, console));
+
+    // 7. Names and settings of the new namespaces, through a proc that only we hold.
+    if let Some(name) = &plan.hostname {
+        on.step(Step::Hostname, || identity::set_hostname(name));
+    }
+    if let Some(name) = &plan.domainname {
+        on.step(Step::Domainname, || identity::set_domainname(name));
+    }
+    if let Some(tree) = &mut tree {
+        filesystem::sysctls(&on, tree, &plan.sysctls);
+        // 8. What must not be read or written is covered now, when nothing of ours needs it any more.
+        masks::cover(&on, tree);
+        filesystem::make_readonly(&on, tree);
+    }
+
+    // 9. With cgroup v1 the parent has moved us by now, or we wait for it here.
+    on.step(Step::Go, || sync::await_word(channel, sync::GO));
+    if plan.cgroup_namespace == CgroupNamespace::AfterGo {
+        on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
+    }
+
+    // 10. A mistyped program is found now, so that `create` fails and not `start`.
+    identity::enter_directory(&on, &plan.process);
+    identity::find_program(&on, &plan.process);
+
+    // 11. The gate. The container is whole; from here on it lives without the program that made it.
+    let connection = gate(&on, plan, channel);
+    let on = match &connection {
+        Some(connection) => Reporter { channel: connection.as_fd(), trace: on.trace },
+        None => on,
+    };
+    become_program(&on, plan, terminal)
+}
+
+/// The part that `exec` shares: identity, privileges, execve.
+pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<OwnedFd>) -> ! {
+    let process = &plan.process;
+
+    // 12. The keyring and the descriptors, while we still may do everything.
+    if let Some(name) = &process.new_keyring {
+        on.step(Step::Keyring, || identity::new_keyring(name));
+    }
+    identity::stdio(on, process, terminal.as_ref());
+
+    // 13. A filter needs either privilege or no_new_privs. Without the latter it is loaded while there is privilege.
+    let early = process.seccomp.as_ref().filter(|_| !process.no_new_privs);
+    let late = process.seccomp.as_ref().filter(|_| process.no_new_privs);
+    identity::limits(on, process);
+    if let Some(filter) = early {
+        on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
+    }
+
+    // 14. Groups, then user, then capabilities: each needs the privilege that the next one gives up.
+    identity::assume(on, process);
+    if plan.parent_death == ParentDeath::Always {
+        // A change of credentials has cleared it.
+        on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(libc::SIGKILL));
+    }
+    if process.no_new_privs {
+        on.step(Step::NoNewPrivs, sys::process::set_no_new_privs);
+    }
+
+    // 15. Nothing of the host goes through execve; the filter comes last, so that it need not allow what we did.
+    on.step(Step::CloseOnExec, || sys::file::close_on_exec_from(3 + process.preserve_fds));
+    if let Some(filter) = late {
+        on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
+    }
+
+    // 16. `--init`: we stay as process 1, with no more rights than the program, which will be process 2.
+    if process.reaper {
+        on.step(Step::Reaper, reaper::split);
+    }
+
+    // 17. Become the program. The close-on-exec channel tells the parent.
+    identity::execute(on, process)
+}
+
+fn drop_parent_end(plan: &Plan) {
+    if plan.parent_end >= 0 {
+        let _ = nix::unistd::close(plan.parent_end);
+    }
+}
+
+fn join_namespace(join: &crate::plan::Join) -> io::Result<()> {
+    sys::process::setns(join.namespace.as_fd(), join.kind)
+}
+
+/// Say that the container is whole, and wait until it may start. Answers the connection that opened the gate.
+fn gate(on: &Reporter<'_>, plan: &Plan, channel: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let created = Report { step: Step::Created as u16, index: 0, errno: 0 };
+    match &plan.gate {
+        Gate::Open => None,
+        Gate::Channel => {
+            on.step(Step::Created, || sys::file::write_all(channel, &created.to_bytes()));
+            on.step(Step::Gate, || sync::await_word(channel, sync::START));
+            if plan.parent_death == ParentDeath::UntilGate {
+                on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
+            }
+            None
+        }
+        Gate::Listener(listener) => {
+            // Disarmed first: `create` ends as soon as it has heard "created".
+            on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
+            on.step(Step::Created, || sys::file::write_all(channel, &created.to_bytes()));
+            Some(on.step(Step::Gate, || {
+                let connection = sys::socket::accept(listener.as_fd())?;
+                sync::await_word(connection.as_fd(), sync::START)?;
+                Ok(connection)
+            }))
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The other side of the channel: clone, move into the control groups, hear what init has to say, and put it in words.
+
+use crate::cgroup::{Born, Cgroup};
+use crate::child;
+use crate::diagnose;
+use crate::error::{Doing, Error, Result, errno_words};
+use crate::plan::Plan;
+use crate::root::Root;
+use crate::steps::{self, Step};
+use crate::sync::{self, Heard, Report};
+use crate::sys;
+use crate::sys::process::Cloned;
+use rbox_explain::{Actor, Record};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A child that is on its way to becoming the program: init before the gate, or `exec` before its execve.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    channel: OwnedFd,
+}
+
+/// Both ends of the channel: (the parent's, the child's). socketpair(2), close-on-exec.
+pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd)> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .doing(|| "make a socket pair".to_owned())
+}
+
+/// What the parent does with the child between clone and gate.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) cgroup: &'a Cgroup,
+    pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) root: &'a Root,
+}
+
+/// Clone the child of `plan`, and put it into its control groups while it sees to its mounts.
+///
+/// # Errors
+/// `Os` for the clone; `Cgroup` for the control groups. The child has ended then.
+pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around: &Surroundings<'_>) -> Result<Child> {
+    refuse_threads()?;
+    let directory = around.cgroup.directory()?;
+    let flags = plan.clone_flags;
+    let (pid, pidfd) = rbox_explain::step_saying(
+        &steps::CLONE,
+        || format!("clone3({})", flag_names(flags, directory.is_some())),
+        || match sys::process::clone3(flags, directory.as_ref().map(AsFd::as_fd))? {
+            Cloned::Child if plan.tree.is_some() => child::init(plan, theirs.as_fd()),
+            Cloned::Child => child::enter(plan, theirs.as_fd()),
+            Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        },
+        |(pid, _): &(i32, OwnedFd)| format!("pid {pid}"),
+    )
+    .map_err(|source: io::Error| Error::Os { doing: format!("make namespaces{}", namespace_hint(&source)), source })?;
+    // While we hold a copy of the far end, we would never see the channel close.
+    drop(theirs);
+    plan.release();
+    let child = Child { pid, pidfd, channel: ours };
+    let born = if directory.is_some() { Born::Inside } else { Born::Outside };
+    match child.settle(around, born) {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            child.end();
+            Err(error)
+        }
+    }
+}
+
+/// A lock that another thread holds would stay locked in the child for ever. The child takes none, but a user of this
+/// library should hear of it here and not from a hanging container.
+fn refuse_threads() -> Result<()> {
+    if cfg!(debug_assertions) {
+        let threads = std::fs::read_dir("/proc/self/task").doing(|| "count the threads".to_owned())?.count();
+        if threads > 1 {
+            return Err(Error::Os {
+                doing: format!("clone a container from a program with {threads} threads"),
+                source: io::Error::from_raw_os_error(libc::EINVAL),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn flag_names(flags: u64, into_cgroup: bool) -> String {
+    let names = [
+        (libc::CLONE_NEWNS, "CLONE_NEWNS"),
+        (libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
+        (libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
+        (libc::CLONE_NEWNET, "CLONE_NEWNET"),
+        (libc::CLONE_NEWPID, "CLONE_NEWPID"),
+    ];
+    let there = names.iter().filter(|(flag, _)| flags & u64::from(flag.unsigned_abs()) != 0).map(|(_, name)| *name);
+    there.chain(["CLONE_PIDFD"]).chain(into_cgroup.then_some("CLONE_INTO_CGROUP")).collect::<Vec<_>>().join("|")
+}
+
+/// The limit behind ENOSPC is one of several; say which file to look at.
+fn namespace_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => " (a limit in /proc/sys/user/max_*_namespaces is reached)",
+        _ => "",
+    }
+}
+
+impl Child {
+    fn settle(&self, around: &Surroundings<'_>, born: Born) -> Result<()> {
+        around.cgroup.join(self.pid, born)?;
+        if let Some(adjustment) = around.oom_score_adj {
+            let path = format!("/proc/{}/oom_score_adj", self.pid);
+            std::fs::write(&path, adjustment.to_string()).doing(|| format!("set oom_score_adj to {adjustment}"))?;
+        }
+        match rbox_explain::step(
+            &steps::GO,
+            || format!("write(channel to {})", self.pid),
+            || sync::say(self.channel.as_fd(), sync::GO),
+        ) {
+            // It has ended already: what it said is waiting to be heard.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            answer => answer.doing(|| "speak to the container's init".to_owned()),
+        }
+    }
+
+    /// Wait until init stands before the gate.
+    ///
+    /// # Errors
+    /// `Child` or `Program` with the step that failed, in words. The child has ended then.
+    pub(crate) fn await_created(&self, plan: &Plan, around: &Surroundings<'_>) -> Result<()> {
+        match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
+            Heard::Created => Ok(()),
+            Heard::Failed(report) => {
+                self.end();
+                Err(failure(plan, report, around.root))
+            }
+            Heard::Closed => Err(self.vanished(around.cgroup)),
+        }
+    }
+
+    /// Open the gate of a child that waits at the channel.
+    ///
+    /// # Errors
+    /// `Os` when it is gone.
+    pub(crate) fn open_gate(&self) -> Result<()> {
+        rbox_explain::step(
+            &steps::START,
+            || format!("write(channel to {})", self.pid),
+            || sync::say(self.channel.as_fd(), sync::START),
+        )
+        .doing(|| "start the container".to_owned())
+    }
+
+    /// Wait until the child has become the program.
+    ///
+    /// # Errors
+    /// As [`Child::await_created`].
+    pub(crate) fn await_program(&self, plan: &Plan, around: &Surroundings<'_>) -> Result<()> {
+        match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
+            Heard::Failed(report) => {
+                self.end();
+                Err(failure(plan, report, around.root))
+            }
+            // execve closed the channel. A child that was killed in this moment is a program that ended at once.
+            Heard::Closed | Heard::Created => Ok(()),
+        }
+    }
+
+    /// Kill the child and collect it. Gone already is fine.
+    pub(crate) fn end(&self) {
+        let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let _ = self.wait();
+    }
+
+    /// Wait for the child's end: its status as wait(2) gives it.
+    ///
+    /// # Errors
+    /// ECHILD when it is not ours or has been collected.
+    pub(crate) fn wait(&self) -> io::Result<Ended> {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        loop {
+            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+                Ok(WaitStatus::Exited(_, code)) => return Ok(Ended::Exited(code)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal as i32)),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Init ended without a word: killed, most likely by its memory limit.
+    fn vanished(&self, cgroup: &Cgroup) -> Error {
+        let ended = self.wait();
+        let doing = "create the container".to_owned();
+        let (why, errno) = match ended {
+            Ok(Ended::Killed(libc::SIGKILL)) if cgroup.oom_kills().is_ok_and(|kills| kills > 0) => {
+                ("its memory limit is too low for it to start".to_owned(), libc::ENOMEM)
+            }
+            Ok(Ended::Killed(signal)) => (format!("its init was killed by signal {signal}"), libc::EINTR),
+            Ok(Ended::Exited(99)) => ("its init allocated memory after the clone".to_owned(), libc::EPROTO),
+            Ok(Ended::Exited(code)) => (format!("its init ended with status {code}"), libc::EPROTO),
+            Err(error) => (crate::error::cause(&error), libc::ECHILD),
+        };
+        Error::Child { step: "created", doing, why, errno }
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ended {
+    /// The shell's number for it: the status, or 128 + the signal.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Ended::Exited(code) => code,
+            Ended::Killed(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Put a failed step into words.
+pub(crate) fn failure(plan: &Plan, report: Report, root: &Root) -> Error {
+    let Some(step) = Step::from_number(report.step) else {
+        return Error::Child {
+            step: "?",
+            doing: "create the container".to_owned(),
+            why: errno_words(report.errno),
+            errno: report.errno,
+        };
+    };
+    if matches!(step, Step::FindProgram | Step::Execute) {
+        return diagnose::program(&plan.process, report.errno, root);
+    }
+    let words = plan.words(step, usize::from(report.index));
+    let why = diagnose::step(plan, step, report).unwrap_or_else(|| errno_words(report.errno));
+    Error::Child { step: step.row().key, doing: words.doing, why, errno: report.errno }
+}
+
+/// Tell the listener of `--explain` what the child has noted from its step number `from` on. Answers how many there are.
+pub(crate) fn tell_steps(plan: &Plan, from: usize) -> usize {
+    let Some(page) = &plan.trace else { return from };
+    let noted = page.since(from);
+    for one in &noted {
+        let Some(step) = Step::from_number(one.step) else { continue };
+        let result = if one.errno == 0 { Ok(String::new()) } else { Err(errno_words(one.errno)) };
+        rbox_explain::tell(Record {
+            actor: Actor::Init,
+            row: step.row(),
+            request: plan.words(step, usize::from(one.index)).request,
+            result,
+            took: Duration::from_nanos(one.took_ns),
+        });
+    }
+    from + noted.len()
+}
+
+/// Send a signal to a process that a pidfd stands for.
+pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    rbox_explain::step(
+        &steps::KILL,
+        || format!("pidfd_send_signal({signal})"),
+        || sys::process::pidfd_send_signal(pidfd, signal),
+    )
+}

@@ -1,0 +1,301 @@
+//! Everything the child will need, built before the clone: C strings, descriptors and numbers.
+//!
+//! After the clone the child must not allocate, and the Spec (maps, options, UTF-8) is of no use to it. So the parent
+//! turns the Spec into a [`Plan`]; the child only walks it, and its only words are `(step, index)`: [`Plan::words`]
+//! says, in the parent, what that pair means.
+
+mod build;
+mod mounts;
+mod process;
+mod words;
+
+pub(crate) use build::{Request, build};
+pub(crate) use mounts::CgroupView;
+pub(crate) use process::{Extra, process};
+pub(crate) use words::attributes as attributes_words;
+
+use crate::seccomp::Filter;
+use crate::sys::mount::Attributes;
+use crate::sys::shared::SharedPage;
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+/// A container's init, or a further process (`exec`), as the child needs it.
+pub(crate) struct Plan {
+    /// `CLONE_NEW*` of the namespaces to be made.
+    pub(crate) clone_flags: u64,
+    /// Namespaces to be joined by the child, in order.
+    pub(crate) joins: Vec<Join>,
+    /// When the child makes its cgroup namespace: it must be in its cgroup by then.
+    pub(crate) cgroup_namespace: CgroupNamespace,
+    /// Bring `lo` up: the network namespace is new.
+    pub(crate) loopback: bool,
+    /// The tree that becomes `/`; none for `exec`, which joins one.
+    pub(crate) tree: Option<Tree>,
+    pub(crate) hostname: Option<CString>,
+    pub(crate) domainname: Option<CString>,
+    pub(crate) sysctls: Vec<Sysctl>,
+    /// The terminal to be made, and where its master goes.
+    pub(crate) console: Option<Console>,
+    pub(crate) process: Process,
+    /// The parent's end, which the child has a copy of and closes first: else it would never see the parent's death.
+    pub(crate) parent_end: i32,
+    pub(crate) gate: Gate,
+    /// Die with the parent: until the gate, or for ever.
+    pub(crate) parent_death: ParentDeath,
+    /// Where the steps are noted for `--explain`.
+    pub(crate) trace: Option<SharedPage>,
+}
+
+/// A namespace to be joined with setns(2).
+pub(crate) struct Join {
+    pub(crate) namespace: OwnedFd,
+    /// `CLONE_NEW*`: what kind it must be.
+    pub(crate) kind: i32,
+    /// How the user named it.
+    pub(crate) path: String,
+}
+
+/// When a new cgroup namespace is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CgroupNamespace {
+    /// Not at all.
+    Host,
+    /// At once: clone3 has put the child into its cgroup (cgroup v2).
+    AtBirth,
+    /// After the parent has said that it has moved the child (cgroup v1).
+    AfterGo,
+}
+
+/// What happens to the container when its parent dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ParentDeath {
+    /// It dies with it until it stands before the gate: `create`.
+    UntilGate,
+    /// It dies with it, also when it runs: a container whose output has nowhere else to go.
+    Always,
+}
+
+/// What the child waits for when the container is whole.
+pub(crate) enum Gate {
+    /// A word of the parent through the channel: create and start in one program.
+    Channel,
+    /// A connection to this listening socket: `create` and `start` are two programs.
+    Listener(OwnedFd),
+    /// Nothing: `exec` goes straight on.
+    Open,
+}
+
+/// The file system of the container.
+pub(crate) struct Tree {
+    /// The root as a detached mount.
+    pub(crate) root: OwnedFd,
+    /// `MS_*` for the new `/`, once it is there; 0 leaves it private to this container.
+    pub(crate) propagation: u64,
+    pub(crate) readonly: bool,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) devices: Vec<Device>,
+    /// Names in /dev that lead into /proc: (name, text of the link).
+    pub(crate) device_links: Vec<(CString, CString)>,
+    pub(crate) masked: Vec<Mask>,
+    pub(crate) readonly_paths: Vec<Place>,
+    /// A descriptor on a fresh, unshared tmpfs for masked directories, made by the child; and proc for the sysctls.
+    pub(crate) made: Made,
+}
+
+/// What the child makes before it leaves the host's tree, kept for later steps.
+#[derive(Default)]
+pub(crate) struct Made {
+    pub(crate) empty_directory: Option<OwnedFd>,
+    pub(crate) proc: Option<OwnedFd>,
+}
+
+/// One mount of the container.
+pub(crate) struct Mount {
+    pub(crate) source: Source,
+    pub(crate) place: Place,
+    /// The target is a file, and is made as one where it is missing.
+    pub(crate) is_file: bool,
+    /// `MOUNT_ATTR_RDONLY` only when everything is in place.
+    pub(crate) readonly_at_last: bool,
+    /// The mount as a detached descriptor: the parent's for a bind, the child's for a new file system.
+    pub(crate) made: Option<OwnedFd>,
+    /// Links below this mount's root, made when it is attached (`cpu -> cpu,cpuacct`): (name, text).
+    pub(crate) links: Vec<(CString, CString)>,
+    /// As `mount(8)` would be told, for words.
+    pub(crate) said: Said,
+}
+
+/// How a mount reads in an explanation or an error.
+pub(crate) struct Said {
+    pub(crate) kind: String,
+    pub(crate) source: String,
+    pub(crate) target: String,
+    pub(crate) options: String,
+}
+
+/// Where a mount comes from.
+pub(crate) enum Source {
+    /// A tree of the host, opened and given its flags by the parent.
+    Bind,
+    /// A new file system, made by the child so that it is of the child's namespaces.
+    Filesystem { kind: CString, options: Vec<(CString, Option<CString>)>, attributes: u64 },
+    /// An attached mount, with other flags.
+    Remount { attributes: Attributes, recursive: bool },
+}
+
+/// A path inside the container: cleaned of `.`, `..` and double slashes by the parent, opened by the child.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// `/proc/sys`.
+    pub(crate) whole: CString,
+    /// `proc`, `sys`: for making what is missing, one by one.
+    pub(crate) parts: Vec<CString>,
+    /// No part may be a symbolic link: /proc, /sys and /dev, which an image must not lead elsewhere.
+    pub(crate) links_forbidden: bool,
+    /// The place may be inside a procfs: /proc itself is not, `/proc/uptime` (lxcfs) is.
+    pub(crate) inside_proc: bool,
+}
+
+/// A device node.
+pub(crate) struct Device {
+    pub(crate) place: Place,
+    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`, with permission bits.
+    pub(crate) mode: u32,
+    pub(crate) number: u64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// A path to be hidden.
+pub(crate) struct Mask {
+    pub(crate) place: Place,
+    /// A copy of the host's /dev/null, made by the child before it leaves the host's tree.
+    pub(crate) null: Option<OwnedFd>,
+}
+
+/// A kernel setting: `sys/net/ipv4/ip_forward` below proc, and its value.
+pub(crate) struct Sysctl {
+    pub(crate) path: CString,
+    pub(crate) value: CString,
+}
+
+/// A terminal to be made inside.
+pub(crate) struct Console {
+    /// Where the master's descriptor is sent (`SCM_RIGHTS`).
+    pub(crate) socket: OwnedFd,
+    /// Rows and columns.
+    pub(crate) size: Option<(u16, u16)>,
+}
+
+/// The program and its identity: the same for init and for `exec`.
+pub(crate) struct Process {
+    /// As the user typed it, for words.
+    pub(crate) program: String,
+    /// Where to look for the program, in order.
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) argv: Argv,
+    pub(crate) envp: Argv,
+    pub(crate) cwd: Place,
+    /// Make the working directory where it is missing: a new container's, not one that `exec` enters.
+    pub(crate) make_cwd: bool,
+    pub(crate) umask: Option<u32>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) no_new_privs: bool,
+    pub(crate) seccomp: Option<Filter>,
+    /// (resource, soft, hard, name for words).
+    pub(crate) rlimits: Vec<(u32, u64, u64, String)>,
+    /// Descriptors for 0, 1, 2; a missing one stays what it is.
+    pub(crate) stdio: [Option<OwnedFd>; 3],
+    /// How many descriptors from 3 on are the user's and go through execve.
+    pub(crate) preserve_fds: u32,
+    pub(crate) new_keyring: Option<CString>,
+    /// Stay as process 1 and run the program as process 2 (`--init`).
+    pub(crate) reaper: bool,
+}
+
+/// Capability sets as bit masks: bit n is capability n.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    pub(crate) bounding: u64,
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+    pub(crate) ambient: u64,
+    /// The highest capability the kernel knows.
+    pub(crate) last: u32,
+}
+
+/// A null-terminated array of C strings, as execve(2) takes it.
+pub(crate) struct Argv {
+    #[allow(dead_code, reason = "owns what the pointers point to")]
+    strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Plan {
+    /// Close the parent's copies of what only the child needs; the words stay.
+    pub(crate) fn release(&mut self) {
+        self.joins.clear();
+        self.console = None;
+        self.gate = Gate::Open;
+        self.process.stdio = [None, None, None];
+        for mount in self.tree.iter_mut().flat_map(|tree| &mut tree.mounts) {
+            mount.made = None;
+        }
+    }
+}
+
+impl Argv {
+    pub(crate) fn new(strings: Vec<CString>) -> Argv {
+        let pointers = strings.iter().map(|one| one.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
+        Argv { strings, pointers }
+    }
+
+    /// The pointers, the last of them null.
+    pub(crate) fn pointers(&self) -> &[*const libc::c_char] {
+        &self.pointers
+    }
+}
+
+impl Place {
+    /// Clean `path` lexically, as runtime-spec config.md#mounts reads it: `..` stops at the root.
+    pub(crate) fn new(path: &str) -> Option<Place> {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        let whole = CString::new(format!("/{}", parts.join("/"))).ok()?;
+        let links_forbidden = matches!(parts.as_slice(), ["proc" | "sys" | "dev"]);
+        let inside_proc = inside_proc_allowed(&parts);
+        let parts = parts.into_iter().map(CString::new).collect::<Result<_, _>>().ok()?;
+        Some(Place { whole, parts, links_forbidden, inside_proc })
+    }
+
+    /// The path as text.
+    pub(crate) fn text(&self) -> String {
+        text(&self.whole)
+    }
+}
+
+/// What lxcfs and its like may lay over files of /proc, as in runc's `checkProcMount`; everything else there is refused.
+fn inside_proc_allowed(parts: &[&str]) -> bool {
+    matches!(
+        parts,
+        ["proc", "cpuinfo" | "diskstats" | "meminfo" | "stat" | "swaps" | "uptime" | "loadavg" | "slabinfo"]
+            | ["proc", "net", "dev"]
+            | ["proc", "sys", "kernel", "ns_last_pid"]
+            | ["proc", "sys", "crypto", "fips_enabled"]
+    )
+}
+
+fn text(string: &CStr) -> String {
+    string.to_string_lossy().into_owned()
+}

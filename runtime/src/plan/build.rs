@@ -1,0 +1,334 @@
+//! Spec -> Plan. After this the Spec is out of sight; what cannot be had is refused here, before anything is made.
+
+use super::mounts::{CgroupView, mounts};
+use super::process::{Extra, process};
+use super::{CgroupNamespace, Console, Device, Gate, Join, Made, Mask, ParentDeath, Place, Plan, Sysctl, Tree};
+use crate::error::{Doing, Error, Result};
+use crate::root::Root;
+use crate::seccomp::Filter;
+use crate::sys;
+use crate::sys::shared::SharedPage;
+use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, Spec};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// All that a Plan is made from.
+pub(crate) struct Request<'a> {
+    pub(crate) spec: &'a Spec,
+    /// Where relative sources of binds begin.
+    pub(crate) bundle: &'a Path,
+    pub(crate) root: &'a Root,
+    pub(crate) cgroup: CgroupView,
+    pub(crate) seccomp: Option<Filter>,
+    pub(crate) console: Option<Console>,
+    pub(crate) stdio: [Option<OwnedFd>; 3],
+    pub(crate) preserve_fds: u32,
+    pub(crate) new_keyring: Option<CString>,
+    pub(crate) reaper: bool,
+    pub(crate) parent_end: i32,
+    pub(crate) gate: Gate,
+    pub(crate) parent_death: ParentDeath,
+    pub(crate) trace: Option<SharedPage>,
+}
+
+/// Build the plan of a container's init.
+///
+/// # Errors
+/// `InvalidSpec` with the JSON path; `Os` for what the plan has to open (bind sources, namespaces).
+pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
+    let spec = request.spec;
+    let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("linux", "is missing"))?;
+    refuse_unsupported(spec, linux)?;
+    let namespaces = Namespaces::of(linux)?;
+    let own_cgroup_namespace = request.cgroup.own_namespace;
+    let v2 = request.cgroup.controllers.is_empty();
+    let process_spec = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
+    let extra = Extra {
+        seccomp: request.seccomp,
+        preserve_fds: request.preserve_fds,
+        new_keyring: request.new_keyring,
+        reaper: request.reaper,
+        make_cwd: true,
+    };
+    let mut process = process(process_spec, request.root, extra)?;
+    process.stdio = request.stdio;
+    let uts = (spec.hostname(), spec.domainname());
+    Ok(Plan {
+        hostname: uts_name("hostname", uts.0.as_deref(), &namespaces)?,
+        domainname: uts_name("domainname", uts.1.as_deref(), &namespaces)?,
+        sysctls: sysctls(linux, &namespaces)?,
+        loopback: namespaces.is_new(LinuxNamespaceType::Network),
+        clone_flags: namespaces.new_flags(),
+        cgroup_namespace: match (own_cgroup_namespace, v2) {
+            (false, _) => CgroupNamespace::Host,
+            (true, true) => CgroupNamespace::AtBirth,
+            (true, false) => CgroupNamespace::AfterGo,
+        },
+        tree: Some(tree(&request.root.tree()?, spec, linux, request.bundle, &request.cgroup)?),
+        joins: namespaces.joins,
+        console: request.console,
+        process,
+        parent_end: request.parent_end,
+        gate: request.gate,
+        parent_death: request.parent_death,
+        trace: request.trace,
+    })
+}
+
+/// Which namespaces are new, and which are joined.
+struct Namespaces {
+    new: Vec<LinuxNamespaceType>,
+    joined: Vec<LinuxNamespaceType>,
+    joins: Vec<Join>,
+}
+
+/// The namespaces by their clone(2) flag and their name in config.json.
+static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
+    (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "mount"),
+    (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "uts"),
+    (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "ipc"),
+    (LinuxNamespaceType::Network, libc::CLONE_NEWNET, "network"),
+    (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "pid"),
+    (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "cgroup"),
+];
+
+impl Namespaces {
+    fn of(linux: &Linux) -> Result<Namespaces> {
+        let mut found = Namespaces { new: vec![], joined: vec![], joins: vec![] };
+        for namespace in linux.namespaces().iter().flatten() {
+            let kind = namespace.typ();
+            let Some((_, flag, name)) = KINDS.iter().find(|(known, _, _)| *known == kind) else {
+                return Err(Error::spec("linux.namespaces", format!("type {kind} is not supported")));
+            };
+            if found.new.contains(&kind) || found.joined.contains(&kind) {
+                return Err(Error::spec("linux.namespaces", format!("type {name} is there twice")));
+            }
+            match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+                None => found.new.push(kind),
+                Some(path) => {
+                    found.joined.push(kind);
+                    found.joins.push(open_namespace(path, *flag)?);
+                }
+            }
+        }
+        if !found.is_new(LinuxNamespaceType::Mount) {
+            return Err(Error::spec("linux.namespaces", "a new mount namespace is required"));
+        }
+        Ok(found)
+    }
+
+    fn is_new(&self, kind: LinuxNamespaceType) -> bool {
+        self.new.contains(&kind)
+    }
+
+    fn is_private(&self, kind: LinuxNamespaceType) -> bool {
+        self.is_new(kind) || self.joined.contains(&kind)
+    }
+
+    /// For clone3(2). The cgroup namespace is made later, when the process is in its cgroup.
+    fn new_flags(&self) -> u64 {
+        let flag = |kind: &LinuxNamespaceType| KINDS.iter().find(|(known, _, _)| known == kind).map_or(0, |row| row.1);
+        self.new
+            .iter()
+            .filter(|kind| **kind != LinuxNamespaceType::Cgroup)
+            .fold(0, |all, kind| all | i64::from(flag(kind))) as u64
+    }
+}
+
+fn open_namespace(path: &Path, kind: i32) -> Result<Join> {
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::spec("linux.namespaces", "path contains a zero byte"))?;
+    let namespace = sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open namespace {}", path.display()))?;
+    Ok(Join { namespace, kind, path: path.display().to_string() })
+}
+
+fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {
+    let refused = [
+        ("linux.uidMappings", linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
+        ("linux.gidMappings", linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.personality", linux.personality().is_some()),
+        ("linux.timeOffsets", linux.time_offsets().is_some()),
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
+        ("hooks", spec.hooks().as_ref().is_some_and(has_hooks)),
+    ];
+    match refused.iter().find(|(_, there)| *there) {
+        Some((path, _)) => Err(Error::spec(path, "is not supported")),
+        None => Ok(()),
+    }
+}
+
+fn has_hooks(hooks: &oci_spec::runtime::Hooks) -> bool {
+    let lists = [
+        hooks.create_runtime(),
+        hooks.create_container(),
+        hooks.start_container(),
+        hooks.poststart(),
+        hooks.poststop(),
+    ];
+    #[allow(deprecated, reason = "a caller may still send the old hook, and it must not be ignored")]
+    let prestart = hooks.prestart();
+    lists.into_iter().chain([prestart]).any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+}
+
+fn uts_name(key: &str, name: Option<&str>, namespaces: &Namespaces) -> Result<Option<CString>> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if !namespaces.is_private(LinuxNamespaceType::Uts) {
+        return Err(Error::spec(key, "needs a uts namespace of the container's own"));
+    }
+    if name.len() > 64 {
+        return Err(Error::spec(key, "is longer than 64 bytes, the kernel's limit"));
+    }
+    Ok(Some(CString::new(name).map_err(|_| Error::spec(key, "contains a zero byte"))?))
+}
+
+/// Settings that belong to a namespace of the container; every other one would be the host's (as in runc).
+fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
+    let ipc = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ]; // ipc_namespaces(7)
+    let mut all = Vec::new();
+    let mut given: Vec<_> = linux.sysctl().iter().flatten().collect();
+    given.sort();
+    for (key, value) in given {
+        let path = format!("linux.sysctl.{key}");
+        // Both spellings are allowed; a dot inside an interface's name is a slash in the dotted one (sysctl(8)).
+        let dotted = match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
+            Some(b'/') => key.replace('.', "\u{0}").replace('/', ".").replace('\u{0}', "/"),
+            _ => key.clone(),
+        };
+        let needs = if ipc.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+            LinuxNamespaceType::Ipc
+        } else if dotted.starts_with("net.") {
+            LinuxNamespaceType::Network
+        } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
+            LinuxNamespaceType::Uts
+        } else {
+            return Err(Error::spec(&path, "is not a setting of a namespace: it would change the host"));
+        };
+        if !namespaces.is_private(needs) {
+            return Err(Error::spec(&path, format!("needs a {needs} namespace of the container's own")));
+        }
+        if dotted == "kernel.hostname" {
+            return Err(Error::spec(&path, "is set by hostname"));
+        }
+        let below = dotted.replace('/', "\u{0}").replace('.', "/").replace('\u{0}', ".");
+        let c = |text: String| CString::new(text).map_err(|_| Error::spec(&path, "contains a zero byte"));
+        all.push(Sysctl { path: c(format!("sys/{below}"))?, value: c(value.clone())? });
+    }
+    Ok(all)
+}
+
+fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &CgroupView) -> Result<Tree> {
+    let specs = spec.mounts().as_deref().unwrap_or(&[]);
+    let dev_is_the_hosts = specs.iter().any(|mount| {
+        let bound = mount.typ().as_deref() == Some("bind")
+            || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
+        bound
+            && Place::new(&mount.destination().to_string_lossy()).is_some_and(|place| place.whole.as_c_str() == c"/dev")
+    });
+    let (devices, device_links) = if dev_is_the_hosts { (vec![], vec![]) } else { (devices(linux)?, device_links()) };
+    let places = |paths: &Option<Vec<String>>, key: &str| -> Result<Vec<Place>> {
+        let place = |path: &String| {
+            if !path.starts_with('/') {
+                return Err(Error::spec(key, format!("{path:?} is not an absolute path")));
+            }
+            Place::new(path).ok_or_else(|| Error::spec(key, "contains a zero byte"))
+        };
+        paths.iter().flatten().map(place).collect()
+    };
+    let masked = places(linux.masked_paths(), "linux.maskedPaths")?;
+    Ok(Tree {
+        root: root.try_clone().doing(|| "duplicate the root's descriptor".to_owned())?,
+        propagation: propagation(linux.rootfs_propagation().as_deref().unwrap_or(""))?,
+        readonly: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
+        mounts: mounts(specs, bundle, cgroup)?,
+        devices,
+        device_links,
+        masked: masked.into_iter().map(|place| Mask { place, null: None }).collect(),
+        readonly_paths: places(linux.readonly_paths(), "linux.readonlyPaths")?,
+        made: Made::default(),
+    })
+}
+
+fn propagation(wish: &str) -> Result<u64> {
+    Ok(match wish {
+        "" | "private" | "rprivate" | "slave" | "rslave" => 0,
+        "shared" => libc::MS_SHARED,
+        "rshared" => libc::MS_SHARED | libc::MS_REC,
+        "unbindable" => libc::MS_UNBINDABLE,
+        "runbindable" => libc::MS_UNBINDABLE | libc::MS_REC,
+        other => return Err(Error::spec("linux.rootfsPropagation", format!("{other:?} is unknown"))),
+    })
+}
+
+/// The devices every program expects, with the numbers of the kernel's admin-guide/devices.txt: (name, major, minor).
+static DEFAULT_DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+fn devices(linux: &Linux) -> Result<Vec<Device>> {
+    let place = |path: &str| Place::new(path).ok_or_else(|| Error::spec("linux.devices", "path contains a zero byte"));
+    let mut all = Vec::new();
+    for device in linux.devices().iter().flatten() {
+        let path = device.path().to_string_lossy();
+        let kind = match device.typ() {
+            LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+            LinuxDeviceType::B => libc::S_IFBLK,
+            LinuxDeviceType::P => libc::S_IFIFO,
+            LinuxDeviceType::A => {
+                return Err(Error::spec("linux.devices", format!("{path}: type a is for rules only")));
+            }
+        };
+        if !path.starts_with('/') {
+            return Err(Error::spec("linux.devices", format!("{path:?} is not an absolute path")));
+        }
+        let number = |value: i64| {
+            u32::try_from(value).map_err(|_| Error::spec("linux.devices", format!("{path}: bad number {value}")))
+        };
+        all.push(Device {
+            place: place(&path)?,
+            mode: kind | device.file_mode().unwrap_or(0o666) & 0o7777,
+            number: libc::makedev(number(device.major())?, number(device.minor())?),
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        });
+    }
+    for (name, major, minor) in DEFAULT_DEVICES {
+        let place = place(&format!("/dev/{name}"))?;
+        if !all.iter().any(|device| device.place.whole == place.whole) {
+            all.push(Device {
+                place,
+                mode: libc::S_IFCHR | 0o666,
+                number: libc::makedev(*major, *minor),
+                uid: 0,
+                gid: 0,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// runtime-spec runtime-linux.md#dev-symbolic-links, and the two that runc adds (ptmx, core).
+fn device_links() -> Vec<(CString, CString)> {
+    [
+        (c"fd", c"/proc/self/fd"),
+        (c"stdin", c"/proc/self/fd/0"),
+        (c"stdout", c"/proc/self/fd/1"),
+        (c"stderr", c"/proc/self/fd/2"),
+        (c"core", c"/proc/kcore"),
+        (c"ptmx", c"pts/ptmx"),
+    ]
+    .map(|(name, text)| (name.to_owned(), text.to_owned()))
+    .into()
+}

@@ -1,0 +1,215 @@
+//! What a `(step, index)` of the child means, in words: the request as strace or ip would write it, and the "cannot …".
+
+use super::{Plan, Source, text};
+use crate::steps::Step;
+use crate::sys::mount::Attributes;
+
+/// One step of the child in words.
+pub(crate) struct Words {
+    /// `move_mount(proc, "/proc")`, for `--explain`.
+    pub(crate) request: String,
+    /// `mount proc on /proc`, for "cannot …".
+    pub(crate) doing: String,
+}
+
+fn words(request: impl Into<String>, doing: impl Into<String>) -> Words {
+    Words { request: request.into(), doing: doing.into() }
+}
+
+impl Plan {
+    /// Say what the child's step `step` with number `index` is.
+    pub(crate) fn words(&self, step: Step, index: usize) -> Words {
+        self.tree_words(step, index)
+            .or_else(|| self.process_words(step, index))
+            .unwrap_or_else(|| self.own_words(step, index))
+    }
+
+    fn tree_words(&self, step: Step, index: usize) -> Option<Words> {
+        let tree = self.tree.as_ref()?;
+        let mount = tree.mounts.get(index);
+        let at = |place: Option<&super::Place>| place.map_or_else(String::new, super::Place::text);
+        Some(match step {
+            Step::NewFilesystem => match mount {
+                Some(mount) => {
+                    let said = &mount.said;
+                    words(
+                        format!("fsmount({}, {:?})", said.kind, said.options),
+                        format!("make a {} for {}", said.kind, said.target),
+                    )
+                }
+                None if index == tree.mounts.len() => words("fsmount(proc)", "make a proc for kernel settings"),
+                None => words("fsmount(tmpfs, \"ro\")", "make an empty directory to hide others with"),
+            },
+            Step::Null => words(
+                "open_tree(\"/dev/null\", OPEN_TREE_CLONE)",
+                format!("copy the host's /dev/null to hide {}", at(tree.masked.get(index).map(|mask| &mask.place))),
+            ),
+            Step::Target => {
+                let target = at(mount.map(|mount| &mount.place));
+                words(format!("openat2({target:?}, O_PATH)"), format!("find the mount point {target}"))
+            }
+            Step::Attach => match mount {
+                Some(mount) => mount_words(mount),
+                None => words("move_mount", "mount"),
+            },
+            Step::DeviceDirectory => words("openat2(\"/dev\", O_PATH)", "open /dev"),
+            Step::Device => {
+                let device = tree.devices.get(index)?;
+                let (path, number) = (device.place.text(), device.number);
+                let kind = match device.mode & libc::S_IFMT {
+                    libc::S_IFBLK => "b",
+                    libc::S_IFIFO => "p",
+                    _ => "c",
+                };
+                let mode = device.mode & 0o7777;
+                words(
+                    format!("mknod -m {mode:o} {path} {kind} {} {}", libc::major(number), libc::minor(number)),
+                    format!("make device {path}"),
+                )
+            }
+            Step::DeviceLink => {
+                let (name, target) = tree.device_links.get(index)?;
+                words(
+                    format!("symlink({:?}, \"/dev/{}\")", text(target), text(name)),
+                    format!("make the link /dev/{}", text(name)),
+                )
+            }
+            Step::Mask => {
+                let path = at(tree.masked.get(index).map(|mask| &mask.place));
+                words(format!("move_mount(\"/dev/null\" or an empty directory, {path:?})"), format!("hide {path}"))
+            }
+            Step::ReadonlyPath => {
+                let path = at(tree.readonly_paths.get(index));
+                words(format!("mount --bind -o ro {path} {path}"), format!("make {path} read-only"))
+            }
+            Step::ReadonlyMount => match mount {
+                Some(mount) => words(
+                    format!("mount_setattr({:?}, MOUNT_ATTR_RDONLY)", mount.said.target),
+                    format!("make {} read-only", mount.said.target),
+                ),
+                None => words("mount_setattr(\"/\", MOUNT_ATTR_RDONLY)", "make the root file system read-only"),
+            },
+            _ => return None,
+        })
+    }
+
+    fn process_words(&self, step: Step, index: usize) -> Option<Words> {
+        let process = &self.process;
+        let program = &process.program;
+        Some(match step {
+            Step::WorkingDirectory => words(
+                format!("chdir({:?})", process.cwd.text()),
+                format!("change to the working directory {}", process.cwd.text()),
+            ),
+            Step::FindProgram => words(format!("faccessat({program:?}, X_OK)"), format!("execute {program}")),
+            Step::Execute => words(format!("execve({program:?})"), format!("execute {program}")),
+            Step::Umask => words(format!("umask({:04o})", process.umask.unwrap_or(0)), "set the umask"),
+            Step::Rlimit => {
+                let (_, soft, hard, name) = process.rlimits.get(index)?;
+                words(format!("prlimit({name}, {soft}:{hard})"), format!("set {name} to {soft}:{hard}"))
+            }
+            Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
+            Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),
+            Step::UserId => words(format!("setresuid({})", process.uid), format!("become user {}", process.uid)),
+            Step::Bounding => words(
+                format!("prctl(PR_CAPBSET_DROP) down to {} capabilities", process.capabilities.bounding.count_ones()),
+                "drop capabilities from the bounding set",
+            ),
+            Step::Capabilities => words(
+                format!(
+                    "capset(effective={:#x}, permitted={:#x})",
+                    process.capabilities.effective, process.capabilities.permitted
+                ),
+                "set the capabilities",
+            ),
+            Step::Ambient => words(
+                format!("prctl(PR_CAP_AMBIENT, {:#x})", process.capabilities.ambient),
+                "set the ambient capabilities",
+            ),
+            Step::Seccomp => {
+                let instructions = process.seccomp.as_ref().map_or(0, |filter| filter.program.len() / 8);
+                words(
+                    format!("seccomp(SECCOMP_SET_MODE_FILTER, {instructions} instructions)"),
+                    "load the seccomp filter",
+                )
+            }
+            Step::Stdio => words(format!("dup3({index})"), format!("set up descriptor {index}")),
+            Step::Keyring => words("keyctl(JOIN_SESSION_KEYRING)", "join a session keyring"),
+            _ => return None,
+        })
+    }
+
+    fn own_words(&self, step: Step, index: usize) -> Words {
+        let name = |name: &Option<std::ffi::CString>| name.as_ref().map_or_else(String::new, |name| text(name));
+        match step {
+            Step::Join => {
+                let path = self.joins.get(index).map_or("", |join| join.path.as_str());
+                words(format!("setns({path:?})"), format!("join namespace {path}"))
+            }
+            Step::CgroupNamespace => words("unshare(CLONE_NEWCGROUP)", "make a cgroup namespace"),
+            Step::Propagation if index == 0 => words("mount(\"/\", MS_SLAVE | MS_REC)", "make the mounts private"),
+            Step::Propagation => {
+                words("mount(\"/\", propagation of the root)", "set the propagation of the root file system")
+            }
+            Step::Loopback => words("ip link set lo up", "bring lo up"),
+            Step::RootAttach => words("move_mount(root, \"/\")", "mount the root file system"),
+            Step::PivotRoot => words("pivot_root(\".\", \".\")", "make the new root file system /"),
+            Step::DetachOldRoot => words("umount2(\".\", MNT_DETACH)", "let go of the old root file system"),
+            Step::Console if index == 0 => words("openat2(\"/dev/pts/ptmx\")", "make a terminal"),
+            Step::Console => words("move_mount(pts, \"/dev/console\")", "mount /dev/console"),
+            Step::Sysctl => {
+                let (path, value) =
+                    self.sysctls.get(index).map_or_else(Default::default, |one| (text(&one.path), text(&one.value)));
+                words(format!("echo {value:?} > /proc/{path}"), format!("set /proc/{path} to {value}"))
+            }
+            Step::Hostname => words(format!("sethostname({:?})", name(&self.hostname)), "set the host name"),
+            Step::Domainname => words(format!("setdomainname({:?})", name(&self.domainname)), "set the domain name"),
+            other => words(other.row().key, format!("do the step {}", other.row().key)),
+        }
+    }
+}
+
+fn mount_words(mount: &super::Mount) -> Words {
+    let said = &mount.said;
+    let object = if said.kind == "bind" { &said.source } else { &said.kind };
+    let request = match &mount.source {
+        Source::Remount { attributes, .. } => {
+            format!("mount_setattr({:?}, {})", said.target, self::attributes(attributes))
+        }
+        _ => format!("move_mount({object}, {:?})", said.target),
+    };
+    words(request, format!("mount {object} on {}", said.target))
+}
+
+/// `MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID, MS_PRIVATE`: a change in the words of strace.
+pub(crate) fn attributes(change: &Attributes) -> String {
+    let names = [
+        (libc::MOUNT_ATTR_RDONLY, "RDONLY"),
+        (libc::MOUNT_ATTR_NOSUID, "NOSUID"),
+        (libc::MOUNT_ATTR_NODEV, "NODEV"),
+        (libc::MOUNT_ATTR_NOEXEC, "NOEXEC"),
+        (libc::MOUNT_ATTR_NOATIME, "NOATIME"),
+        (libc::MOUNT_ATTR_STRICTATIME, "STRICTATIME"),
+        (libc::MOUNT_ATTR_NODIRATIME, "NODIRATIME"),
+        (libc::MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"),
+    ];
+    let list = |mask: u64| {
+        let there = names.iter().filter(|(bit, _)| mask & bit != 0);
+        there.map(|(_, name)| format!("MOUNT_ATTR_{name}")).collect::<Vec<_>>().join("|")
+    };
+    let propagation = [
+        (libc::MS_PRIVATE, "MS_PRIVATE"),
+        (libc::MS_SLAVE, "MS_SLAVE"),
+        (libc::MS_SHARED, "MS_SHARED"),
+        (libc::MS_UNBINDABLE, "MS_UNBINDABLE"),
+    ];
+    let mut parts = Vec::new();
+    if change.set != 0 {
+        parts.push(format!("set {}", list(change.set)));
+    }
+    if change.clear != 0 {
+        parts.push(format!("clear {}", list(change.clear)));
+    }
+    parts.extend(propagation.iter().filter(|(bit, _)| change.propagation == *bit).map(|(_, name)| (*name).to_owned()));
+    parts.join(", ")
+}

@@ -1,0 +1,149 @@
+//! What is remembered of a container between two commands: `<root>/<id>/state.json`, private to root.
+//!
+//! ```text
+//!  <root>/<id>/            made first: its mkdir(2) is what reserves the id
+//!     state.json           written before anything else is made, so that what a killed rbox leaves can be found
+//!     start.sock           the gate; gone when the container has been started
+//! ```
+
+use crate::cgroup::Cgroup;
+use crate::error::{Doing, Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The state file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct State {
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub(crate) created: String,
+    /// The container's first process; none while it is being created.
+    pub(crate) init: Option<ProcessName>,
+    /// Who creates it: with it gone and no init, the creation was cut short.
+    pub(crate) creator: ProcessName,
+    pub(crate) boot_id: String,
+    pub(crate) cgroup: Cgroup,
+    #[serde(default)]
+    pub(crate) annotations: HashMap<String, String>,
+}
+
+/// A process that is not mistaken for a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProcessName {
+    pub(crate) pid: i32,
+    /// Field 22 of /proc/PID/stat, in clock ticks since boot (proc_pid_stat(5)).
+    pub(crate) start_time: u64,
+}
+
+impl ProcessName {
+    /// The process that has this number now.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub(crate) fn of(pid: i32) -> io::Result<ProcessName> {
+        Ok(ProcessName { pid, start_time: stat(pid)?.1 })
+    }
+
+    /// This process itself.
+    pub(crate) fn this() -> io::Result<ProcessName> {
+        ProcessName::of(std::process::id().cast_signed())
+    }
+
+    /// Whether it still runs. A zombie does not: it only waits to be collected.
+    pub(crate) fn is_alive(self) -> bool {
+        matches!(stat(self.pid), Ok((state, start_time)) if start_time == self.start_time && state != 'Z' && state != 'X')
+    }
+}
+
+/// State letter and start time of a process. proc_pid_stat(5): the name may contain anything, so read behind its `)`.
+fn stat(pid: i32) -> io::Result<(char, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let odd = || io::Error::from(io::ErrorKind::InvalidData);
+    let fields: Vec<&str> = text.rsplit_once(')').ok_or_else(odd)?.1.split_whitespace().collect();
+    let state = fields.first().and_then(|field| field.chars().next()).ok_or_else(odd)?;
+    let start_time = fields.get(19).and_then(|field| field.parse().ok()).ok_or_else(odd)?;
+    Ok((state, start_time))
+}
+
+/// The id of this boot of the kernel; a state of another boot describes processes that are gone.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// An id is a file name: letters, digits, `_ + - .` (as in runc), and not `.` or `..`.
+///
+/// # Errors
+/// `InvalidSpec`.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if id.is_empty() || id == "." || id == ".." || id.len() > 255 || !id.chars().all(fits) {
+        let why = "invalid: letters, digits and _ + - . are allowed".to_owned();
+        return Err(Error::InvalidSpec { path: format!("container id {id:?}"), why });
+    }
+    Ok(())
+}
+
+/// Reserve `id` by making its directory.
+///
+/// # Errors
+/// `AlreadyExists`; `Os` when the state directory cannot be written.
+pub(crate) fn reserve(root: &Path, id: &str) -> Result<PathBuf> {
+    check_id(id)?;
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    let directory = root.join(id);
+    match builder.create(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            builder.recursive(true).create(root).doing(|| format!("create {}", root.display()))?;
+            reserve(root, id)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { id: id.to_owned() }),
+        made => made.doing(|| format!("create {}", directory.display())).map(|()| directory),
+    }
+}
+
+impl State {
+    /// Read the state of `id`.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidSpec` for a file that is torn or not ours.
+    pub(crate) fn load(root: &Path, id: &str) -> Result<State> {
+        check_id(id)?;
+        let path = root.join(id).join("state.json");
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound { id: id.to_owned() }),
+            text => text.doing(|| format!("read {}", path.display()))?,
+        };
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() })
+    }
+
+    /// Write the state; a reader sees the old one or the new one, never a half.
+    ///
+    /// # Errors
+    /// `Os`.
+    pub(crate) fn save(&self, directory: &Path) -> Result<()> {
+        let path = directory.join("state.json");
+        write_whole(&path, &serde_json::to_vec(self).expect("a state is plain data"))
+            .doing(|| format!("write {}", path.display()))
+    }
+}
+
+/// Replace `path` by a file with these bytes: written beside it, then renamed over it.
+///
+/// # Errors
+/// Those of open, write and rename.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    std::fs::rename(&beside, path)
+}

@@ -1,0 +1,114 @@
+//! The channel between the parent and the container's init: a socket pair, and messages of eight bytes.
+//!
+//! ```text
+//!  parent                                              init
+//!    clone3 ───────────────────────────────────────────▶ begins
+//!    moves it into its control groups (v1)               sees to its mounts meanwhile
+//!    Go ──────────────────────────────────────────────▶ makes its cgroup namespace
+//!    ◀─────────────────────────── Failed(step, errno) ── at any time; then it ends
+//!    ◀──────────────────────────────────────── Created ── stands before the gate
+//!    Start ───────────────────────────────────────────▶ through the channel, or through the gate's socket
+//!    ◀─────────────────────────── Failed(step, errno) ── the same way back
+//!    ◀──────────────────────────────── (end of file) ──── execve closed it: the program runs
+//! ```
+//!
+//! Both ends are in this file. The child's half does not allocate; the words are made in the parent.
+
+use crate::steps::Step;
+use crate::sys;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Parent to init: you are in your control groups.
+pub(crate) const GO: u8 = b'g';
+/// Parent (or `start`) to init: become the program.
+pub(crate) const START: u8 = b's';
+
+/// What init says: a step with its index, and errno (0: not a failure).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) step: u16,
+    pub(crate) index: u16,
+    pub(crate) errno: i32,
+}
+
+impl Report {
+    /// Runs in the child.
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        let [s0, s1] = self.step.to_ne_bytes();
+        let [i0, i1] = self.index.to_ne_bytes();
+        let [e0, e1, e2, e3] = self.errno.to_ne_bytes();
+        [s0, s1, i0, i1, e0, e1, e2, e3]
+    }
+
+    fn from_bytes([s0, s1, i0, i1, e0, e1, e2, e3]: [u8; 8]) -> Report {
+        Report {
+            step: u16::from_ne_bytes([s0, s1]),
+            index: u16::from_ne_bytes([i0, i1]),
+            errno: i32::from_ne_bytes([e0, e1, e2, e3]),
+        }
+    }
+}
+
+/// What the parent hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Init stands before the gate.
+    Created,
+    /// A step failed; init has ended or is about to.
+    Failed(Report),
+    /// The channel is closed: the program runs, or init is gone.
+    Closed,
+}
+
+/// Wait for init's next word. Runs in the parent.
+///
+/// # Errors
+/// Those of read(2).
+pub(crate) fn hear(channel: BorrowedFd<'_>) -> io::Result<Heard> {
+    let mut bytes = [0; 8];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match sys::file::read(channel, &mut bytes[filled..]) {
+            Ok(0) => return Ok(Heard::Closed),
+            Ok(got) => filled += got,
+            // The other side was killed with our words unread.
+            Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(Heard::Closed),
+            Err(error) => return Err(error),
+        }
+    }
+    let report = Report::from_bytes(bytes);
+    if report.step == Step::Created as u16 && report.errno == 0 {
+        Ok(Heard::Created)
+    } else {
+        Ok(Heard::Failed(report))
+    }
+}
+
+/// Say one word to init. Runs in the parent.
+///
+/// # Errors
+/// EPIPE when init has ended: what it said before is still to be heard.
+pub(crate) fn say(channel: BorrowedFd<'_>, word: u8) -> io::Result<()> {
+    sys::file::write_all(channel, &[word])
+}
+
+/// Wait for exactly this word. Runs in the child. The end of the channel means that the parent is gone: EPIPE.
+pub(crate) fn await_word(channel: BorrowedFd<'_>, word: u8) -> io::Result<()> {
+    let mut byte = [0];
+    match sys::file::read(channel, &mut byte)? {
+        1 if byte[0] == word => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::EPIPE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_survives_the_channel() {
+        let report = Report { step: 7, index: 300, errno: 13 };
+        assert_eq!(Report::from_bytes(report.to_bytes()), report);
+    }
+}
