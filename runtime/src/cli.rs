@@ -23,7 +23,8 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let log = log::Log::new(&arguments);
-    match verbs::run(&arguments) {
+    let sealed = if arguments.verb.makes_a_process() { rbox_runtime::seal() } else { Ok(()) };
+    match sealed.and_then(|()| verbs::run(&arguments)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.error(&error.to_string());
@@ -33,6 +34,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 impl Verb {
+    /// Whether a process of ours will be inside a container.
+    fn makes_a_process(&self) -> bool {
+        matches!(self, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_))
+    }
+
     /// Whether the caller expects the exit code of a program.
     fn runs_a_program(&self) -> bool {
         matches!(self, Verb::Run(_) | Verb::Exec(_))

@@ -18,6 +18,7 @@ mod child;
 pub mod container;
 mod diagnose;
 mod error;
+mod exe;
 mod parent;
 mod plan;
 mod root;
@@ -30,4 +31,5 @@ mod sys;
 mod users;
 
 pub use error::{Error, Result, cause};
+pub use exe::seal;
 pub use root::{Root, User};

@@ -185,3 +185,13 @@ pub(crate) fn keep_across_exec(file: i32) -> io::Result<()> {
     // SAFETY: numbers, no memory.
     done(i64::from(unsafe { libc::fcntl(file, libc::F_SETFD, 0) }))
 }
+
+/// Whether the mount that `file` was opened through is read-only. fstatvfs(3), `ST_RDONLY`.
+pub(crate) fn is_on_readonly_mount(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut found = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the buffer has the size of the structure.
+    done(i64::from(unsafe { libc::fstatvfs(file.as_raw_fd(), found.as_mut_ptr()) }))?;
+    // SAFETY: fstatvfs succeeded, so it has filled the structure.
+    let found = unsafe { found.assume_init() };
+    Ok(found.f_flag & libc::ST_RDONLY != 0)
+}
