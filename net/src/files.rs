@@ -1,0 +1,100 @@
+//! State on disk: JSON files that are always whole, and the one lock.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Doing, Error, Result};
+
+/// Temporary files begin so. They are written under the lock only, so who holds the lock may delete any he sees.
+const TEMPORARY: &str = ".new-";
+
+/// The lock of the state directory; the kernel lets go of it when its owner ends, however that is.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Wait for the lock of `dir`. flock(2).
+    pub(crate) fn take(dir: &Path) -> Result<Lock> {
+        let path = dir.join("lock");
+        let doing = || format!("lock {}", path.display());
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).doing(doing)?;
+        file.lock().doing(doing)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Read a record. Nothing when there is no such file.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).doing(|| format!("read {}", path.display())),
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| Error::Record { file: path.display().to_string(), why: error.to_string() })
+}
+
+/// Write a record: a reader sees the old one or the new one, never half of it. The caller has the lock.
+pub(crate) fn write<T: Serialize>(_lock: &Lock, path: &Path, record: &T) -> Result<()> {
+    let doing = || format!("write {}", path.display());
+    let text = serde_json::to_vec(record).map_err(io::Error::from).doing(doing)?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput)).doing(doing);
+    };
+    let mut temporary = dir.to_owned();
+    temporary.push(format!("{TEMPORARY}{}", name.to_string_lossy()));
+    let put = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+        file.write_all(&text)?;
+        fs::rename(&temporary, path)
+    };
+    put().inspect_err(|_| drop(fs::remove_file(&temporary))).doing(doing)
+}
+
+/// Remove a record. One that is gone already is no error.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The records of a directory, sorted by name; temporary files of the dead are told apart.
+pub(crate) struct Entries {
+    pub(crate) records: Vec<PathBuf>,
+    pub(crate) temporary: Vec<PathBuf>,
+}
+
+/// List the records in `dir`.
+pub(crate) fn entries(dir: &Path) -> Result<Entries> {
+    let doing = || format!("list {}", dir.display());
+    let mut entries = Entries { records: Vec::new(), temporary: Vec::new() };
+    for entry in fs::read_dir(dir).doing(doing)? {
+        let entry = entry.doing(doing)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY) {
+            entries.temporary.push(entry.path());
+        } else if name.ends_with(".json") {
+            entries.records.push(entry.path());
+        }
+    }
+    entries.records.sort();
+    Ok(entries)
+}
+
+/// Draw a random id: 64 hex digits.
+pub(crate) fn random_id() -> Result<String> {
+    let mut bytes = [0u8; 32];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).doing(|| "read /dev/urandom".into())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

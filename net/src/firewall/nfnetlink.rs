@@ -1,0 +1,253 @@
+//! Taking rules out in one transaction of the kernel, by the comment that names their owner.
+//!
+//! `iptables-restore` with `-D` lines commits table by table, and the kernel makes a socket's `close` wait
+//! until every rule deleted before it is really freed (an RCU grace period, then a worker): 22 to 45 ms for
+//! two tables. The deletion itself takes 0.05 ms. So rbox sends it itself: one dump of each chain, one batch
+//! for all tables. The socket stays open until the process has nothing else to do.
+//!
+//! ```text
+//!   NFT_MSG_GETRULE table, chain ──▶ rules; those with our comment ──▶ NFNL_MSG_BATCH_BEGIN
+//!                                                                      NFT_MSG_DELRULE handle, …
+//!                                                                      NFNL_MSG_BATCH_END ──▶ an answer for each
+//! ```
+//!
+//! linux/netfilter/nf_tables.h, nfnetlink.h; net/netfilter/nf_tables_api.c, nft_rcv_nl_event.
+
+use std::io;
+use std::sync::Mutex;
+
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::time::{TimeVal, TimeValLike};
+use rtnetlink::sys::{Socket, protocols::NETLINK_NETFILTER};
+
+use super::Table;
+use crate::error::{Doing, Result};
+use crate::steps;
+
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_NEWRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 6;
+const NFT_MSG_GETRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 7;
+const NFT_MSG_DELRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 8;
+const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
+const NFNL_MSG_BATCH_END: u16 = 0x11;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_HANDLE: u16 = 3;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NFPROTO_UNSPEC: u8 = 0;
+const NFPROTO_IPV4: u8 = 2;
+
+/// A socket to the packet filter, opened at first use and then kept: closing it is what waits.
+#[derive(Default)]
+pub(crate) struct RuleSocket(Mutex<Option<Socket>>);
+
+struct Found<'a> {
+    table: Table,
+    chain: &'a str,
+    handle: u64,
+}
+
+impl RuleSocket {
+    /// Delete every rule of `chains` that carries the comment `owner`, all or none.
+    ///
+    /// Same as: `nft delete rule ip TABLE CHAIN handle N` for each, in one `nft -f`.
+    /// Rules that are gone already are no error.
+    pub(crate) fn delete(&self, chains: &[(Table, &str)], owner: &str) -> Result<()> {
+        let mut slot = self.0.lock().expect("nothing panics while it is held");
+        let doing = || format!("delete the rules of {owner}");
+        if slot.is_none() {
+            *slot = Some(open().doing(doing)?);
+        }
+        let socket = slot.as_ref().expect("opened above");
+        // Another process may delete the same rules between our dump and our batch: look again.
+        for _ in 0..100 {
+            let found = find(socket, chains, owner).doing(doing)?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            let words = || found.iter().map(Found::words).collect::<Vec<_>>().join("; ");
+            match rbox_explain::step(&steps::RULES_DELETE, words, || delete(socket, &found)) {
+                Err(error) if error.raw_os_error().is_some_and(is_race) => {}
+                answer => {
+                    if answer.is_err() {
+                        // Whatever else it has to say would be taken for the answer to another question.
+                        *slot = None;
+                    }
+                    return answer.doing(doing);
+                }
+            }
+        }
+        Err(io::Error::from(Errno::EBUSY)).doing(doing)
+    }
+}
+
+fn is_race(code: i32) -> bool {
+    Errno::from_raw(code) == Errno::ENOENT
+}
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    // The kernel answers while it handles the request; this only keeps a surprise from hanging us.
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(5))?;
+    Ok(socket)
+}
+
+fn find<'a>(socket: &Socket, chains: &[(Table, &'a str)], owner: &str) -> io::Result<Vec<Found<'a>>> {
+    let mut found = Vec::new();
+    for (table, chain) in chains {
+        let mut request = Vec::new();
+        let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
+        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (NFPROTO_IPV4, 0), &names);
+        let handles = loop {
+            socket.send(&request, 0)?;
+            if let Some(handles) = dump(socket, owner.as_bytes())? {
+                break handles;
+            }
+        };
+        found.extend(handles.into_iter().map(|handle| Found { table: *table, chain, handle }));
+    }
+    Ok(found)
+}
+
+/// Read a dump to its end. Nothing when the rules changed meanwhile (NLM_F_DUMP_INTR) and it must be repeated.
+fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
+    let mut handles = Vec::new();
+    let mut whole = true;
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        for (kind, flags, body) in messages(&datagram) {
+            whole &= flags & NLM_F_DUMP_INTR == 0;
+            match kind {
+                NFT_MSG_NEWRULE if body.windows(owner.len()).any(|bytes| bytes == owner) => {
+                    handles.extend(attribute(body.get(4..).unwrap_or_default(), NFTA_RULE_HANDLE).and_then(number));
+                }
+                NLMSG_DONE => return Ok(whole.then_some(handles)),
+                NLMSG_ERROR => return answer(body).map(|()| Some(handles)),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
+    let mut batch = Vec::new();
+    message(&mut batch, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
+    for rule in found {
+        let attributes = [
+            (NFTA_RULE_TABLE, text(&rule.table.to_string())),
+            (NFTA_RULE_CHAIN, text(rule.chain)),
+            (NFTA_RULE_HANDLE, rule.handle.to_be_bytes().to_vec()),
+        ];
+        message(&mut batch, NFT_MSG_DELRULE, NLM_F_REQUEST | NLM_F_ACK, (NFPROTO_IPV4, 0), &attributes);
+    }
+    message(&mut batch, NFNL_MSG_BATCH_END, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
+    socket.send(&batch, 0)?;
+    let mut result = Ok(());
+    let mut answers = 0;
+    while answers < found.len() {
+        let (datagram, _) = socket.recv_from_full()?;
+        for (_, _, body) in messages(&datagram).filter(|(kind, ..)| *kind == NLMSG_ERROR) {
+            answers += 1;
+            result = result.and(answer(body));
+        }
+    }
+    result
+}
+
+impl Found<'_> {
+    fn words(&self) -> String {
+        format!("nft delete rule ip {} {} handle {}", self.table, self.chain, self.handle)
+    }
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+/// Append one netlink message. `family` is nfgenmsg's family and resource id.
+fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: (u8, u16), attributes: &[(u16, Vec<u8>)]) {
+    let start = out.len();
+    out.extend([0; 4]);
+    out.extend(kind.to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
+    out.extend([0; 8]);
+    out.push(family.0);
+    out.push(0);
+    out.extend(family.1.to_be_bytes());
+    for (kind, value) in attributes {
+        let length = u16::try_from(value.len() + 4).expect("names are short");
+        out.extend(length.to_ne_bytes());
+        out.extend(kind.to_ne_bytes());
+        out.extend(value);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    let length = u32::try_from(out.len() - start).expect("a message is short");
+    out[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// The messages of a datagram: type, flags, and what follows nlmsghdr.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
+        let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
+        let flags = u16::from_ne_bytes(datagram.get(6..8)?.try_into().ok()?);
+        let body = datagram.get(16..length)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, flags, body))
+    })
+}
+
+/// The value of the first attribute of `kind`.
+fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(attributes.get(..2)?.try_into().ok()?));
+        // The two top bits say "nested" and "network byte order".
+        let this = u16::from_ne_bytes(attributes.get(2..4)?.try_into().ok()?) & 0x3fff;
+        if this == kind {
+            return attributes.get(4..length);
+        }
+        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The body of NLMSG_ERROR: a negative errno, 0 for an acknowledgement.
+fn answer(body: &[u8]) -> io::Result<()> {
+    let code = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_reads_back() {
+        let mut out = Vec::new();
+        message(
+            &mut out,
+            NFT_MSG_DELRULE,
+            NLM_F_REQUEST,
+            (NFPROTO_IPV4, 0),
+            &[(NFTA_RULE_CHAIN, text("RBOX")), (NFTA_RULE_HANDLE, 7u64.to_be_bytes().to_vec())],
+        );
+        assert_eq!(out.len() % 4, 0);
+        let (kind, flags, body) = messages(&out).next().unwrap();
+        assert_eq!((kind, flags), (NFT_MSG_DELRULE, NLM_F_REQUEST));
+        assert_eq!(attribute(&body[4..], NFTA_RULE_HANDLE).and_then(number), Some(7));
+        assert_eq!(attribute(&body[4..], 9), None);
+        assert_eq!(messages(&out).count(), 1);
+    }
+}

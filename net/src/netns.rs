@@ -1,0 +1,20 @@
+//! Stepping into another network namespace, for as long as one closure runs.
+//!
+//! A namespace belongs to a thread (setns(2)). The closure gets a thread of its own that ends before
+//! [`inside`] returns, so no error path can leave the caller in the wrong namespace.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::sched::{CloneFlags, setns};
+
+/// Run `act` in the network namespace `netns`.
+pub(crate) fn inside<T: Send>(netns: BorrowedFd<'_>, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+            setns(netns, CloneFlags::CLONE_NEWNET)?;
+            act()
+        })?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
+    })
+}

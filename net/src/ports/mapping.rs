@@ -1,0 +1,194 @@
+//! Port numbers, protocols, and the pair of both ends of a published port.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// A transport protocol that has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// tcp(7)
+    Tcp,
+    /// udp(7)
+    Udp,
+    /// sctp(7); many kernels come without it
+    Sctp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        })
+    }
+}
+
+impl Protocol {
+    /// Whether a process can carry it from one address to another by reading and writing.
+    pub(crate) fn is_relayable(self) -> bool {
+        self != Protocol::Sctp
+    }
+
+    /// Read `tcp`, `udp` or `sctp`, in capitals too; the error is the reason as words.
+    pub(crate) fn read(text: &str) -> Result<Protocol, String> {
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+            .into_iter()
+            .find(|protocol| text.eq_ignore_ascii_case(&protocol.to_string()))
+            .ok_or_else(|| format!("protocol {text} is not one of tcp, udp, sctp"))
+    }
+}
+
+/// A run of port numbers, `80` or `8000-8010`; never empty, never with port 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// Take `first` to `last`, both included. Nothing when 0 is among them or they are the wrong way round.
+    pub fn new(first: u16, last: u16) -> Option<PortRange> {
+        (1..=last).contains(&first).then_some(PortRange { first, last })
+    }
+
+    /// The lowest port.
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest port.
+    pub fn last(self) -> u16 {
+        self.last
+    }
+
+    /// How many ports, 1 to 65535.
+    pub fn count(self) -> u16 {
+        self.last - self.first + 1
+    }
+
+    /// Every port, lowest first.
+    pub fn ports(self) -> impl Iterator<Item = u16> {
+        self.first..=self.last
+    }
+
+    /// Whether any port lies in both.
+    pub fn overlaps(self, other: PortRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Read `80` or `80-90`. `what` names the port in the error, which is the reason as words.
+    pub(crate) fn read(text: &str, what: &str) -> Result<PortRange, String> {
+        let number = |text: &str| {
+            // parse() would take "+80" too.
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = if digits { text.parse::<u16>().ok() } else { None };
+            number
+                .filter(|number| *number > 0)
+                .ok_or_else(|| format!("{what} {text} is not a number from 1 to 65535").replace("  ", " "))
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        PortRange::new(number(first)?, number(last)?)
+            .ok_or_else(|| format!("{what} range {text} ends before it begins"))
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
+/// Ports of the host that lead to ports of a container, as they really are: every number is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Where the host listens: `0.0.0.0`, `::`, or one address.
+    pub host_ip: IpAddr,
+    /// The host's ports, as many as the container's.
+    pub host: PortRange,
+    /// The container's ports.
+    pub container: PortRange,
+    /// Their protocol.
+    pub protocol: Protocol,
+}
+
+impl PortMapping {
+    /// Whether both want one host port of one address: `0.0.0.0` stands for every IPv4 address, `::` for every IPv6 address.
+    pub fn collides(&self, other: &PortMapping) -> bool {
+        let same_place = self.host_ip.is_ipv4() == other.host_ip.is_ipv4()
+            && (self.host_ip == other.host_ip || self.host_ip.is_unspecified() || other.host_ip.is_unspecified());
+        self.protocol == other.protocol && same_place && self.host.overlaps(other.host)
+    }
+
+    /// Whether a process must carry the bytes: the container has no IPv6 address the kernel could translate to.
+    pub fn is_relayed(&self) -> bool {
+        self.host_ip.is_ipv6()
+    }
+
+    /// The host port as an error names it: `8080`, `127.0.0.1:8080`.
+    pub(crate) fn named(&self, port: u16) -> String {
+        match self.host_ip.is_unspecified() {
+            true => port.to_string(),
+            false => SocketAddr::new(self.host_ip, port).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for PortMapping {
+    /// As `ps` prints it: `0.0.0.0:8080->80/tcp`, `:::8080->80/tcp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}->{}/{}", self.host_ip, self.host, self.container, self.protocol)
+    }
+}
+
+impl PortMapping {
+    /// The container's port that `host` leads to.
+    pub(crate) fn target(&self, host: u16, address: Ipv4Addr) -> SocketAddr {
+        SocketAddr::new(address.into(), self.container.first + (host - self.host.first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(ip: &str, host: u16, protocol: Protocol) -> PortMapping {
+        let host = PortRange::new(host, host).unwrap();
+        PortMapping { host_ip: ip.parse().unwrap(), host, container: host, protocol }
+    }
+
+    #[test]
+    fn mappings_print_as_in_ps() {
+        let container = PortRange::new(8080, 8080).unwrap();
+        let tcp = PortMapping { container, ..mapping("0.0.0.0", 49154, Protocol::Tcp) };
+        assert_eq!(tcp.to_string(), "0.0.0.0:49154->8080/tcp");
+        assert_eq!(PortMapping { host_ip: "::".parse().unwrap(), ..tcp }.to_string(), ":::49154->8080/tcp");
+    }
+
+    #[test]
+    fn a_wildcard_collides_with_every_address_of_its_family() {
+        let any = mapping("0.0.0.0", 80, Protocol::Tcp);
+        assert!(any.collides(&mapping("127.0.0.1", 80, Protocol::Tcp)));
+        assert!(mapping("10.0.0.1", 80, Protocol::Tcp).collides(&any));
+        assert!(!any.collides(&mapping("::", 80, Protocol::Tcp)));
+        assert!(!any.collides(&mapping("0.0.0.0", 80, Protocol::Udp)));
+        assert!(!any.collides(&mapping("0.0.0.0", 81, Protocol::Tcp)));
+        assert!(!mapping("127.0.0.1", 80, Protocol::Tcp).collides(&mapping("127.0.0.2", 80, Protocol::Tcp)));
+    }
+
+    #[test]
+    fn port_ranges() {
+        assert_eq!(PortRange::read("80-90", "port").unwrap().count(), 11);
+        assert_eq!(PortRange::read("1-65535", "port").unwrap().count(), 65535);
+        for bad in ["", "0", "65536", "+80", "a", "80-", "-80", "80-a"] {
+            assert!(PortRange::read(bad, "port").unwrap_err().contains("is not a number from 1 to 65535"), "{bad}");
+        }
+        assert_eq!(PortRange::read("90-80", "port").unwrap_err(), "port range 90-80 ends before it begins");
+    }
+}

@@ -1,0 +1,104 @@
+//! Why each kind of request is made: the rows behind `--explain` for everything this crate asks of the kernel.
+// size: flat table
+
+use rbox_explain::Row;
+
+pub(crate) static BRIDGE: Row = Row {
+    key: "bridge",
+    why: "one virtual switch for all containers of the network; made at first use and kept",
+    see: "ip-link(8), kernel networking/bridge.rst",
+};
+pub(crate) static BRIDGE_ADDRESS: Row = Row {
+    key: "bridge-address",
+    why: "the bridge is the containers' default gateway, so it needs an address of their subnet",
+    see: "ip-address(8)",
+};
+pub(crate) static BRIDGE_UP: Row = Row {
+    key: "bridge-up",
+    why: "only now, with its rules in place, may the switch carry anything",
+    see: "ip-link(8)",
+};
+pub(crate) static VETH: Row = Row {
+    key: "veth",
+    why: "the cable: one end in the container as eth0, the other plugged into the bridge",
+    see: "veth(4)",
+};
+pub(crate) static HAIRPIN: Row = Row {
+    key: "hairpin",
+    why: "lets a container reach itself through its own published port: the frame leaves by the port it came from",
+    see: "bridge(8)",
+};
+pub(crate) static ADDRESS: Row =
+    Row { key: "address", why: "the leased address, so that others on the bridge can reach it", see: "ip-address(8)" };
+pub(crate) static LINK_UP: Row = Row { key: "link-up", why: "from here frames may pass", see: "ip-link(8)" };
+pub(crate) static ROUTE: Row = Row {
+    key: "route",
+    why: "everything that is not on the container's own subnet goes to the bridge",
+    see: "ip-route(8)",
+};
+pub(crate) static ANNOUNCE: Row = Row {
+    key: "announce",
+    why: "setting the hardware address again makes the kernel send a gratuitous ARP: no neighbour keeps a stale entry",
+    see: "kernel networking/ip-sysctl.rst, arp_notify",
+};
+pub(crate) static LINK_DELETE: Row =
+    Row { key: "link-delete", why: "takes the cable out; the end in the container goes with it", see: "veth(4)" };
+pub(crate) static LINK_SHOW: Row =
+    Row { key: "link-show", why: "is the link there, is it ours, does it forward?", see: "rtnetlink(7) RTM_GETLINK" };
+pub(crate) static ROUTE_SHOW: Row = Row {
+    key: "route-show",
+    why: "the default route's MTU is the containers' too, and a subnet of the host must not be taken twice",
+    see: "rtnetlink(7) RTM_GETROUTE",
+};
+pub(crate) static SETNS: Row = Row {
+    key: "setns",
+    why: "a thread steps into the container's network, opens a netlink socket there, and ends",
+    see: "setns(2), network_namespaces(7)",
+};
+pub(crate) static SYSCTL_FORWARD: Row = Row {
+    key: "ip-forward",
+    why: "the host must pass packets between its network cards and the bridge; other users may rely on it, so it stays",
+    see: "kernel networking/ip-sysctl.rst",
+};
+pub(crate) static SYSCTL_LOCALNET: Row = Row {
+    key: "route-localnet",
+    why: "lets the host's 127.0.0.1 be translated to a container; the raw table already drops the way back in",
+    see: "kernel networking/ip-sysctl.rst",
+};
+pub(crate) static SYSCTL_IPV6_OFF: Row = Row {
+    key: "ipv6-off",
+    why: "the network has no IPv6, so no card of the container may speak it behind the firewall's back",
+    see: "kernel networking/ip-sysctl.rst",
+};
+pub(crate) static SYSCTL_ARP_NOTIFY: Row = Row {
+    key: "arp-notify",
+    why: "cards of this namespace announce their address by themselves",
+    see: "kernel networking/ip-sysctl.rst",
+};
+pub(crate) static RULES_BASE: Row = Row {
+    key: "rules-base",
+    why: "the chains and the rules every container of this network shares; written once",
+    see: "iptables-restore(8)",
+};
+pub(crate) static RULES_ADD: Row = Row {
+    key: "rules-add",
+    why: "each published port is translated to the container, and let through",
+    see: "iptables-restore(8)",
+};
+pub(crate) static RULES_LIST: Row =
+    Row { key: "rules-list", why: "what is there already is not written twice", see: "iptables(8)" };
+pub(crate) static RULES_DELETE: Row = Row {
+    key: "rules-delete",
+    why: "the ports lead nowhere now; found by their comment, taken out in one transaction",
+    see: "nft(8), libnftables nfnetlink batch",
+};
+pub(crate) static PORT_HOLD: Row = Row {
+    key: "port-hold",
+    why: "the packets never reach this socket; it only keeps other programs from taking the port",
+    see: "bind(2)",
+};
+pub(crate) static PORT_RELAY: Row = Row {
+    key: "port-relay",
+    why: "the container has no IPv6 address to translate to, so rbox listens itself and copies",
+    see: "listen(2), ipv6(7) IPV6_V6ONLY",
+};
