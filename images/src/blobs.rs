@@ -54,6 +54,11 @@ impl BlobWriter {
         Ok(BlobWriter { file, hasher, written: 0, expected, temporary, root: root.to_owned() })
     }
 
+    /// Bytes written so far: where a broken transfer goes on.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Name the blob by its digest. Content that is not the expected one is removed and refused.
     pub(crate) fn finish(self) -> Result<(Digest, u64)> {
         let digest = self.hasher.finish();

@@ -56,6 +56,8 @@ impl Copy<'_> {
             let stat = fstatat(from, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             self.entry(from, into, &path.join(&name), &stat)?;
         }
+        // Of two directories that are merged the upper one's attributes count, and only those.
+        metadata::remove_xattrs(into)?;
         let stat = fstat(from)?;
         metadata::copy(from, &stat, into)?;
         let time = metadata::mtime(&stat);

@@ -3,5 +3,8 @@
 //! These tests need root (owners, devices, trusted attributes) and the Debian packages skopeo, umoci, docker-registry,
 //! apache2-utils, attr, libcap2-bin, python3, busybox-static. What is missing fails by name.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod layers;
+mod pull;
 mod support;

@@ -2,7 +2,7 @@
 //!
 //! chown(2) clears setuid bits and file capabilities, so: owner, then mode, then attributes, then times.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -51,17 +51,28 @@ fn tolerate(name: &OsStr, answer: io::Result<()>) -> io::Result<()> {
 /// Give `to` the owner, mode and attributes of `from`; not the times.
 pub(crate) fn copy(from: &File, stat: &FileStat, to: &File) -> io::Result<()> {
     set_owner_and_mode(to, stat.st_uid, stat.st_gid, stat.st_mode)?;
-    let names = match from.list_xattr() {
-        Ok(names) => names,
-        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for name in names.filter(|name| !is_overlay_record(name)) {
+    for name in xattr_names(from)?.filter(|name| !is_overlay_record(name)) {
         if let Some(value) = from.get_xattr(&name)? {
             set_xattr(to, &name, &value)?;
         }
     }
     Ok(())
+}
+
+/// Remove all attributes but those that the file system itself gives to every file (an SELinux label).
+pub(crate) fn remove_xattrs(file: &File) -> io::Result<()> {
+    for name in xattr_names(file)?.filter(|name| name != "security.selinux") {
+        file.remove_xattr(&name)?;
+    }
+    Ok(())
+}
+
+fn xattr_names(file: &File) -> io::Result<impl Iterator<Item = OsString>> {
+    match file.list_xattr() {
+        Ok(names) => Ok(Some(names).into_iter().flatten()),
+        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The modification time of `stat`, as the kernel wants it back.

@@ -303,7 +303,8 @@ fn id(number: u64, what: &str) -> io::Result<u32> {
 
 fn mtime(header: &Header, extensions: &Extensions) -> io::Result<(i64, i64)> {
     let Some(text) = extensions.value("mtime") else {
-        return Ok((i64::try_from(header.mtime()?).map_err(|_| bad("a modification time out of range"))?, 0));
+        // GNU tar writes a time before 1970 as a binary number in two's complement.
+        return Ok((header.mtime()?.cast_signed(), 0));
     };
     let text = std::str::from_utf8(text).map_err(|_| bad("PAX mtime is no number"))?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
