@@ -310,7 +310,7 @@ fn cgroup_places() -> Vec<CgroupPlace> {
 fn make_cgroup(place: &CgroupPlace, name: &str) {
     let root = place.at.join(name);
     fs::create_dir(&root).unwrap_or_else(|error| panic!("cannot make {}: {error}", root.display()));
-    if root.join("cpuset.cpus").exists() {
+    if place.kind == "cgroup" && root.join("cpuset.cpus").exists() {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             fs::write(root.join(file), text(place.at.join(file))).unwrap();
         }
