@@ -1,0 +1,199 @@
+//! Go templates, as much of them as `--format` needs: `{{.Name}}`, `{{json .}}`, `table {{.ID}}\t{{.Name}}`.
+//!
+//! ```text
+//!   text ──parse──▶ Vec<Node> ──run, with a Value──▶ text
+//! ```
+//!
+//! What is here is text/template's: fields, variables, pipelines, `if`, `range`, `with`, trim markers, comments, and the functions
+//! of docker/cli `templates` beside Go's own. Left out are named templates (`define`), methods and complex numbers. An object prints
+//! as Go prints a map, `map[a:1 b:2]`. <https://pkg.go.dev/text/template>
+
+mod functions;
+mod parse;
+mod table;
+mod value;
+
+use parse::{Command, Node, Operand, Pipeline};
+
+pub(crate) use table::{List, list};
+pub(crate) use value::Value;
+
+use crate::report::Problem;
+
+/// A template, understood.
+#[derive(Debug)]
+pub(crate) struct Template {
+    nodes: Vec<Node>,
+}
+
+impl Template {
+    /// Understand a template.
+    ///
+    /// Errors: what does not make sense, in words.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        parse::parse(text).map(|nodes| Self { nodes }).map_err(|why| Problem::new(format!("--format {text}: {why}")))
+    }
+
+    /// Fill it in.
+    ///
+    /// Errors: a field that the value has not, or a function that cannot take what it is given.
+    pub(crate) fn fill(&self, data: &Value) -> Result<String, Problem> {
+        self.run(data, false)
+    }
+
+    /// Fill it in with the titles of columns: functions that would change them let them be.
+    fn titles(&self, titles: &Value) -> Result<String, Problem> {
+        self.run(titles, true)
+    }
+
+    fn run(&self, data: &Value, titles: bool) -> Result<String, Problem> {
+        let mut run = Run { out: String::new(), variables: vec![("$".into(), data.clone())], titles };
+        run.nodes(&self.nodes, data).map_err(|why| Problem::new(format!("--format: {why}")))?;
+        Ok(run.out)
+    }
+}
+
+type Answer<T> = Result<T, String>;
+
+/// A template while it is filled in.
+struct Run {
+    out: String,
+    variables: Vec<(String, Value)>,
+    titles: bool,
+}
+
+impl Run {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Answer<()> {
+        for node in nodes {
+            match node {
+                Node::Text(text) => self.out.push_str(text),
+                Node::Show(pipeline) => {
+                    let value = self.pipeline(pipeline, dot)?;
+                    if pipeline.declares.is_empty() {
+                        self.out.push_str(&value.to_string());
+                    }
+                }
+                Node::If { condition, then, otherwise } => {
+                    let known = self.variables.len();
+                    let branch = if self.pipeline(condition, dot)?.is_true() { then } else { otherwise };
+                    self.nodes(branch, dot)?;
+                    self.variables.truncate(known);
+                }
+                Node::With { subject, body, otherwise } => {
+                    let known = self.variables.len();
+                    let value = self.pipeline(subject, dot)?;
+                    if value.is_true() {
+                        self.nodes(body, &value)?
+                    } else {
+                        self.nodes(otherwise, dot)?
+                    }
+                    self.variables.truncate(known);
+                }
+                Node::Range { over, body, otherwise } => self.range(over, (body, otherwise), dot)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, over: &Pipeline, (body, otherwise): (&[Node], &[Node]), dot: &Value) -> Answer<()> {
+        let known = self.variables.len();
+        let entries: Vec<(Value, Value)> = match self.evaluate(over, dot)? {
+            Value::List(items) => {
+                items.into_iter().enumerate().map(|(at, item)| (Value::from_index(at), item)).collect()
+            }
+            Value::Map(fields) => {
+                // Go visits a map in the order of its keys.
+                let mut fields = fields;
+                fields.sort_by(|a, b| a.0.cmp(&b.0));
+                fields.into_iter().map(|(key, value)| (Value::Text(key), value)).collect()
+            }
+            Value::Nil => Vec::new(),
+            other => return Err(format!("range cannot go over {other}")),
+        };
+        if entries.is_empty() {
+            self.nodes(otherwise, dot)?;
+        }
+        for (key, item) in entries {
+            self.variables.truncate(known);
+            match over.declares.as_slice() {
+                [] => {}
+                [one] => self.variables.push((one.clone(), item.clone())),
+                [first, second, ..] => {
+                    self.variables.push((first.clone(), key));
+                    self.variables.push((second.clone(), item.clone()));
+                }
+            }
+            self.nodes(body, &item)?;
+        }
+        self.variables.truncate(known);
+        Ok(())
+    }
+
+    /// The value of a pipeline; a variable that it declares is known from here on.
+    fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Answer<Value> {
+        let value = self.evaluate(pipeline, dot)?;
+        if let Some(name) = pipeline.declares.first() {
+            self.variables.push((name.clone(), value.clone()));
+        }
+        Ok(value)
+    }
+
+    fn evaluate(&self, pipeline: &Pipeline, dot: &Value) -> Answer<Value> {
+        let mut last = None;
+        for command in &pipeline.commands {
+            last = Some(self.command(command, dot, last)?);
+        }
+        last.ok_or_else(|| "an action is empty".into())
+    }
+
+    /// One command; what came before it in the pipeline is its last argument.
+    fn command(&self, command: &Command, dot: &Value, before: Option<Value>) -> Answer<Value> {
+        if let Operand::Function(name) = &command.head {
+            let mut arguments = Vec::new();
+            for argument in &command.arguments {
+                arguments.push(self.operand(argument, dot)?);
+            }
+            arguments.extend(before);
+            return if self.titles && functions::CHANGES_TITLES.contains(&name.as_str()) {
+                Ok(arguments.pop().unwrap_or(Value::Nil))
+            } else {
+                functions::call(name, &arguments)
+            };
+        }
+        if !command.arguments.is_empty() || before.is_some() {
+            return Err("only a function takes arguments".into());
+        }
+        self.operand(&command.head, dot)
+    }
+
+    fn operand(&self, operand: &Operand, dot: &Value) -> Answer<Value> {
+        match operand {
+            Operand::Literal(value) => Ok(value.clone()),
+            Operand::Field(path) => field(dot, path),
+            Operand::Variable(name, path) => {
+                let found = self.variables.iter().rev().find(|(known, _)| known == name);
+                field(&found.ok_or_else(|| format!("there is no variable {name}"))?.1, path)
+            }
+            Operand::Nested(pipeline, path) => field(&self.evaluate(pipeline, dot)?, path),
+            Operand::Function(name) => functions::call(name, &[]),
+        }
+    }
+}
+
+fn field(value: &Value, path: &[String]) -> Answer<Value> {
+    let mut at = value;
+    for name in path {
+        at = match at {
+            Value::Map(fields) => fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value)
+                .ok_or_else(|| format!("there is no field {name}"))?,
+            _ => return Err(format!("there is no field {name}")),
+        };
+    }
+    Ok(at.clone())
+}
+
+#[cfg(test)]
+mod tests;
