@@ -30,6 +30,7 @@ mod endpoint;
 mod error;
 mod files;
 mod firewall;
+pub mod hosts;
 mod ipam;
 mod netlink;
 mod netns;
