@@ -130,6 +130,8 @@ impl<W: Write> Archive<W> {
         header.set_size(size);
         header.set_mode(0o644);
         header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_entry_type(tar::EntryType::Regular);
         self.0.append_data(&mut header, name, content)
     }

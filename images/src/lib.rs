@@ -14,11 +14,14 @@
 
 mod blobs;
 mod catalog;
+mod change;
 mod copy;
 mod digest;
 mod docker_archive;
 mod error;
 mod image;
+mod import;
+mod inspect;
 mod layer;
 mod layout;
 mod load;

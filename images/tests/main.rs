@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod crash;
+mod hostile;
 mod layers;
 mod pull;
+mod store;
 mod support;

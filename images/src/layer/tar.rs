@@ -173,13 +173,14 @@ impl<R: Read> TarStream<R> {
         // Only files have data behind their header, whatever the size field of another kind says (POSIX ustar).
         let stored = extensions.number("size")?.map_or_else(|| header.entry_size(), Ok)?;
         self.expect_data(if kind == Kind::File { stored } else { 0 })?;
+        let old = header.as_old();
         let device = matches!(kind, Kind::Char | Kind::Block);
         let mut entry = Entry {
             kind,
             link: link.or_else(|| header.link_name_bytes().map(|l| l.into_owned())).unwrap_or_default(),
-            mode: header.mode()? & 0o7777,
-            uid: id(extensions.number("uid")?.map_or_else(|| header.uid(), Ok)?, "uid")?,
-            gid: id(extensions.number("gid")?.map_or_else(|| header.gid(), Ok)?, "gid")?,
+            mode: or_zero(&old.mode, header.mode())? & 0o7777,
+            uid: id(extensions.number("uid")?.map_or_else(|| or_zero(&old.uid, header.uid()), Ok)?, "uid")?,
+            gid: id(extensions.number("gid")?.map_or_else(|| or_zero(&old.gid, header.gid()), Ok)?, "gid")?,
             mtime: mtime(header, extensions)?,
             // Other kinds may leave these fields blank, which is no number.
             major: if device { header.device_major()?.unwrap_or(0) } else { 0 },
@@ -293,6 +294,11 @@ fn kind_of(entry: EntryType, path: &[u8]) -> io::Result<Kind> {
     })
 }
 
+/// A field that was left blank is 0, as Go reads it; tar writers are that lazy.
+fn or_zero<T: Default>(field: &[u8], parsed: io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|b| matches!(b, 0 | b' ')) { Ok(T::default()) } else { parsed }
+}
+
 /// A user or group id. The highest number means "leave as it is" to chown(2), so it is none.
 fn id(number: u64, what: &str) -> io::Result<u32> {
     match u32::try_from(number) {
@@ -304,7 +310,7 @@ fn id(number: u64, what: &str) -> io::Result<u32> {
 fn mtime(header: &Header, extensions: &Extensions) -> io::Result<(i64, i64)> {
     let Some(text) = extensions.value("mtime") else {
         // GNU tar writes a time before 1970 as a binary number in two's complement.
-        return Ok((header.mtime()?.cast_signed(), 0));
+        return Ok((or_zero(&header.as_old().mtime, header.mtime())?.cast_signed(), 0));
     };
     let text = std::str::from_utf8(text).map_err(|_| bad("PAX mtime is no number"))?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
