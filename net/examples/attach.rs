@@ -3,6 +3,7 @@
 //! `cargo run --release -p rbox-net --example attach`
 
 use std::fs::File;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ fn main() -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     let state = tempfile::tempdir()?;
     let networks = Networks::open(state.path())?;
-    println!("{:<28}{:>9}{:>9}{:>9}{:>9}  (ms, median of {RUNS})", "", "reserve", "connect", "leave", "finish");
+    let mut out = std::io::stdout();
+    writeln!(out, "{:<28}{:>9}{:>9}{:>9}{:>9}  (ms, median of {RUNS})", "", "reserve", "connect", "leave", "finish")?;
     for (title, publish) in [
         ("no port", vec![]),
         ("-p 8080:80", vec!["8080:80"]),
@@ -29,12 +31,12 @@ fn main() -> Result<(), Error> {
         for run in 0..RUNS {
             one(&networks, &publish, run, &mut times)?;
         }
-        print!("{title:<28}");
+        write!(out, "{title:<28}")?;
         for list in &mut times {
             list.sort();
-            print!("{:>9.2}", list[RUNS / 2].as_secs_f64() * 1e3);
+            write!(out, "{:>9.2}", list[RUNS / 2].as_secs_f64() * 1e3)?;
         }
-        println!();
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -64,7 +66,8 @@ fn one(networks: &Networks, publish: &[&str], run: usize, times: &mut [Vec<Durat
     let began = Instant::now();
     let endpoint = reservation.connect(netns.as_fd())?;
     took(1, began);
-    std::thread::sleep(Duration::from_millis(40));
+    // As long as a short program runs; the kernel takes the namespace of the run before apart meanwhile.
+    std::thread::sleep(Duration::from_millis(15));
     // The container ends: nobody has its namespace open any more.
     drop(netns);
     let began = Instant::now();

@@ -13,6 +13,7 @@ use crate::firewall::Rule;
 use crate::netlink::Netlink;
 use crate::networks::Networks;
 use crate::ports::{Held, PortMapping};
+use crate::relay::Relay;
 
 /// The process that an endpoint lives and dies with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,11 +90,27 @@ pub struct Endpoint {
     pub(crate) networks: Networks,
     pub(crate) record: EndpointRecord,
     /// Sockets that keep the host ports ours.
-    pub(crate) held: Vec<Held>,
-    pub(crate) is_ours: bool,
+    held: Vec<Held>,
+    relay: Option<Relay>,
+    is_ours: bool,
 }
 
 impl Endpoint {
+    pub(crate) fn new(networks: Networks, record: EndpointRecord, mut held: Vec<Held>) -> Result<Endpoint> {
+        let relay = match &record.attachment {
+            Some(attachment) => Relay::new(&mut held, attachment.address)?,
+            None => None,
+        };
+        Ok(Endpoint { networks, record, held, relay, is_ours: true })
+    }
+
+    /// What must be served so that IPv6 clients reach the container; nothing when no port needs it.
+    ///
+    /// While nobody serves it, a client's connection is accepted by the kernel and then hangs.
+    pub fn relay(&mut self) -> Option<&mut Relay> {
+        self.relay.as_mut()
+    }
+
     /// What is on disk about it.
     pub fn record(&self) -> &EndpointRecord {
         &self.record
@@ -110,8 +127,14 @@ impl Endpoint {
     /// by hand waits 15 to 25 ms for the kernel. Do other work, then call [`Leaving::finish`].
     pub fn leave(mut self) -> Leaving {
         self.is_ours = false;
-        self.held.clear();
+        self.release_ports();
         Leaving::begin(self.networks.clone(), self.record.clone())
+    }
+
+    /// Relayed connections end here too: the container that answered is gone.
+    fn release_ports(&mut self) {
+        self.held.clear();
+        self.relay = None;
     }
 
     /// Forget it without undoing anything: another process owns it from now on.
@@ -126,7 +149,7 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         if self.is_ours {
-            self.held.clear();
+            self.release_ports();
             drop(Leaving::begin(self.networks.clone(), self.record.clone()));
         }
     }

@@ -35,6 +35,9 @@ struct Inner {
 
 impl Networks {
     /// Use `<state_dir>/net`; made with the three predefined networks when it is not there.
+    ///
+    /// # Errors
+    /// `Os` when the directory cannot be made; `Exhausted` when no subnet is free.
     pub fn open(state_dir: &Path) -> Result<Networks> {
         let networks = Networks(Arc::new(Inner { dir: state_dir.join("net"), firewall: OnceLock::new() }));
         if !networks.network_file("none").exists() {
@@ -63,6 +66,9 @@ impl Networks {
     }
 
     /// List every network, sorted by name.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<Network>> {
         let mut networks: Vec<Network> = Vec::new();
         for file in files::entries(&self.0.dir.join("networks"))?.records {
@@ -74,7 +80,8 @@ impl Networks {
 
     /// Find a network by its name, its id, or the beginning of its id.
     ///
-    /// Errors: `NetworkNotFound`; `Ambiguous` when several ids begin so.
+    /// # Errors
+    /// `NetworkNotFound`; `Ambiguous` when several ids begin so.
     pub fn find(&self, name_or_id: &str) -> Result<Network> {
         let networks = self.list()?;
         if let Some(network) = networks.iter().find(|n| n.name == name_or_id || n.id == name_or_id) {
@@ -89,11 +96,17 @@ impl Networks {
     }
 
     /// Describe a network as `docker network inspect` does, with the containers that are in it now.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
     pub fn inspect(&self, network: &Network) -> Result<Inspection> {
         Ok(Inspection::of(network, &self.endpoints()?))
     }
 
     /// List the rules of rbox as the kernel has them: table, and the line of `iptables-save`.
+    ///
+    /// # Errors
+    /// `Firewall` when iptables refuses or is not here.
     pub fn rules(&self, network: &Network) -> Result<Vec<(Table, String)>> {
         let Some(bridged) = &network.bridged else { return Ok(Vec::new()) };
         let endpoints = self.endpoints()?;
@@ -101,6 +114,9 @@ impl Networks {
     }
 
     /// Read every endpoint's record, sorted by container.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
     pub fn endpoints(&self) -> Result<Vec<EndpointRecord>> {
         let mut endpoints = Vec::new();
         for file in files::entries(&self.endpoints_dir())?.records {
@@ -146,6 +162,9 @@ impl Networks {
     }
 
     /// Make another process the owner of a container's endpoints: the monitor that goes on where rbox ends.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be written.
     pub fn hand_over(&self, owner: &Owner) -> Result<()> {
         let lock = self.lock()?;
         for mut record in self.of_container(&owner.container)? {
@@ -158,16 +177,19 @@ impl Networks {
     /// Take a container's endpoint up again in another process: holds its ports anew and relays them.
     ///
     /// Nothing when the container has no endpoint.
-    /// Errors: `PortInUse` when somebody took a port in between.
+    ///
+    /// # Errors
+    /// `PortInUse` when somebody took a port in between.
     pub fn resume(&self, container: &str) -> Result<Option<Endpoint>> {
         let Some(record) = self.of_container(container)?.into_iter().next() else { return Ok(None) };
         let held = crate::reservation::hold_again(&record.ports)?;
-        Ok(Some(Endpoint { networks: self.clone(), record, held, is_ours: true }))
+        Endpoint::new(self.clone(), record, held).map(Some)
     }
 
     /// Remove the bridges, the shared rules and the chains: everything that stays when the last container ends.
     ///
-    /// Errors: `Busy` while an endpoint lives.
+    /// # Errors
+    /// `Busy` while an endpoint lives.
     pub fn reset(&self, alive: &dyn Fn(&Owner) -> bool) -> Result<()> {
         if let Some(error) = self.sweep(alive).into_iter().next() {
             return Err(error);

@@ -57,7 +57,8 @@ pub struct Reservation {
 impl Networks {
     /// Check everything a container wants of a network, and lease it.
     ///
-    /// Errors: `NetworkNotFound`; `Invalid` for an address outside the subnet; `AddressInUse`, `PortInUse` with
+    /// # Errors
+    /// `NetworkNotFound`; `Invalid` for an address outside the subnet; `AddressInUse`, `PortInUse` with
     /// the holder; `PortUnavailable`; `Exhausted`.
     pub fn reserve(&self, request: &EndpointRequest) -> Result<Reservation> {
         let mut network = self.find(&request.network)?;
@@ -235,15 +236,15 @@ impl Reservation {
     /// Connect the container whose network namespace is `netns`: link, address, route, rules.
     ///
     /// On an error everything is taken back, the reservation too.
+    ///
+    /// # Errors
+    /// `Os`, `Firewall`: what the kernel or iptables refused.
     pub fn connect(mut self, netns: BorrowedFd<'_>) -> Result<Endpoint> {
         self.act(netns)?;
+        let held = std::mem::take(&mut self.held);
+        let endpoint = Endpoint::new(self.networks.clone(), self.record.clone(), held)?;
         self.is_ours = false;
-        Ok(Endpoint {
-            networks: self.networks.clone(),
-            record: self.record.clone(),
-            held: std::mem::take(&mut self.held),
-            is_ours: true,
-        })
+        Ok(endpoint)
     }
 
     fn act(&mut self, netns: BorrowedFd<'_>) -> Result<()> {

@@ -50,7 +50,7 @@ impl Iptables {
         let is_nft = restore.canonicalize().is_ok_and(|path| path.to_string_lossy().contains("nft"));
         // The crate wants the name for ever; this runs once in a process's life.
         let cmd: &'static str = Box::leak(look.to_string_lossy().into_owned().into_boxed_str());
-        let look = IPTables { cmd, has_check: true, has_wait: true, is_numeric: true };
+        let look = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
         Ok(Iptables { look, restore, rules: is_nft.then(RuleSocket::default) })
     }
 
@@ -171,7 +171,8 @@ impl Iptables {
         for rule in jumps.filter(|rule| listings[&rule.table].has(rule)) {
             let to_user_chain = rule.to_string().ends_with(&format!("-j {USER_CHAIN}"));
             let inside = shared.chains.iter().any(|(_, chain)| *chain == rule.chain);
-            if !inside && !(users && to_user_chain) {
+            let stays = users && to_user_chain;
+            if !inside && !stays {
                 change.add(rule.table, format!("-D {} {}", rule.chain, rule.body()));
             }
         }
@@ -203,7 +204,7 @@ impl Iptables {
     }
 
     fn list(&self, table: Table) -> Result<Listing> {
-        let words = || format!("iptables -w -n -t {table} -S");
+        let words = || format!("iptables -t {table} -S --wait");
         let lines = rbox_explain::step(&steps::RULES_LIST, words, || self.look.list_table(&table.to_string()));
         let lines = lines.map_err(|error| Error::Firewall {
             doing: format!("list table {table}"),
@@ -217,6 +218,14 @@ impl Iptables {
                 (Some("-A"), Some(chain)) => listing.rules.entry(chain.to_owned()).or_default().push(line.clone()),
                 _ => {}
             }
+        }
+        if listing.chains.is_empty() {
+            // The crate does not look at the exit code. Every table has chains of its own, so this was an error;
+            // taken for an empty table it would make us write every chain anew, and so empty those of others.
+            return Err(Error::Firewall {
+                doing: format!("list table {table}"),
+                said: "iptables lists nothing".into(),
+            });
         }
         Ok(listing)
     }

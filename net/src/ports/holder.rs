@@ -36,12 +36,17 @@ pub(crate) fn conflicts(bound: SocketAddr, wanted: SocketAddr) -> bool {
 
 fn sockets(protocol: Protocol) -> impl Iterator<Item = (SocketAddr, u64)> {
     let files: &[&str] = match protocol {
-        Protocol::Tcp => &["/proc/net/tcp", "/proc/net/tcp6"],
-        Protocol::Udp => &["/proc/net/udp", "/proc/net/udp6"],
+        Protocol::Tcp => &["tcp", "tcp6"],
+        Protocol::Udp => &["udp", "udp6"],
         Protocol::Sctp => &[],
     };
-    let tables: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let tables: Vec<String> = files.iter().filter_map(table).collect();
     tables.into_iter().flat_map(|table| table.lines().skip(1).filter_map(line).collect::<Vec<_>>())
+}
+
+/// "thread-self": `/proc/net` alone is the network of the process's first thread.
+fn table(file: &&str) -> Option<String> {
+    fs::read_to_string(format!("/proc/thread-self/net/{file}")).ok()
 }
 
 /// One line of `/proc/net/tcp`: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.

@@ -1,7 +1,7 @@
 //! Port numbers, protocols, and the pair of both ends of a published port.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
@@ -149,8 +149,8 @@ impl fmt::Display for PortMapping {
 
 impl PortMapping {
     /// The container's port that `host` leads to.
-    pub(crate) fn target(&self, host: u16, address: Ipv4Addr) -> SocketAddr {
-        SocketAddr::new(address.into(), self.container.first + (host - self.host.first))
+    pub(crate) fn target(&self, host: u16, address: Ipv4Addr) -> SocketAddrV4 {
+        SocketAddrV4::new(address, self.container.first + (host - self.host.first))
     }
 }
 

@@ -1,0 +1,269 @@
+//! Carrying IPv6 clients to a container that has only an IPv4 address.
+//!
+//! Rules of the kernel cannot translate from one family to the other. So the process that owns the container
+//! listens on `[::]` or `[::1]` itself, and copies:
+//!
+//! ```text
+//!   client ──[::]:8080──▶ listener ──▶ Connection: client ⇄ pipe ⇄ server ──▶ 172.17.0.2:80   (tcp: splice)
+//!                                  ──▶ Flow: one socket for each client    ──▶ 172.17.0.2:53   (udp: datagrams)
+//! ```
+//!
+//! It has no thread and never blocks: the owner's event loop waits for [`Relay::fd`] to be readable, and calls
+//! [`Relay::ready`].
+
+mod tcp;
+mod udp;
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use crate::error::{Doing, Result};
+use crate::ports::{Held, Protocol};
+
+use tcp::{Connection, Pipes};
+use udp::Flow;
+
+/// A udp client that is silent for so long is forgotten; docker-proxy's value.
+const FLOW_LASTS: Duration = Duration::from_secs(90);
+/// How often forgotten clients are looked for.
+const TICK: Duration = Duration::from_secs(10);
+/// Clients remembered at once; the longest silent makes room.
+const FLOWS_MAX: usize = 1024;
+/// Connections taken, or datagrams copied, from one socket before the others get their turn.
+const TURN: usize = 64;
+
+/// Names the two sockets that are the relay's own.
+const MORE: u64 = 0;
+const CLOCK: u64 = 1;
+
+/// Listens on IPv6 for one container, and copies.
+pub struct Relay {
+    epoll: Epoll,
+    sources: HashMap<u64, Source>,
+    next: u64,
+    flows: HashMap<(u64, SocketAddrV6), u64>,
+    pipes: Pipes,
+    /// Connections that could go on at once, had it not been the turn of others.
+    busy: VecDeque<u64>,
+    /// Readable while `busy` holds anything.
+    more: EventFd,
+    clock: TimerFd,
+    /// Given up for a moment when the process has no descriptor left, to take a connection and refuse it.
+    spare: Option<File>,
+}
+
+enum Source {
+    Listener(TcpListener, SocketAddrV4),
+    Connection(Connection),
+    Socket(UdpSocket, SocketAddrV4),
+    Flow(Flow),
+}
+
+impl Relay {
+    /// Take over the sockets in `held` that must be relayed. Nothing when there are none.
+    pub(crate) fn new(held: &mut Vec<Held>, address: Ipv4Addr) -> Result<Option<Relay>> {
+        let mine: Vec<Held> = held.extract_if(.., |held| held.mapping.is_relayed()).collect();
+        if mine.is_empty() {
+            return Ok(None);
+        }
+        let mut relay = Relay::empty().doing(|| "set up the relay of IPv6 ports".into())?;
+        for Held { mapping, port, socket } in mine {
+            let target = mapping.target(port, address);
+            let source = match mapping.protocol {
+                Protocol::Udp => {
+                    udp::tell_destination(&socket).doing(|| "set up the relay of IPv6 ports".into())?;
+                    Source::Socket(UdpSocket::from(socket), target)
+                }
+                Protocol::Tcp | Protocol::Sctp => Source::Listener(TcpListener::from(socket), target),
+            };
+            relay.add(source).doing(|| "watch a port".into())?;
+        }
+        Ok(Some(relay))
+    }
+
+    fn empty() -> nix::Result<Relay> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let more = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        epoll.add(&more, EpollEvent::new(EpollFlags::EPOLLIN, MORE))?;
+        epoll.add(&clock, EpollEvent::new(EpollFlags::EPOLLIN, CLOCK))?;
+        Ok(Relay {
+            epoll,
+            sources: HashMap::new(),
+            next: CLOCK + 1,
+            flows: HashMap::new(),
+            pipes: Pipes::default(),
+            busy: VecDeque::new(),
+            more,
+            clock,
+            spare: File::open("/dev/null").ok(),
+        })
+    }
+
+    /// Wait for this to be readable, then call [`Relay::ready`].
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Copy what can be copied now, without waiting.
+    pub fn ready(&mut self) {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                MORE => {}
+                CLOCK => self.tick(),
+                token => self.serve(token, event.events()),
+            }
+        }
+        for _ in 0..self.busy.len() {
+            let Some(token) = self.busy.pop_front() else { break };
+            self.serve(token, EpollFlags::empty());
+        }
+        if self.busy.is_empty() {
+            // EAGAIN: it was not raised.
+            let _ = self.more.read();
+        }
+    }
+
+    fn serve(&mut self, token: u64, events: EpollFlags) {
+        match self.sources.get_mut(&token) {
+            None => {}
+            Some(Source::Listener(..)) => self.accept(token),
+            Some(Source::Socket(..)) => self.receive(token),
+            Some(Source::Connection(connection)) => match connection.pump(events, &mut self.pipes) {
+                tcp::Progress::Waits => {}
+                tcp::Progress::CouldGoOn => {
+                    self.busy.push_back(token);
+                    // It cannot overflow: it is read empty before it is raised again.
+                    let _ = self.more.write(1);
+                }
+                tcp::Progress::Ended => drop(self.sources.remove(&token)),
+            },
+            Some(Source::Flow(_)) => self.answer(token),
+        }
+    }
+
+    fn accept(&mut self, token: u64) {
+        for _ in 0..TURN {
+            let Some(Source::Listener(listener, target)) = self.sources.get(&token) else { return };
+            let target = *target;
+            let client = match listener.accept() {
+                Ok((client, _)) => client,
+                Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EMFILE | Errno::ENFILE) => {
+                        self.spare = None;
+                        // Taken and closed at once: left in the queue it would wake us for ever.
+                        drop(listener.accept());
+                        self.spare = File::open("/dev/null").ok();
+                        return;
+                    }
+                    // The client gave up in the queue.
+                    Some(Errno::ECONNABORTED | Errno::EINTR) => continue,
+                    _ => return,
+                },
+            };
+            let Ok(connection) = Connection::open(client, target) else { continue };
+            // When it cannot be watched it is dropped, and the client sees the end.
+            let _ = self.add(Source::Connection(connection));
+        }
+    }
+
+    fn receive(&mut self, token: u64) {
+        for _ in 0..TURN {
+            let Some(Source::Socket(socket, target)) = self.sources.get(&token) else { return };
+            let Ok(datagram) = udp::receive(socket) else { return };
+            let target = *target;
+            let key = (token, datagram.client);
+            let flow = match self.flows.get(&key) {
+                Some(flow) => *flow,
+                None => {
+                    self.make_room();
+                    let Ok(flow) = Flow::open(token, &datagram, target) else { continue };
+                    let Ok(flow) = self.add(Source::Flow(flow)) else { continue };
+                    self.flows.insert(key, flow);
+                    self.wind_clock(TICK);
+                    flow
+                }
+            };
+            if let Some(Source::Flow(flow)) = self.sources.get_mut(&flow) {
+                flow.send(&datagram);
+            }
+        }
+    }
+
+    fn answer(&mut self, token: u64) {
+        for _ in 0..TURN {
+            let Some(Source::Flow(flow)) = self.sources.get_mut(&token) else { return };
+            let Some(answer) = flow.receive() else { return };
+            let (listener, client, source) = (flow.listener, flow.client, flow.answer_from);
+            if let Some(Source::Socket(socket, _)) = self.sources.get(&listener) {
+                udp::send(socket, client, source, &answer);
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.flows.len() < FLOWS_MAX {
+            return;
+        }
+        let used = |token: &u64| match self.sources.get(token) {
+            Some(Source::Flow(flow)) => Some(flow.used),
+            _ => None,
+        };
+        if let Some((key, token)) = self.flows.iter().min_by_key(|(_, token)| used(token)).map(|(k, t)| (*k, *t)) {
+            self.flows.remove(&key);
+            self.sources.remove(&token);
+        }
+    }
+
+    fn tick(&mut self) {
+        let _ = self.clock.wait();
+        let now = Instant::now();
+        let sources = &mut self.sources;
+        self.flows.retain(|_, token| match sources.get(token) {
+            Some(Source::Flow(flow)) if now.duration_since(flow.used) < FLOW_LASTS => true,
+            _ => {
+                sources.remove(token);
+                false
+            }
+        });
+        if !self.flows.is_empty() {
+            self.wind_clock(TICK);
+        }
+    }
+
+    fn wind_clock(&self, after: Duration) {
+        // The arguments are right, and the timer is ours: it cannot fail.
+        let _ = self.clock.set(Expiration::OneShot(TimeSpec::from(after)), TimerSetTimeFlags::empty());
+    }
+
+    /// Watch a source. Connections are watched by edge and served until nothing moves; the others by level.
+    fn add(&mut self, source: Source) -> nix::Result<u64> {
+        let token = self.next;
+        self.next += 1;
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        match &source {
+            Source::Listener(socket, _) => self.epoll.add(socket, readable)?,
+            Source::Socket(socket, _) => self.epoll.add(socket, readable)?,
+            Source::Flow(flow) => self.epoll.add(&flow.socket, readable)?,
+            Source::Connection(connection) => {
+                let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+                for socket in connection.sockets() {
+                    self.epoll.add(socket, EpollEvent::new(edges, token))?;
+                }
+            }
+        }
+        self.sources.insert(token, source);
+        Ok(token)
+    }
+}

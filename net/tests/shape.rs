@@ -1,0 +1,272 @@
+//! What stands on the host and in the container: links, addresses, routes, rules, as the kernel lists them.
+
+use rbox_net::Networks;
+
+use crate::world::{Host, Netns, owner, request, rules, run};
+use std::os::fd::AsFd;
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn the_containers_card_is_as_listed() {
+    let host = Host::new();
+    let web = host.container("web", &[]);
+    let links = json(&web.netns.run("ip -j -d address show eth0"));
+    let eth0 = &links[0];
+    // A-051, A-052
+    assert_eq!(eth0["address"], "02:42:ac:11:00:02");
+    assert_eq!(eth0["mtu"], 1500);
+    assert_eq!(eth0["operstate"], "UP");
+    assert!(eth0.get("txqlen").is_none_or(|length| length == 0), "{eth0}");
+    let addresses = eth0["addr_info"].as_array().unwrap();
+    assert_eq!(addresses.len(), 1, "no IPv6 address inside a v4-only network: {addresses:?}");
+    assert_eq!(addresses[0]["local"], "172.17.0.2");
+    assert_eq!(addresses[0]["prefixlen"], 16);
+    assert_eq!(addresses[0]["broadcast"], "172.17.255.255");
+    // A-053 as A-040: 127.0.0.1 alone
+    let lo = json(&web.netns.run("ip -j address show lo"));
+    assert_eq!(lo[0]["addr_info"].as_array().unwrap().len(), 1);
+    // A-054
+    let routes = web.netns.run("ip route");
+    let routes: Vec<&str> = routes.lines().map(str::trim_end).collect();
+    assert_eq!(
+        routes,
+        ["default via 172.17.0.1 dev eth0", "172.17.0.0/16 dev eth0 proto kernel scope link src 172.17.0.2",]
+    );
+}
+
+#[test]
+fn the_hosts_side_is_as_listed() {
+    let host = Host::new();
+    let _web = host.container("web", &[]);
+    let links = json(&run("ip -j -d address show rbox0"));
+    let rbox0 = &links[0];
+    // A-055, A-057
+    assert!(rbox0["address"].as_str().unwrap().starts_with("02:42:"));
+    assert_eq!((&rbox0["mtu"], &rbox0["operstate"], &rbox0["qdisc"]), (&1500.into(), &"UP".into(), &"noqueue".into()));
+    assert_eq!(rbox0["addr_info"][0]["local"], "172.17.0.1");
+    assert_eq!(rbox0["addr_info"][0]["broadcast"], "172.17.255.255");
+    assert!(rbox0.get("txqlen").is_none_or(|length| length == 0), "{rbox0}");
+    // A-058, A-059, A-064
+    let ports = json(&run("ip -j -d address show master rbox0"));
+    let veth = &ports[0];
+    let name = veth["ifname"].as_str().unwrap();
+    assert!(name.len() == 11 && name.starts_with("veth") && name[4..].bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
+    assert!(veth["addr_info"].as_array().unwrap().iter().all(|address| address["family"] == "inet6"), "{veth}");
+    assert_eq!(veth["linkinfo"]["info_slave_data"]["state"], "forwarding");
+    assert_eq!(veth["linkinfo"]["info_slave_data"]["hairpin"], true);
+    for (switch, value) in [("ip_forward", "1"), ("conf/rbox0/route_localnet", "1")] {
+        assert_eq!(std::fs::read_to_string(format!("/proc/sys/net/ipv4/{switch}")).unwrap().trim(), value);
+    }
+}
+
+#[test]
+fn the_rules_are_dockers_with_the_additions() {
+    let host = Host::new();
+    let web = host.container("web", &["8080:80"]);
+    let comment = format!(" -m comment --comment {}-{}", owner("web").container, &web.endpoint.record().id[..12]);
+    // firewall.md, table by table
+    assert_eq!(
+        rules().replace(&comment, ""),
+        "-A PREROUTING -d 127.0.0.0/8 -i rbox0 -j DROP\n\
+         -A PREROUTING -d 172.17.0.0/16 ! -i rbox0 -m addrtype ! --dst-type LOCAL -j DROP\n\
+         -A FORWARD -j RBOX-USER\n\
+         -A FORWARD -j RBOX-ISOLATION-STAGE-1\n\
+         -A FORWARD -o rbox0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+         -A FORWARD -o rbox0 -j RBOX\n\
+         -A FORWARD -i rbox0 ! -o rbox0 -j ACCEPT\n\
+         -A FORWARD -i rbox0 -o rbox0 -j ACCEPT\n\
+         -A RBOX -d 172.17.0.2/32 ! -i rbox0 -o rbox0 -p tcp -m tcp --dport 80 -j ACCEPT\n\
+         -A RBOX-ISOLATION-STAGE-1 -i rbox0 ! -o rbox0 -j RBOX-ISOLATION-STAGE-2\n\
+         -A RBOX-ISOLATION-STAGE-1 -j RETURN\n\
+         -A RBOX-ISOLATION-STAGE-2 -o rbox0 -j DROP\n\
+         -A RBOX-ISOLATION-STAGE-2 -j RETURN\n\
+         -A RBOX-USER -j RETURN\n\
+         -A PREROUTING -i rbox0 -m addrtype --dst-type LOCAL -j RBOX-INNER\n\
+         -A PREROUTING -m addrtype --dst-type LOCAL -j RBOX\n\
+         -A OUTPUT -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j RBOX-INNER\n\
+         -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j RBOX\n\
+         -A POSTROUTING -s 172.17.0.0/16 ! -o rbox0 -j MASQUERADE\n\
+         -A POSTROUTING -s 127.0.0.0/8 -o rbox0 -j MASQUERADE\n\
+         -A POSTROUTING -s 172.17.0.0/16 -o rbox0 -m conntrack --ctstate DNAT -j MASQUERADE\n\
+         -A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE\n\
+         -A RBOX -i rbox0 -j RETURN\n\
+         -A RBOX ! -i rbox0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\n\
+         -A RBOX-INNER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\n"
+    );
+    // What rbox says of them is what the kernel has.
+    let shown = host.networks.rules(&host.networks.find("bridge").unwrap()).unwrap();
+    let mut shown: Vec<String> = shown.into_iter().map(|(_, line)| line).collect();
+    let mut listed: Vec<String> = rules().lines().map(str::to_owned).collect();
+    shown.sort();
+    listed.sort();
+    assert_eq!(shown, listed);
+}
+
+#[test]
+fn rules_of_others_stay_and_come_after_ours() {
+    let host = Host::new();
+    // A-094: firewalld's are there first
+    run("iptables -N FORWARD_direct");
+    run("iptables -A FORWARD -j FORWARD_direct");
+    run("iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited");
+    run("iptables -N RBOX-USER");
+    run("iptables -A RBOX-USER -s 203.0.113.0/24 -j DROP");
+    let _web = host.container("web", &["8080:80"]);
+    let rules = rules();
+    let forward: Vec<&str> = rules.lines().filter(|line| line.starts_with("-A FORWARD")).collect();
+    assert_eq!(forward[0], "-A FORWARD -j RBOX-USER");
+    assert_eq!(
+        &forward[6..],
+        ["-A FORWARD -j FORWARD_direct", "-A FORWARD -j REJECT --reject-with icmp-host-prohibited"]
+    );
+    assert!(rules.contains("-A RBOX-USER -s 203.0.113.0/24 -j DROP\n-A RBOX-USER -j RETURN\n"), "{rules}");
+    assert_eq!(host.neighbour.inside(|| crate::world::greeting(crate::world::HOST, 8080)).as_deref(), Ok("web"));
+}
+
+#[test]
+fn addresses_are_the_lowest_free() {
+    let host = Host::new();
+    let first = host.container("first", &[]);
+    let second = host.container("second", &[]);
+    // A-060, A-061
+    assert_eq!((first.ip(), second.ip()), ("172.17.0.2".into(), "172.17.0.3".into()));
+    first.end();
+    assert_eq!(host.container("third", &[]).ip(), "172.17.0.2");
+}
+
+#[test]
+fn a_subnet_of_the_host_is_not_taken_twice() {
+    let host = Host::new();
+    // Planned as 172.17.0.0/16 when the state was made; since then docker0 came up.
+    run("ip link add docker0 type bridge");
+    run("ip address add 172.17.0.1/16 dev docker0");
+    run("ip link set docker0 up");
+    // A-208
+    run("ip address add 172.18.207.67/20 dev eth0");
+    let web = host.container("web", &["8080:80"]);
+    assert_eq!(web.ip(), "172.19.0.2");
+    assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("web"));
+    // It stays what it is, also in another process.
+    let again = Networks::open(host.state.path()).unwrap();
+    let reserved = again.reserve(&request("next", &[]).unwrap()).unwrap();
+    assert_eq!(reserved.address().unwrap().to_string(), "172.19.0.3");
+    assert_eq!(reserved.gateway().unwrap().to_string(), "172.19.0.1");
+}
+
+#[test]
+fn a_second_rbox_gets_a_bridge_of_its_own() {
+    let host = Host::new();
+    let first = host.container("first", &["8080:80"]);
+    let state = tempfile::tempdir().unwrap();
+    let other = Networks::open(state.path()).unwrap();
+    let netns = Netns::new();
+    let second = other.reserve(&request("second", &["8081:80"]).unwrap()).unwrap().connect(netns.0.as_fd()).unwrap();
+    netns.serve(80, "second");
+    let attachment = second.record().attachment.clone().unwrap();
+    assert_eq!((attachment.bridge.as_str(), attachment.address.to_string().as_str()), ("rbox1", "172.18.0.2"));
+    assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("first"));
+    assert_eq!(crate::world::greeting("127.0.0.1", 8081).as_deref(), Ok("second"));
+    // A-067: two networks are apart.
+    assert!(netns.inside(|| crate::world::greeting("172.17.0.2", 80)).is_err());
+    assert!(second.disconnect().is_empty());
+    other.reset(&|_| true).unwrap();
+    let rules = rules();
+    assert!(!rules.contains("rbox1") && rules.contains("-A FORWARD -j RBOX-USER"), "{rules}");
+    assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("first"));
+    first.end();
+}
+
+#[test]
+fn the_mtu_is_that_of_the_way_out() {
+    let host = Host::new();
+    run("ip link set eth0 mtu 1400");
+    let web = host.container("web", &[]);
+    assert_eq!(json(&web.netns.run("ip -j link show eth0"))[0]["mtu"], 1400);
+    assert_eq!(json(&run("ip -j link show rbox0"))[0]["mtu"], 1400);
+}
+
+#[test]
+fn the_predefined_networks_are_three_and_stay_the_same() {
+    let host = Host::new();
+    let listed = |networks: &Networks| -> Vec<(String, String, String)> {
+        let networks = networks.list().unwrap();
+        networks.into_iter().map(|network| (network.name.clone(), network.driver.to_string(), network.id)).collect()
+    };
+    let first = listed(&host.networks);
+    let names: Vec<(&str, &str)> = first.iter().map(|(name, driver, _)| (name.as_str(), driver.as_str())).collect();
+    // A-031
+    assert_eq!(names, [("bridge", "bridge"), ("host", "host"), ("none", "null")]);
+    assert!(first.iter().all(|(_, _, id)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    assert_eq!(listed(&Networks::open(host.state.path()).unwrap()), first);
+    assert_eq!(host.networks.find(&first[0].2[..12]).unwrap().name, "bridge");
+    assert_eq!(host.networks.find("nowhere").unwrap_err().to_string(), "network nowhere: not found");
+}
+
+#[test]
+fn inspect_shows_the_endpoints() {
+    let host = Host::new();
+    let web = host.container("web", &[]);
+    let bridge = host.networks.find("bridge").unwrap();
+    let shown = serde_json::to_value(host.networks.inspect(&bridge).unwrap()).unwrap();
+    let container = &shown["Containers"][&owner("web").container];
+    assert_eq!(container["Name"], "web");
+    assert_eq!(container["EndpointID"], web.endpoint.record().id.as_str());
+    assert_eq!(container["MacAddress"], "02:42:ac:11:00:02");
+    assert_eq!(container["IPv4Address"], "172.17.0.2/16");
+    assert_eq!(shown["IPAM"]["Config"][0]["Gateway"], "172.17.0.1");
+    web.end();
+    let shown = serde_json::to_value(host.networks.inspect(&bridge).unwrap()).unwrap();
+    assert_eq!(shown["Containers"].as_object().unwrap().len(), 0);
+}
+
+#[test]
+fn none_and_host_have_no_address() {
+    let host = Host::new();
+    let before = host.traces();
+    for network in ["none", "host"] {
+        let netns = Netns::new();
+        let mut request = request(network, &["8080:80"]).unwrap();
+        request.network = network.into();
+        let reservation = host.networks.reserve(&request).unwrap();
+        assert_eq!((reservation.address(), reservation.ports().len()), (None, 0));
+        let endpoint = reservation.connect(netns.0.as_fd()).unwrap();
+        assert_eq!(host.traces(), before);
+        // A-040: no ::1 without a network; the host's own is left as it is
+        let ipv6 = netns.run("ip -6 address show lo").contains("::1");
+        assert_eq!(ipv6, network == "host");
+        assert!(endpoint.disconnect().is_empty());
+    }
+}
+
+#[test]
+fn an_announcement_corrects_a_stale_neighbour() {
+    let host = Host::new();
+    let first = host.container("first", &[]);
+    run("ip neigh replace 172.17.0.3 lladdr 02:42:de:ad:be:ef dev rbox0 nud stale");
+    let second = host.container("second", &[]);
+    assert_eq!(second.ip(), "172.17.0.3");
+    let entry = run("ip neigh show 172.17.0.3 dev rbox0");
+    assert!(entry.contains("02:42:ac:11:00:03"), "{entry}");
+    first.end();
+}
+
+#[test]
+fn reset_leaves_nothing() {
+    let host = Host::new();
+    let before = host.traces();
+    let chains = || run("iptables-save").lines().filter(|line| line.starts_with(":RBOX")).count();
+    let web = host.container("web", &["8080:80"]);
+    let busy = host.networks.reset(&|_| true).unwrap_err();
+    assert_eq!(busy.to_string(), "cannot reset the networks: container web is connected");
+    web.end();
+    assert!(chains() > 0);
+    host.networks.reset(&|_| true).unwrap();
+    assert_eq!((host.traces(), chains()), (before, 0));
+    host.networks.reset(&|_| true).unwrap();
+    // And everything comes back.
+    let _web = host.container("web", &["8080:80"]);
+    assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("web"));
+}
