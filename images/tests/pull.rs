@@ -269,3 +269,46 @@ fn a_token_for_nobody_in_particular_is_fetched() {
     let server = faulty(&layout, &["token", "anonymous"]);
     pull(&store(&dir), &server, "library/x:1").unwrap();
 }
+
+/// The whole way to a registry far away, in a network namespace of its own: name server, TLS, certificates.
+#[test]
+fn a_registry_with_a_name_and_a_certificate_is_reached() {
+    let dir = scratch();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let inside = r#"
+ip link set lo up; ip address add 192.0.2.1/32 dev lo
+echo 'nameserver 127.0.0.1' > resolv.conf; mount --bind resolv.conf /etc/resolv.conf
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=registry.test \
+    -addext subjectAltName=DNS:registry.test -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem 2> openssl.log
+python3 $TESTS/dns.py & dns=$!
+cat > registry.yml << END
+{version: 0.1, log: {level: error}, storage: {filesystem: {rootdirectory: $PWD/registry}},
+ http: {addr: '192.0.2.1:443', tls: {certificate: $PWD/cert.pem, key: $PWD/key.pem}}}
+END
+docker-registry serve registry.yml > registry.log 2>&1 & registry=$!
+trap 'kill $dns $registry' EXIT
+skopeo copy -q --retry-times 5 --insecure-policy --dest-tls-verify=false $SOURCE docker://192.0.2.1/team/x:1
+export RBOX_TEST_STORE=$PWD/store DOCKER_CONFIG=$PWD
+pull() { RBOX_TEST_IMAGE=$1 $PROGRAM --exact pull::child_pulls --ignored --nocapture; }
+SSL_CERT_FILE=$PWD/cert.pem pull registry.test/team/x:1
+pull registry.test/team/x:1
+SSL_CERT_FILE=$PWD/cert.pem pull registry.test/team/x:2
+pull registry.example/team/x:1
+pull registry.test:444/team/x:1
+kill $dns
+"#;
+    let mut command = Command::new("unshare");
+    command.args(["-n", "-m", "sh", "-euc", inside]).current_dir(dir.path()).env("TESTS", tests);
+    command.env("SOURCE", busybox_source()).env("PROGRAM", std::env::current_exe().unwrap());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "pulled registry.test/team/x\n",
+        "rbox: cannot pull registry.test/team/x:1: registry.test: its certificate is not trusted",
+        "rbox: image registry.test/team/x:2: not found here or on registry.test\n",
+        "rbox: cannot pull registry.example/team/x:1: registry.example: no such host\n",
+        "rbox: cannot pull registry.test:444/team/x:1: registry.test:444: connection refused\n",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

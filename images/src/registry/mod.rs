@@ -195,6 +195,8 @@ fn cause(error: &OciDistributionError) -> String {
         "it does not answer in time".into()
     } else if lower.contains("no records found") || lower.contains("no record found") {
         "no such host".into()
+    } else if lower.contains("invalid peer certificate") {
+        format!("its certificate is not trusted ({})", text.rsplit(": ").next().unwrap_or(&text))
     } else {
         text
     }
