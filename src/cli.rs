@@ -15,13 +15,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use image::{
-    ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, TagArgs,
+    ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, SaveForm,
+    TagArgs,
 };
 pub(crate) use network::{NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 pub(crate) use parse::{Stop, command, parse};
-pub(crate) use run::{
-    ExplainFlags, ExplainForm, NamespaceFlags, NetworkFlags, PullPolicy, ResourceFlags, RunArgs, SecurityFlags,
-};
+pub(crate) use run::{ExplainFlags, ExplainForm, PullPolicy, ResourceFlags, RunArgs};
 
 /// Containers without a daemon, in a form that a person can read
 #[derive(Debug, Parser)]

@@ -1,2 +1,33 @@
-//! rbox
-fn main() {}
+//! The program `rbox`: parse the words, do the verb, print what went wrong, end with the right code. Nothing else.
+//!
+//! The map: [`cli`] is the command line as data, `cmd/` has one file for each verb (`cmd/run.rs` is the story of a
+//! container), [`spec`] turns an image and flags into an OCI configuration, [`report`] words every error.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cmd;
+mod dirs;
+mod explain;
+mod io;
+mod names;
+mod record;
+mod report;
+mod spec;
+mod sweep;
+mod template;
+mod terminal;
+mod units;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os().collect()) {
+        Ok(cli) => cmd::run_verb(&cli).unwrap_or_else(|error| report::print(&error)),
+        Err(cli::Stop::Say(text)) => match cmd::print::line(text.trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report::print(&error),
+        },
+        Err(cli::Stop::Wrong(problem)) => report::print(&problem.into()),
+    }
+}

@@ -9,10 +9,18 @@ mod usage;
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
+use nix::errno::Errno;
+
 pub(crate) use usage::usage;
 
 /// rbox itself could not do it (docker run: 125).
 pub(crate) const OWN: u8 = 125;
+
+/// The program cannot be executed (docker run: 126).
+const NOT_EXECUTABLE: u8 = 126;
+
+/// There is no such program (docker run: 127).
+const NOT_FOUND: u8 = 127;
 
 /// An error with its advice: what rbox's own checks return.
 #[derive(Debug)]
@@ -67,6 +75,7 @@ impl Display for Report {
 pub(crate) fn report(error: &anyhow::Error) -> Report {
     let message = sentence(error);
     let (hint, code) = error.chain().find_map(known).unwrap_or((None, OWN));
+    let hint = hint.or_else(|| for_not_root(&message));
     Report { message, hint, code }
 }
 
@@ -77,12 +86,61 @@ pub(crate) fn print(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(report.code)
 }
 
+/// Print an error that does not keep the program's exit code from being told.
+pub(crate) fn warn(error: &anyhow::Error) {
+    let report = report(error);
+    eprintln!("{report}");
+}
+
 /// What is known of one link in an error's chain: advice, and an exit code. A new kind of error is a new row.
 fn known(link: &(dyn std::error::Error + 'static)) -> Option<(Option<String>, u8)> {
     if let Some(problem) = link.downcast_ref::<Problem>() {
         return Some((problem.hint.clone(), problem.code));
     }
+    if let Some(error) = link.downcast_ref::<rbox_runtime::Error>() {
+        return Some(of_runtime(error));
+    }
+    if let Some(error) = link.downcast_ref::<rbox_images::Error>() {
+        return Some((of_images(error), OWN));
+    }
+    if let Some(error) = link.downcast_ref::<rbox_net::Error>() {
+        return Some((of_net(error), OWN));
+    }
     None
+}
+
+fn of_runtime(error: &rbox_runtime::Error) -> (Option<String>, u8) {
+    match error {
+        rbox_runtime::Error::Program { errno, .. } if *errno == Errno::ENOENT as i32 => (None, NOT_FOUND),
+        rbox_runtime::Error::Program { .. } => (None, NOT_EXECUTABLE),
+        _ => (None, OWN),
+    }
+}
+
+fn of_images(error: &rbox_images::Error) -> Option<String> {
+    match error {
+        rbox_images::Error::NotFound { similar, .. } => match similar.as_slice() {
+            [] => None,
+            [one] => Some(format!("similar local image: {one}")),
+            several => Some(format!("similar local images: {}", several.join(", "))),
+        },
+        rbox_images::Error::NoSuchPlatform { .. } => Some("choose one with --platform".into()),
+        rbox_images::Error::InUse { .. } => Some("-f removes it nevertheless".into()),
+        _ => None,
+    }
+}
+
+fn of_net(error: &rbox_net::Error) -> Option<String> {
+    match error {
+        rbox_net::Error::NetworkNotFound(_) => Some("rbox network ls lists those that there are".into()),
+        _ => None,
+    }
+}
+
+/// What anybody who is not root should hear, whatever it was that was refused.
+fn for_not_root(message: &str) -> Option<String> {
+    let refused = ["permission denied", "operation not permitted"].iter().any(|words| message.contains(words));
+    (refused && !nix::unistd::geteuid().is_root()).then(|| "rbox needs root: begin with sudo".into())
 }
 
 /// The chain as one sentence: each cause behind a colon, unless the text before it says it already.
@@ -150,6 +208,38 @@ mod tests {
             ("SIGTERM is no signal.", "SIGTERM is no signal"),
         ] {
             assert_eq!(plain(words), wanted);
+        }
+    }
+
+    #[test]
+    fn errors_of_the_libraries_bring_their_advice_and_code() {
+        let missing = |similar: &[&str]| rbox_images::Error::NotFound {
+            name: "alpne".into(),
+            registry: Some("docker.io".into()),
+            similar: similar.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let program = |errno: Errno| rbox_runtime::Error::Program {
+            program: "serve".into(),
+            why: "it is not there".into(),
+            errno: errno as i32,
+        };
+        for (error, text, code) in [
+            (anyhow::Error::from(missing(&[])), "rbox: image alpne: not found here or on docker.io", 125),
+            (
+                anyhow::Error::from(missing(&["alpine:latest"])).context("cannot run"),
+                "rbox: cannot run: image alpne: not found here or on docker.io\nhint: similar local image: alpine:latest",
+                125,
+            ),
+            (
+                rbox_net::Error::NetworkNotFound("web".into()).into(),
+                "rbox: network web: not found\nhint: rbox network ls lists those that there are",
+                125,
+            ),
+            (program(Errno::ENOENT).into(), "rbox: cannot execute serve: it is not there", 127),
+            (program(Errno::EACCES).into(), "rbox: cannot execute serve: it is not there", 126),
+        ] {
+            let got = report(&error);
+            assert_eq!((got.to_string().as_str(), got.code), (text, code));
         }
     }
 

@@ -37,7 +37,7 @@ use crate::cli::value::{self, SeccompChoice, SecurityOpt, SeparateMode};
 use crate::report::Problem;
 
 /// The version of the runtime specification whose fields are written here.
-const OCI_VERSION: &str = "1.3.0";
+pub(crate) const OCI_VERSION: &str = "1.3.0";
 
 /// What a container is made of.
 pub(crate) struct Request<'a> {

@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod child;
+pub mod console;
 pub mod container;
 mod diagnose;
 mod error;
@@ -33,3 +34,4 @@ mod users;
 pub use error::{Error, Result, cause};
 pub use exe::seal;
 pub use root::{Root, User};
+pub use seccomp::default_profile as default_seccomp_profile;

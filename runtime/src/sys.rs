@@ -9,6 +9,7 @@ pub(crate) mod mount;
 pub(crate) mod process;
 pub(crate) mod shared;
 pub(crate) mod socket;
+pub(crate) mod terminal;
 pub(crate) mod trap;
 
 use std::io;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// `rbox image …`
 #[derive(Debug, Subcommand)]
@@ -50,9 +50,17 @@ pub(crate) struct LoadArgs {
     /// Do not print what was loaded
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// The machine to take, when the archive has several
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<String>,
+}
+
+/// The forms that `rbox save` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SaveForm {
+    /// As docker save writes it
+    DockerArchive,
+    /// An OCI layout in a tar archive
+    OciArchive,
+    /// An OCI layout in a directory
+    OciDir,
 }
 
 /// `rbox save`
@@ -62,8 +70,8 @@ pub(crate) struct SaveArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// The form of the archive
-    #[arg(long, value_name = "FORM", default_value = "docker-archive", value_parser = ["docker-archive", "oci-archive", "oci-dir"])]
-    pub(crate) format: String,
+    #[arg(long, value_enum, value_name = "FORM", default_value = "docker-archive")]
+    pub(crate) format: SaveForm,
     /// The images to write
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
@@ -75,12 +83,6 @@ pub(crate) struct ImportArgs {
     /// Change the image's configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
-    /// A sentence for the image's history
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) message: Option<String>,
-    /// The machine that the programs in it are for
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<String>,
     /// The tar archive; - is the standard input
     #[arg(value_name = "FILE|-")]
     pub(crate) file: PathBuf,
@@ -92,7 +94,7 @@ pub(crate) struct ImportArgs {
 /// `rbox images`
 #[derive(Args, Debug)]
 pub(crate) struct ImageListArgs {
-    /// Show those without a name, too
+    /// Show intermediate images, too: as rbox keeps none, the list is the same
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Print identifiers alone

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use oci_spec::runtime::{LinuxDeviceCgroup, PosixRlimit};
 
-use super::value::{
-    self, DeviceFlag, IpcMode, MacAddress, MountFlag, NamespaceMode, SecurityOpt, SeparateMode, Throttle, Weight,
-};
+use super::value::{self, DeviceFlag, IpcMode, MountFlag, NamespaceMode, SecurityOpt, SeparateMode, Throttle, Weight};
 
 /// `rbox run [FLAGS] IMAGE [COMMAND] [ARG...]`
 #[derive(Args, Debug)]
@@ -304,7 +302,7 @@ pub(crate) struct NetworkFlags {
     pub(crate) ip: Option<std::net::Ipv4Addr>,
     /// The hardware address of its interface
     #[arg(long, value_name = "ADDRESS", value_parser = value::mac_address)]
-    pub(crate) mac_address: Option<MacAddress>,
+    pub(crate) mac_address: Option<rbox_net::MacAddress>,
     /// Ask this name server
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) dns: Vec<IpAddr>,

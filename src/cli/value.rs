@@ -46,10 +46,6 @@ pub(crate) enum NamespaceMode {
     Host,
 }
 
-/// A hardware address of an Ethernet interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MacAddress(pub(crate) [u8; 6]);
-
 /// `true`, `1`, `t` … as Go's strconv.ParseBool.
 pub(crate) fn boolean(text: &str) -> Parsed<bool> {
     match text {
@@ -311,17 +307,11 @@ pub(crate) fn network(text: &str) -> Parsed<String> {
 }
 
 /// `02:42:ac:11:00:02`, also with dashes.
-pub(crate) fn mac_address(text: &str) -> Parsed<MacAddress> {
-    let wrong = || "not a hardware address such as 02:42:ac:11:00:02".to_owned();
-    let parts: Vec<&str> = text.split([':', '-']).collect();
-    let mut address = [0; 6];
-    if parts.len() != address.len() {
-        return Err(wrong());
-    }
-    for (byte, part) in address.iter_mut().zip(parts) {
-        *byte = if part.len() == 2 { u8::from_str_radix(part, 16).map_err(|_| wrong())? } else { return Err(wrong()) };
-    }
-    if address[0] & 1 == 1 { Err("a group address, not that of one interface".into()) } else { Ok(MacAddress(address)) }
+pub(crate) fn mac_address(text: &str) -> Parsed<rbox_net::MacAddress> {
+    text.parse().map_err(|error| match error {
+        rbox_net::Error::Invalid { why, .. } => why,
+        other => other.to_string(),
+    })
 }
 
 /// `name:address`, `name=address`, `name:[::1]`, `name:host-gateway`.
@@ -469,7 +459,7 @@ mod tests {
         for text in ["0", "80/icmp", "9-8", "65536", ""] {
             assert!(exposed(text).is_err(), "{text:?}");
         }
-        assert_eq!(mac_address("02:42:AC:11:00:02"), Ok(MacAddress([2, 0x42, 0xac, 0x11, 0, 2])));
+        assert_eq!(mac_address("02:42:AC:11:00:02").ok(), Some(rbox_net::MacAddress([2, 0x42, 0xac, 0x11, 0, 2])));
         for text in ["02:42", "01:00:5e:00:00:01", "2:42:ac:11:0:2", "zz:42:ac:11:00:02"] {
             assert!(mac_address(text).is_err(), "{text:?}");
         }

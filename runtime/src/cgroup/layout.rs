@@ -12,6 +12,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -98,7 +99,16 @@ impl Mount {
 }
 
 /// The hierarchies of this host in the order of the mount table, each once.
-pub(super) fn mounts() -> Result<(Layout, Vec<Mount>), Error> {
+///
+/// `from_the_top`: nobody will ask for our own position in them.
+pub(super) fn mounts(from_the_top: bool) -> Result<(Layout, Vec<Mount>), Error> {
+    // The mount table grows with every container; a file system says itself what it is. Only v2 has its own at the
+    // place where v1 has a tmpfs with the hierarchies in it.
+    let usual = Path::new("/sys/fs/cgroup");
+    if from_the_top && statfs(usual).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC) {
+        let mount = Mount { controllers: Vec::new(), point: usual.to_owned(), root: PathBuf::from("/") };
+        return Ok((Layout::V2, vec![mount]));
+    }
     let table = read_whole(Path::new("/proc/self/mountinfo"))?;
     let mounts = parse(&table);
     let unified = mounts.iter().any(Mount::is_unified);

@@ -1,10 +1,14 @@
 //! The groups of this very kernel: made, limited, read back, removed. Needs root; limits are written on v1 or hybrid,
 //! and what belongs to cgroup2 is tried on whatever unified hierarchy there is.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::{Child, Command, Stdio};
 
+use nix::errno::Errno;
+
 use super::*;
+use crate::sys;
 
 /// A group under a name of its own that is gone after the test, however it ends.
 struct Fresh {
@@ -246,6 +250,25 @@ fn a_process_joins_every_hierarchy_and_the_group_goes_after_it() {
     fresh.cgroup.delete().unwrap();
     assert!(fresh.cgroup.hierarchies.iter().all(|hierarchy| !hierarchy.path.exists()));
     fresh.cgroup.delete().unwrap();
+}
+
+#[test]
+fn a_process_enters_through_the_doors_by_itself() {
+    use std::os::fd::AsRawFd;
+    let Some(fresh) = Fresh::on_v1("doors", "{}") else { return };
+    let doors = fresh.cgroup.doors().unwrap();
+    let mut script = String::new();
+    for door in &doors {
+        script += &format!("echo 0 > /proc/{}/fd/{}; ", std::process::id(), door.as_raw_fd());
+    }
+    let output =
+        Command::new("/bin/sh").args(["-c", &format!("{script} exec cat /proc/self/cgroup")]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for hierarchy in fresh.cgroup.hierarchies.iter().filter(|hierarchy| !hierarchy.is_unified()) {
+        let controllers = hierarchy.controllers.join(",");
+        let line = text.lines().find(|line| line.split(':').nth(1) == Some(&*controllers)).unwrap();
+        assert!(line.ends_with("-doors/group"), "{line}");
+    }
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn docker_name(architecture: &str) -> &str {
 }
 
 /// The capabilities that Docker gives a container: the profile for them is compiled when rbox is built.
+#[allow(dead_code, reason = "build.rs makes the built-in filter of it")]
 pub(super) const USUAL_CAPABILITIES: [Capability; 14] = [
     Capability::Chown,
     Capability::DacOverride,
@@ -150,6 +151,7 @@ pub(super) const USUAL_CAPABILITIES: [Capability; 14] = [
 ];
 
 /// The profile that the built-in filter is made of. rbox needs a kernel far younger than the table's one condition.
+#[allow(dead_code, reason = "build.rs makes the built-in filter of it")]
 pub(super) fn usual(architecture: &str) -> LinuxSeccomp {
     let capabilities = HashSet::from(USUAL_CAPABILITIES);
     resolve(&Target { capabilities: &capabilities, architecture, kernel: (5, 6) })

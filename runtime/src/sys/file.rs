@@ -195,3 +195,8 @@ pub(crate) fn is_on_readonly_mount(file: BorrowedFd<'_>) -> io::Result<bool> {
     let found = unsafe { found.assume_init() };
     Ok(found.f_flag & libc::ST_RDONLY != 0)
 }
+
+/// Take a descriptor that came through a message as our own.
+pub(crate) fn adopt(number: i32) -> io::Result<OwnedFd> {
+    descriptor(i64::from(number))
+}

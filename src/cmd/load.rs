@@ -1,0 +1,44 @@
+//! `rbox load`: take images from an archive, or from a directory in OCI layout.
+
+use std::fs::File;
+use std::io::{BufReader, IsTerminal, stdin};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use rbox_images::{Loaded, Store};
+
+use super::print;
+use crate::cli::{Global, LoadArgs};
+use crate::dirs::Dirs;
+use crate::report::Problem;
+
+/// `rbox load`
+///
+/// Errors: the archive cannot be read or is none; nothing is loaded then.
+pub(crate) fn run(global: &Global, args: &LoadArgs) -> Result<ExitCode> {
+    let store = Store::open(Dirs::new(global)?.root())?;
+    let loaded = match &args.input {
+        Some(path) if path.is_dir() => store.load_layout(path)?,
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+            store.load(BufReader::new(file))?
+        }
+        None if stdin().is_terminal() => {
+            let problem = Problem::new("cannot load images: standard input is a terminal");
+            return Err(problem.hint("name the archive with -i FILE, or write < FILE").into());
+        }
+        None => store.load(stdin().lock())?,
+    };
+    if !args.quiet {
+        print::text(&loaded.iter().map(said).collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Docker's words: the names, or the id where the archive gave none.
+fn said(loaded: &Loaded) -> String {
+    if loaded.names.is_empty() {
+        return format!("Loaded image ID: {}\n", loaded.id);
+    }
+    loaded.names.iter().map(|name| format!("Loaded image: {}\n", name.familiar())).collect()
+}

@@ -1,0 +1,105 @@
+//! `rbox network ls`, `inspect` and `reset`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use rbox_net::{Network, Networks};
+
+use super::print;
+use crate::cli::{Global, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
+use crate::dirs::Dirs;
+use crate::report::{self, Problem};
+use crate::template::{List, Value, list};
+use crate::{record, sweep, units};
+
+const TITLES: [(&str, &str); 8] = [
+    ("CreatedAt", "CREATED AT"),
+    ("Driver", "DRIVER"),
+    ("ID", "NETWORK ID"),
+    ("IPv6", "IPV6"),
+    ("Internal", "INTERNAL"),
+    ("Labels", "LABELS"),
+    ("Name", "NAME"),
+    ("Scope", "SCOPE"),
+];
+
+/// Do a verb about networks.
+///
+/// Errors: those of the verb.
+pub(crate) fn run(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
+    let dirs = Dirs::new(global)?;
+    let networks = Networks::open(dirs.state())?;
+    match verb {
+        NetworkVerb::Ls(args) => ls(&networks, args),
+        NetworkVerb::Inspect(args) => inspect(&networks, args),
+        NetworkVerb::Reset => {
+            for error in sweep::sweep(&dirs, &networks) {
+                report::warn(&error);
+            }
+            networks.reset(&|owner| record::is_alive(owner.pid, owner.start_time, &owner.boot_id))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn ls(networks: &Networks, args: &NetworkListArgs) -> Result<ExitCode> {
+    let mut rows = networks.list()?;
+    for (key, value) in &args.filter {
+        let keeps = filter(key, value)?;
+        rows.retain(|network| keeps(network, value));
+    }
+    let id = |network: &Network| if args.no_trunc { network.id.clone() } else { network.short_id().to_owned() };
+    if args.quiet && args.format.is_none() {
+        print::text(&rows.iter().map(|network| format!("{}\n", id(network))).collect::<String>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Value> = rows.iter().map(|network| fields(network, id(network))).collect();
+    let shown = List { titles: &TITLES, shown: &["ID", "Name", "Driver", "Scope"], rows: &rows };
+    print::text(&list(&shown, args.format.as_deref())?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fields(network: &Network, id: String) -> Value {
+    let labels: Vec<String> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Value::of_fields([
+        ("CreatedAt", units::local(&network.created)),
+        ("Driver", network.driver.to_string()),
+        ("ID", id),
+        ("IPv6", "false".into()),
+        ("Internal", "false".into()),
+        ("Labels", labels.join(",")),
+        ("Name", network.name.clone()),
+        ("Scope", "local".into()),
+    ])
+}
+
+/// How a filter of `network ls` chooses.
+fn filter(key: &str, value: &str) -> Result<fn(&Network, &str) -> bool, Problem> {
+    Ok(match (key, value) {
+        ("driver", _) => |network, value| network.driver.to_string() == value,
+        ("id", _) => |network, value| network.id.starts_with(value),
+        ("name", _) => |network, value| network.name.contains(value),
+        ("scope", _) => |_, value| value == "local",
+        ("label", _) => |network, value| match value.split_once('=') {
+            Some((name, value)) => network.labels.get(name).is_some_and(|label| label == value),
+            None => network.labels.contains_key(value),
+        },
+        ("type", "builtin") => |network, _| network.is_predefined(),
+        ("type", "custom") => |network, _| !network.is_predefined(),
+        ("type", _) => return Err(Problem::new(format!("--filter type={value}: neither builtin nor custom"))),
+        _ => return Err(Problem::new(format!("--filter {key}={value}: there is no such filter"))),
+    })
+}
+
+/// Those that there are are printed, also when others are not.
+fn inspect(networks: &Networks, args: &NetworkInspectArgs) -> Result<ExitCode> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in &args.networks {
+        match networks.find(name).and_then(|network| networks.inspect(&network)) {
+            Ok(object) => found.push(Value::of(&object)?),
+            Err(error) => missing.push(error),
+        }
+    }
+    print::objects(found, args.format.as_deref())?;
+    Ok(missing.into_iter().map(|error| report::print(&error.into())).last().unwrap_or(ExitCode::SUCCESS))
+}

@@ -1,0 +1,146 @@
+//! The bundle: config.json, and the three files through which the container learns its own name and its resolvers.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rbox_images::Image;
+use rbox_net::Reservation;
+use rbox_net::hosts::{self, AddHost, Dns, Entry};
+use rbox_runtime::Root;
+
+use crate::cli::RunArgs;
+use crate::dirs::Dirs;
+use crate::record::{self, Claim};
+use crate::report::Problem;
+use crate::spec::{self, Host, Prepared, Request};
+
+/// What a bundle is made from.
+pub(super) struct Parts<'a> {
+    pub(super) dirs: &'a Dirs,
+    pub(super) flags: &'a RunArgs,
+    pub(super) host: &'a Host,
+    pub(super) image: Option<&'a Image>,
+    pub(super) claim: &'a Claim,
+    pub(super) reservation: &'a Reservation,
+    pub(super) root: &'a Root,
+    /// The host as a container reaches it: `host-gateway`.
+    pub(super) host_gateway: Ipv4Addr,
+}
+
+/// Write the bundle of a container.
+///
+/// Errors: flags that contradict each other or the image; a user or group that the image does not know; the disk.
+pub(super) fn write(parts: &Parts<'_>) -> Result<Prepared> {
+    let directory = parts.dirs.container(&parts.claim.id);
+    record::make_private(&directory)?;
+    let root = match &parts.flags.files.rootfs {
+        Some(directory) => {
+            std::path::absolute(directory).with_context(|| format!("cannot open {}", directory.display()))?
+        }
+        None => directory.join("rootfs"),
+    };
+    let mut prepared = spec::build(&Request {
+        id: &parts.claim.id,
+        root: &root,
+        image: parts.image.map(|image| &image.config),
+        flags: parts.flags,
+        host: parts.host,
+        default_seccomp: &rbox_runtime::default_seccomp_profile,
+    })?;
+    resolve_users(&mut prepared, parts.root)?;
+    add_files(&mut prepared, parts, &directory)?;
+    for missing in &prepared.make_directories {
+        fs::create_dir_all(missing).with_context(|| format!("cannot create {}", missing.display()))?;
+    }
+    let text = serde_json::to_vec(&prepared.spec).context("cannot write config.json")?;
+    put(&directory.join("config.json"), &text)?;
+    Ok(prepared)
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Names become numbers by the image's own /etc/passwd and /etc/group, never by the host's.
+fn resolve_users(prepared: &mut Prepared, root: &Root) -> Result<()> {
+    let added = root.groups(&prepared.groups)?;
+    let Some(process) = prepared.spec.process_mut() else { return Ok(()) };
+    let user = process.user_mut();
+    let found = root.user(user.username().as_deref().unwrap_or_default())?;
+    let mut groups = found.groups;
+    groups.extend(user.additional_gids().iter().flatten());
+    groups.extend(added);
+    if !groups.contains(&found.gid) {
+        // The first group is listed as well: programs that look only there find it (moby, CVE-2022-36109).
+        groups.insert(0, found.gid);
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    user.set_uid(found.uid);
+    user.set_gid(found.gid);
+    user.set_username(None);
+    user.set_additional_gids(Some(groups));
+    Ok(())
+}
+
+/// /etc/hosts, /etc/hostname and /etc/resolv.conf: ours, unless the user mounts his own there.
+fn add_files(prepared: &mut Prepared, parts: &Parts<'_>, directory: &Path) -> Result<()> {
+    let files = [
+        ("/etc/hosts", directory.join("hosts"), hosts_text(parts, &prepared.hostname)?),
+        ("/etc/hostname", directory.join("hostname"), format!("{}\n", prepared.hostname)),
+        ("/etc/resolv.conf", directory.join("resolv.conf"), resolv_text(parts)),
+    ];
+    let mut mounts = prepared.spec.mounts().clone().unwrap_or_default();
+    for (inside, outside, text) in files {
+        put(&outside, text.as_bytes())?;
+        if !mounts.iter().any(|mount| mount.destination() == Path::new(inside)) {
+            mounts.push(spec::bind(&outside, Path::new(inside), parts.flags.files.read_only));
+        }
+    }
+    prepared.spec.set_mounts(Some(mounts));
+    Ok(())
+}
+
+fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
+    let network = &parts.flags.network;
+    let mut added = Vec::new();
+    for (name, address) in &network.add_host {
+        let host: AddHost = format!("{name}={address}").parse()?;
+        added.push(host.entry(parts.host_gateway.into()));
+    }
+    if network.is_host() {
+        // The same network, so the same names.
+        let text = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        return Ok(hosts::extend_hosts(&text, &added));
+    }
+    let domain = parts.flags.container.domainname.as_deref().unwrap_or_default();
+    let own = parts.reservation.address().map(|address| Entry::own(address, hostname, domain));
+    Ok(hosts::hosts_file(&added, own.as_ref()))
+}
+
+fn resolv_text(parts: &Parts<'_>) -> String {
+    let flags = &parts.flags.network;
+    let dns = Dns { servers: flags.dns.clone(), search: flags.dns_search.clone(), options: flags.dns_option.clone() };
+    let host = hosts::host_resolv_conf();
+    if flags.is_host() { hosts::host_network_resolv_conf(&host, &dns) } else { hosts::resolv_conf(&host, &dns) }
+}
+
+/// `--cidfile`: never over a file that is there.
+///
+/// Errors: it is there, or cannot be written.
+pub(super) fn write_cidfile(path: Option<&PathBuf>, id: &str) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let problem =
+                Problem::new(format!("cannot write the container's id to {}: the file exists", path.display()));
+            Err(problem.hint("remove it, or make sure that its container is gone").into())
+        }
+        file => file
+            .and_then(|mut file| file.write_all(id.as_bytes()))
+            .with_context(|| format!("cannot write the container's id to {}", path.display())),
+    }
+}

@@ -1,0 +1,70 @@
+//! Flags -> what the container wants of its network; and the connection itself.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use oci_spec::image::ImageConfiguration;
+use rbox_net::{
+    EPHEMERAL_PORTS, Endpoint, EndpointRequest, Expose, MacAddress, Networks, Owner, PortMapping, Publish, Reservation,
+};
+
+use crate::cli::RunArgs;
+use crate::record::Claim;
+
+/// What this container wants: network, address, ports.
+///
+/// Errors: a port that is none.
+pub(super) fn request(flags: &RunArgs, claim: &Claim, image: Option<&ImageConfiguration>) -> Result<EndpointRequest> {
+    let mut publish = flags.network.publish.iter().map(|text| text.parse()).collect::<Result<Vec<Publish>, _>>()?;
+    if flags.network.publish_all {
+        let of_image = image.and_then(|image| image.config().as_ref()?.exposed_ports().clone()).unwrap_or_default();
+        let exposed: BTreeSet<&String> = of_image.iter().chain(&flags.network.expose).collect();
+        for text in exposed {
+            publish.push(Publish::from(text.parse::<Expose>()?));
+        }
+    }
+    Ok(EndpointRequest {
+        owner: Owner {
+            container: claim.id.clone(),
+            name: claim.name.clone(),
+            pid: claim.pid,
+            start_time: claim.start_time,
+            boot_id: claim.boot_id.clone(),
+        },
+        network: flags.network.name().to_owned(),
+        hostname: flags.container.hostname.clone().unwrap_or_else(|| crate::record::short(&claim.id).to_owned()),
+        ip: flags.network.ip,
+        mac: flags.network.mac_address.map(|mac| MacAddress(mac.0)),
+        publish,
+        ephemeral_ports: EPHEMERAL_PORTS,
+    })
+}
+
+/// Connect the container's network namespace.
+///
+/// Errors: those of the network; all is taken back then.
+pub(super) fn connect(reservation: Reservation, pid: i32) -> Result<Endpoint> {
+    let path = format!("/proc/{pid}/ns/net");
+    let netns = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+    Ok(reservation.connect(netns.as_fd())?)
+}
+
+/// The host's address for containers: the default bridge's.
+///
+/// Errors: the networks cannot be read.
+pub(super) fn host_gateway(networks: &Networks) -> Result<Ipv4Addr> {
+    let bridge = networks.find("bridge")?;
+    bridge.bridged.map(|bridged| bridged.gateway).context("network bridge: it has no gateway")
+}
+
+/// The ports as `ps` prints them: `0.0.0.0:8080->80/tcp`, then what is only exposed.
+pub(super) fn ports_shown(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<String> {
+    let mut shown: Vec<String> = published.iter().map(ToString::to_string).collect();
+    let published_to =
+        |port: &String| published.iter().any(|mapping| format!("{}/{}", mapping.container, mapping.protocol) == *port);
+    shown.extend(exposed.iter().filter(|port| !published_to(port)).cloned());
+    shown
+}

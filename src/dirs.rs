@@ -1,0 +1,71 @@
+//! Where things are kept: the data directory (`--root`) and the state directory (`--state`).
+//!
+//! ```text
+//!   ROOT  /var/lib/rbox                       survives a reboot
+//!     containers/ID/                          the bundle: config.json, hosts, hostname, resolv.conf, record.json
+//!     names/NAME -> ID                        a link for each name: making it is what reserves the name
+//!     …                                       images, layers, snapshots (rbox-images)
+//!   STATE /run/rbox                           gone after a reboot
+//!     claims/ID.json                          who makes or holds a container; the first thing made, the last removed
+//!     runtime/ID/                             the OCI runtime's state
+//!     net/                                    networks and endpoints (rbox-net)
+//!     lock                                    held while the dead are swept
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::Global;
+
+/// The two directories, and what is where in them.
+#[derive(Clone, Debug)]
+pub(crate) struct Dirs {
+    root: PathBuf,
+    state: PathBuf,
+}
+
+impl Dirs {
+    /// The directories of the command line, made absolute: the container's mounts outlive our working directory.
+    pub(crate) fn new(global: &Global) -> std::io::Result<Dirs> {
+        Ok(Dirs { root: std::path::absolute(&global.root)?, state: std::path::absolute(&global.state)? })
+    }
+
+    /// Data.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// State.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The bundles, one directory for each container.
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// One container's bundle.
+    pub(crate) fn container(&self, id: &str) -> PathBuf {
+        self.containers().join(id)
+    }
+
+    /// The names, one link for each.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// The claims, one file for each container that somebody makes or holds.
+    pub(crate) fn claims(&self) -> PathBuf {
+        self.state.join("claims")
+    }
+
+    /// The OCI runtime's states.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.state.join("runtime")
+    }
+
+    /// The file whose lock is held while the dead are swept.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+}
