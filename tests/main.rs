@@ -7,6 +7,12 @@
 
 mod support;
 
+mod attacks;
+mod bridge;
+mod cleanup;
+mod errors;
+mod explain;
+mod network;
 mod oci_cgroup;
 mod oci_exec;
 mod oci_files;
@@ -15,4 +21,9 @@ mod oci_lifecycle;
 mod oci_namespaces;
 mod oci_spec;
 mod oci_terminal;
+mod publish;
+mod resources;
+mod run;
+mod security;
 mod selftest;
+mod terminal;

@@ -2,7 +2,7 @@
 
 use super::host::{Host, Running};
 use super::output::Output;
-use super::programs::{probe, runtime, runtime_is_rbox};
+use super::programs::{probe, runtime};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// A runtime with its own state folder in a host of its own.
 pub(crate) struct Oci {
     pub(crate) host: Host,
+    program: String,
+    environment: Vec<(String, String)>,
 }
 
 /// A folder with config.json and a root file system, and the name of the container it becomes.
@@ -25,7 +27,48 @@ pub(crate) struct Bundle {
 impl Oci {
     /// A runtime in a fresh host without a wire.
     pub(crate) fn new() -> Oci {
-        Oci { host: Host::offline() }
+        Oci::with_program(&runtime().display().to_string(), &[])
+    }
+
+    /// Another build of the runtime, with variables that only it knows.
+    pub(crate) fn with_program(program: &str, environment: &[(&str, &str)]) -> Oci {
+        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Oci { host: Host::offline(), program: program.to_owned(), environment }
+    }
+
+    /// A copy of the runtime in the host's own folder, which is used from now on: an attack may destroy it.
+    pub(crate) fn use_own_copy(&mut self) -> PathBuf {
+        let copy = self.host.path("rbox-runtime");
+        fs::copy(&self.program, &copy).unwrap();
+        self.program = copy.display().to_string();
+        copy
+    }
+
+    /// The runtime with these words, after its own `--root`.
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        let words = self.words(words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut command = self.host.command(&self.program, &words);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    /// Start the runtime with these words, to be talked to or waited for.
+    pub(crate) fn spawn(&self, words: &[&str]) -> Running {
+        let mut command = self.command(words);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Running::new(child, words.join(" "))
+    }
+
+    /// `run BUNDLE` of a runtime that was started with a descriptor of this folder open, as number 3 and 7.
+    pub(crate) fn run_with_descriptor(&self, bundle: &Bundle, folder: &Path) -> Output {
+        let words = self.words(&["run", "--bundle", &bundle.path(), &bundle.id]);
+        let script = format!("exec 3<{0} 7<{0}; exec \"$@\"", folder.display());
+        let mut all = vec!["-c", &script, "sh", &self.program];
+        all.extend(words.iter().map(String::as_str));
+        let mut command = self.host.command("/bin/sh", &all);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        Output::new(words.join(" "), command.stdin(Stdio::null()).output().unwrap())
     }
 
     /// A bundle whose config.json is the template after `edit`.
@@ -63,9 +106,7 @@ impl Oci {
 
     /// Start `run BUNDLE`, to be talked to or waited for.
     pub(crate) fn run_spawn(&self, bundle: &Bundle) -> Running {
-        let words = self.words(&["run", "--bundle", &bundle.path(), &bundle.id]);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.host.spawn(&runtime().display().to_string(), &words)
+        self.spawn(&["run", "--bundle", &bundle.path(), &bundle.id])
     }
 
     /// `create`: the container's own standard output goes to a file that [`Oci::output_of`] reads, since the
@@ -85,10 +126,8 @@ impl Oci {
 
     /// A command whose container outlives it: output to files, so that nobody waits for the end of a pipe.
     pub(crate) fn detached(&self, bundle: &Bundle, words: &[&str]) -> Output {
-        let words = self.words(words);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let file = |name: &str| fs::OpenOptions::new().create(true).append(true).open(bundle.dir.join(name)).unwrap();
-        let mut command = self.host.command(&runtime().display().to_string(), &words);
+        let mut command = self.command(words);
         command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
         let status = command.status().unwrap();
         let stderr = fs::read(bundle.dir.join("stderr")).unwrap();
@@ -125,11 +164,10 @@ impl Oci {
         bundle
     }
 
-    /// The runtime with these words, after its own `--root`.
+    /// The runtime with these words, to its end.
     pub(crate) fn call(&self, words: &[&str]) -> Output {
-        let words = self.words(words);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.host.exec(&runtime().display().to_string(), &words)
+        let output = self.command(words).stdin(Stdio::null()).output().unwrap();
+        Output::new(words.join(" "), output)
     }
 
     /// The words with the state folder in front; runc is told to use cgroup files, not systemd, by default.
@@ -174,11 +212,6 @@ impl Oci {
     /// Whether the machine's cgroups are v2.
     pub(crate) fn is_v2(&self) -> bool {
         super::programs::is_unified()
-    }
-
-    /// Whether errors are in our own words; a foreign runtime's wording is not ours to test.
-    pub(crate) fn own_words(&self) -> bool {
-        runtime_is_rbox()
     }
 }
 

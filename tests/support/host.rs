@@ -226,6 +226,11 @@ impl Neighbour<'_> {
 }
 
 impl Running {
+    /// A child with all three streams piped.
+    pub(crate) fn new(child: Child, command: String) -> Running {
+        Running { child, command }
+    }
+
     /// Wait for the end and collect what was said.
     pub(crate) fn wait(self) -> Output {
         let output = self.child.wait_with_output().unwrap();

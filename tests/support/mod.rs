@@ -1,16 +1,18 @@
 //! What every test stands on: programs, a private host for each test, bundles, a terminal.
 
 mod bundle;
+mod container;
 mod host;
 mod output;
 mod programs;
 mod pty;
 mod snapshot;
 
-pub(crate) use bundle::{Bundle, Oci};
+pub(crate) use bundle::{Bundle, Oci, make_rootfs};
+pub(crate) use container::{BUSYBOX, fixture};
 pub(crate) use host::{Host, Running};
 pub(crate) use output::Output;
-pub(crate) use programs::{find_program, lacks, probe, rbox, runtime, skip};
+pub(crate) use programs::{built_with, find_program, lacks, probe, rbox, runtime, skip};
 pub(crate) use pty::Pty;
 
 /// Leave the test with a printed reason when the machine lacks something: `need!(Runtime, CgroupV2)`.

@@ -22,6 +22,20 @@ pub(crate) fn probe() -> PathBuf {
     built("probe")
 }
 
+/// A program built with a feature that only tests have (`crash-points`, `weaken`), into a target folder of its own
+/// (`scripts/test` builds it beforehand; in the VM it lies in a folder of the feature's name).
+pub(crate) fn built_with(feature: &str, name: &str) -> String {
+    let beside = built_here();
+    let target = beside.ancestors().nth(2).expect("target/TRIPLE/debug");
+    let triple = beside.parent().and_then(Path::file_name).expect("target/TRIPLE/debug");
+    let program = match env::var_os("RBOX_TEST_BIN") {
+        Some(dir) => Path::new(&dir).join(feature).join(name),
+        None => target.join(feature).join(triple).join("debug").join(name),
+    };
+    assert!(program.exists(), "{} is not built: run `scripts/test-builds` first", program.display());
+    program.display().to_string()
+}
+
 /// A program of this build: beside `rbox`, or in the folder that `RBOX_TEST_BIN` names.
 fn built(name: &str) -> PathBuf {
     let dir = env::var_os("RBOX_TEST_BIN").map_or_else(built_here, PathBuf::from);
