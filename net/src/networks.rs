@@ -138,7 +138,12 @@ impl Networks {
             match files::read::<EndpointRecord>(&file) {
                 Ok(Some(record)) if !alive(&record.owner) => errors.extend(self.undo(&record)),
                 Ok(_) => {}
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    // Records are written whole, so only a lost disk cache leaves half of one, and then the kernel
+                    // started anew too. Kept, it would be in the way of every reservation.
+                    errors.push(error);
+                    errors.extend(files::remove(&file).err());
+                }
             }
         }
         if !entries.temporary.is_empty() {

@@ -49,7 +49,7 @@ fn a_namespace_that_has_an_eth0_already_is_refused_and_all_is_taken_back() {
     host.container("first", &[]).end();
     let before = host.traces();
     let netns = crate::world::Netns::new();
-    netns.run("ip link add eth0 type dummy");
+    netns.run("ip link add eth0 type bridge");
     let error = host.reserve("web", &["8080:80"]).unwrap().connect(netns.0.as_fd()).err().unwrap().to_string();
     assert!(error.starts_with("cannot create link veth") && error.contains("file exists"), "{error}");
     assert_eq!(host.traces(), before);

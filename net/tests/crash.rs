@@ -87,3 +87,15 @@ fn another_process_can_go_on_with_an_endpoint() {
     assert!(!crate::world::rules().contains("comment"));
     assert!(host.networks.resume(&record.owner.container).unwrap().is_none());
 }
+
+#[test]
+fn half_a_record_is_told_once_and_is_in_nobodys_way() {
+    let host = Host::new();
+    let file = host.state.path().join("net/endpoints").join(format!("{}.0123456789ab.json", "a".repeat(64)));
+    std::fs::write(&file, "{\"id\":\"01").unwrap();
+    let errors = host.networks.sweep(&|_| true);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].to_string().starts_with(&format!("{}: EOF", file.display())), "{}", errors[0]);
+    assert!(host.networks.sweep(&|_| true).is_empty());
+    host.container("web", &[]).end();
+}

@@ -98,10 +98,9 @@ fn a_container_does_not_reach_the_hosts_loopback() {
     assert_eq!(attack().as_deref(), Ok("secret"));
 }
 
-/// Make a namespace send 127.0.0.1 out of its network card instead of to itself.
+/// Make a namespace send 127.0.0.1 out of its network card to `gateway`, instead of to itself.
 fn sends_loopback_to(netns: &Netns, gateway: &str) {
-    netns.run("ip route del local 127.0.0.0/8 dev lo table local");
-    netns.run("ip route del local 127.0.0.1 dev lo table local");
+    netns.run("ip address del 127.0.0.1/8 dev lo");
     netns.inside(|| std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap());
     netns.run(&format!("ip route add 127.0.0.1/32 via {gateway} dev eth0"));
 }

@@ -193,6 +193,11 @@ fn wire(neighbour: &Netns) {
     neighbour.run(&format!("ip address add {NEIGHBOUR}/24 dev eth0"));
     neighbour.run("ip link set eth0 up");
     run(&format!("ip route add default via {NEIGHBOUR}"));
+    // Until the kernel has noticed the wire's carrier, frames are lost.
+    while [run("ip -o link show eth0"), neighbour.run("ip -o link show eth0")].iter().any(|it| !it.contains("state UP"))
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub(crate) fn owner(name: &str) -> Owner {

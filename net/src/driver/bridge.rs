@@ -77,8 +77,11 @@ pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, bridged: &Bridg
         return owned(link, bridged);
     }
     let _lock = networks.lock()?;
-    if netlink.show_link(name)?.is_none() {
-        netlink.add_bridge(Bridge { name, mac: bridged.mac, mtu_bytes })?;
+    match netlink.show_link(name)? {
+        // Another start was faster.
+        Some(link) if link.is_up => return owned(link, bridged),
+        Some(_) => {}
+        None => netlink.add_bridge(Bridge { name, mac: bridged.mac, mtu_bytes })?,
     }
     let link = netlink.show_link(name)?.ok_or_else(|| gone(name))?;
     let index = owned(link, bridged)?;
@@ -140,13 +143,19 @@ pub(crate) struct Plugged {
 }
 
 impl Plugged {
-    /// Wait until the bridge passes the container's frames, then tell everybody its address.
+    /// Wait until frames pass all the way from the host to the container, then tell everybody its address.
     ///
-    /// The kernel notices the cable's carrier a little after the link is up; a frame sent before is lost, and
-    /// the container's first connection would wait a second for ARP to try again.
+    /// The kernel notices a carrier a little after the link is up. A frame sent before is lost, and the
+    /// container's first connection would wait a second for ARP to try again.
     pub(crate) fn announce(mut self, netlink: &mut Netlink, it: &Attachment) -> Result<()> {
         let deadline = Instant::now() + Duration::from_millis(200);
-        while !netlink.show_link(&it.veth)?.ok_or_else(|| gone(&it.veth))?.forwards && Instant::now() < deadline {
+        let mut passes = || -> Result<bool> {
+            let veth = netlink.show_link(&it.veth)?.ok_or_else(|| gone(&it.veth))?;
+            let bridge = netlink.show_link(&it.bridge)?.ok_or_else(|| gone(&it.bridge))?;
+            let eth0 = self.inside.show_link("eth0")?.ok_or_else(|| gone("eth0"))?;
+            Ok(veth.forwards && veth.is_ready && bridge.is_ready && eth0.is_ready)
+        };
+        while !passes()? && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(100));
         }
         self.inside.set_mac(self.eth0, "eth0", it.mac)

@@ -39,7 +39,9 @@ pub(crate) struct LinkState {
     pub(crate) is_up: bool,
     pub(crate) mac: Option<MacAddress>,
     pub(crate) mtu_bytes: Option<u32>,
-    /// It is a port of a bridge, and frames pass.
+    /// Its carrier has been noticed, so frames leave: before that its queue (`noop`) drops them.
+    pub(crate) is_ready: bool,
+    /// It is a port of a bridge, and the bridge passes its frames.
     pub(crate) forwards: bool,
 }
 
@@ -203,12 +205,14 @@ fn read(link: &LinkMessage) -> LinkState {
         is_up: link.header.flags.contains(LinkFlags::Up),
         mac: None,
         mtu_bytes: None,
+        is_ready: link.header.flags.contains(LinkFlags::Running),
         forwards: false,
     };
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Address(bytes) => state.mac = bytes.as_slice().try_into().ok().map(MacAddress),
             LinkAttribute::Mtu(mtu) => state.mtu_bytes = Some(*mtu),
+            LinkAttribute::Qdisc(name) => state.is_ready &= name != "noop",
             LinkAttribute::LinkInfo(infos) => state.forwards = infos.iter().any(forwards),
             _ => {}
         }
