@@ -77,7 +77,7 @@ impl Catalog {
 }
 
 /// Write a file so that a reader, and a crash, sees the old or the new content, never a part.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     // The writer holds the store's lock, so one fixed name is enough, and a crash leaves at most one such file.
     let temporary = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;

@@ -9,7 +9,6 @@ use nix::sys::statfs::{FsType, statfs};
 use rbox_explain::{Row, step};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::write_whole;
 use crate::copy;
 use crate::digest::Digest;
 use crate::error::{Doing, Error, Result, refused};
@@ -17,7 +16,7 @@ use crate::image::Image;
 use crate::layer::lowers::{Lowers, Unpacked};
 use crate::layer::metadata;
 use crate::remove;
-use crate::staging::Staging;
+use crate::staging::{self, Staging};
 use crate::store::Store;
 
 static SNAPSHOT: Row = Row {
@@ -67,6 +66,17 @@ pub(crate) struct SnapshotRecord {
 }
 
 impl SnapshotRecord {
+    fn of(image: &Image, shared: bool) -> Self {
+        SnapshotRecord { image: image.id.clone(), chain: image.chain.clone(), shared }
+    }
+
+    /// Not forced to disk, which would take longer than all the rest of a start: what a power failure takes of a
+    /// container is its own loss.
+    fn write(&self, dir: &Path) -> Result<()> {
+        let json = serde_json::to_vec(self).expect("strings always become JSON");
+        std::fs::write(dir.join("snapshot.json"), json).doing(|| format!("write {}", dir.display()))
+    }
+
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let doing = || format!("read snapshot {}", dir.display());
         let json = std::fs::read(dir.join("snapshot.json")).doing(doing)?;
@@ -87,24 +97,37 @@ impl Store {
         }
         // An image without layers has nothing to share, and overlayfs needs at least one lower directory.
         let shared = sharing == Sharing::Auto && !image.chain.is_empty() && has_overlay(&self.snapshots_dir())?;
+        if shared { self.shared_snapshot(image, id, &dir) } else { self.copied_snapshot(image, id, &dir) }
+    }
+
+    /// Quick enough to hold the store's lock for all of it, so that no layer goes meanwhile.
+    fn shared_snapshot(&self, image: &Image, id: &str, dir: &Path) -> Result<Snapshot> {
+        let _guard = self.lock()?;
+        let layers = self.unpacked_layers(image)?;
+        let made = self.tmp().join(format!("{}-snapshot-{id}", std::process::id()));
+        let directories = || format!("mkdir -p {0}/upper {0}/work", dir.display());
+        let make = || {
+            std::fs::create_dir(&made).doing(|| format!("make {}", made.display()))?;
+            make_upper(&made, &layers)?;
+            SnapshotRecord::of(image, true).write(&made)?;
+            std::fs::rename(&made, dir).doing(|| format!("make {}", dir.display()))
+        };
+        step(&SNAPSHOT, directories, make)?;
+        Ok(open(dir, true, &layers))
+    }
+
+    fn copied_snapshot(&self, image: &Image, id: &str, dir: &Path) -> Result<Snapshot> {
         let mut staging = Staging::new(self)?;
         staging.keep(image.chain.iter().cloned())?;
         let layers = self.unpacked_layers(image)?;
-        let made = staging.dir().join("snapshot");
+        let made = staging.dir().join(id);
         std::fs::create_dir(&made).doing(|| format!("make {}", made.display()))?;
-        if shared {
-            let directories = || format!("mkdir -p {0}/upper {0}/work", dir.display());
-            step(&SNAPSHOT, directories, || make_upper(&made, &layers))?;
-        } else {
-            let request = || format!("cp -a {} layers {}/rootfs", layers.len(), dir.display());
-            step(&COPY, request, || copy::layers(&layers, &made.join("rootfs")))?;
-        }
-        let record = SnapshotRecord { image: image.id.clone(), chain: image.chain.clone(), shared };
-        let json = serde_json::to_vec(&record).expect("strings always become JSON");
-        write_whole(&made.join("snapshot.json"), &json).doing(|| format!("write {}", made.display()))?;
+        let request = || format!("cp -a {} layers {}/rootfs", layers.len(), dir.display());
+        step(&COPY, request, || copy::layers(&layers, &made.join("rootfs")))?;
+        SnapshotRecord::of(image, false).write(&made)?;
         let _guard = self.lock()?;
-        std::fs::rename(&made, &dir).doing(|| format!("make {}", dir.display()))?;
-        Ok(open(&dir, shared, &layers))
+        std::fs::rename(&made, dir).doing(|| format!("make {}", dir.display()))?;
+        Ok(open(dir, false, &layers))
     }
 
     /// The root file system that the container `id` has.
@@ -127,22 +150,23 @@ impl Store {
         if !dir.exists() {
             return Ok(());
         }
-        let staging = Staging::new(self)?;
-        {
-            let _guard = self.lock()?;
-            let image = SnapshotRecord::read(&dir).ok().map(|record| record.image);
-            match std::fs::rename(&dir, staging.dir().join("snapshot")) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                answer => answer.doing(|| format!("remove {}", dir.display()))?,
-            }
-            if let Some(image) = image
-                && !self.catalog()?.images.contains_key(&image)
-            {
-                remove::collect(self, staging.dir())?;
-            }
+        let trash = self.tmp().join(format!("{}-removed-{id}", std::process::id()));
+        let guard = self.lock()?;
+        let image = SnapshotRecord::read(&dir).ok().map(|record| record.image);
+        // Held until it is gone, so that another opening does not sweep it at the same time.
+        let Some(_owner) = staging::lock_directory(&dir)? else { return Ok(()) };
+        match std::fs::rename(&dir, &trash) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            answer => answer.doing(|| format!("remove {}", dir.display()))?,
         }
+        if let Some(image) = image
+            && !self.catalog()?.images.contains_key(&image)
+        {
+            remove::collect(self, &trash)?;
+        }
+        drop(guard);
         // A crash from here on leaves a directory that the next opening sweeps.
-        std::fs::remove_dir_all(staging.dir()).doing(|| format!("remove {}", dir.display()))
+        std::fs::remove_dir_all(&trash).doing(|| format!("remove {}", dir.display()))
     }
 
     /// The ids of all containers that have a root file system here.

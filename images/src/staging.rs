@@ -221,9 +221,12 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Lock a directory, unless somebody holds it.
-fn lock_directory(dir: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::open(dir).doing(|| format!("open {}", dir.display()))?;
+/// Lock a directory; nothing if somebody holds it, or it is gone.
+pub(crate) fn lock_directory(dir: &Path) -> Result<Option<Flock<File>>> {
+    let file = match File::open(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.doing(|| format!("open {}", dir.display()))?,
+    };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
@@ -234,13 +237,13 @@ fn lock_directory(dir: &Path) -> Result<Option<Flock<File>>> {
 /// Remove what dead owners left behind. Cheap when there is nothing.
 pub(crate) fn sweep(store: &Store) -> Result<()> {
     let tmp = store.tmp();
-    let entries: Vec<PathBuf> = list(&tmp)?;
-    if entries.is_empty() {
+    if list(&tmp)?.is_empty() {
         return Ok(());
     }
     let mut dead = Vec::new();
+    // Under the lock, so that what is being made this moment is seen with its owner, or not at all.
     let guard = store.lock()?;
-    for dir in entries.into_iter().filter(|dir| dir.is_dir()) {
+    for dir in list(&tmp)?.into_iter().filter(|dir| dir.is_dir()) {
         if let Some(lock) = lock_directory(&dir)? {
             dead.push((dir, lock));
         }

@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::blobs;
-use crate::catalog::{Catalog, Record, write_whole};
+use crate::catalog::{Catalog, Record};
 use crate::digest::Digest;
 use crate::error::{Doing, Error, Result, refused};
 use crate::image::{Config, Image, ImageSummary};
@@ -71,7 +71,8 @@ impl LayerRecord {
         // A path that is not UTF-8 cannot be opaque in JSON; the attribute on the directory still says it to overlayfs.
         let json =
             serde_json::to_vec(self).map_err(|e| refused(format!("describe layer {}", self.chain), e.to_string()))?;
-        write_whole(&dir.join("layer.json"), &json).doing(|| format!("write {}", dir.display()))
+        // Forced to disk with the layer's files, all at once, by the commit.
+        std::fs::write(dir.join("layer.json"), json).doing(|| format!("write {}", dir.display()))
     }
 }
 
