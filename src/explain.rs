@@ -1,7 +1,7 @@
 //! `--explain`: every request to the kernel as it was answered, one line each, with the reason.
 //!
 //! ```text
-//!   5 host  clone3    clone3({flags=CLONE_NEWNS|…}) → pid 4121   412µs      | why: new namespaces; pid 1 inside (clone(2))
+//!   5 host clone3        clone3({flags=CLONE_NEWNS|…}) → pid 4121  412µs    | why: new namespaces; pid 1 inside (clone(2))
 //! ```
 //!
 //! The records come from [`rbox_explain`]; nothing is said here that did not happen.
@@ -18,7 +18,10 @@ use serde::Serialize;
 use crate::cli::{ExplainFlags, ExplainForm};
 
 /// How wide a line is before its reason, in letters; a longer request pushes the reason out.
-const WHY_COLUMN: usize = 104;
+const WHY_COLUMN: usize = 110;
+/// The digits of a container's id, and how many of them a person reads.
+const ID_DIGITS: usize = 64;
+const SHORT_ID_DIGITS: usize = 12;
 
 /// Print what is done from here on, if the flags ask for it.
 ///
@@ -64,10 +67,9 @@ fn brief(number: u64, record: &Record) -> String {
         Ok(text) => text.clone(),
         Err(why) => format!("error: {why}"),
     };
-    let request = one_line(&record.request);
-    let (actor, key) = (record.actor.to_string(), record.row.key);
-    let (took, answer) = (record.took.as_micros(), one_line(&answer));
-    let done = format!("{number:>3} {actor:<5} {key:<9} {request} → {answer}  {took}µs");
+    let (request, answer) = (short_ids(&one_line(&record.request)), short_ids(&one_line(&answer)));
+    let (actor, key, took) = (record.actor.to_string(), record.row.key, record.took.as_micros());
+    let done = format!("{number:>3} {actor:<4} {key:<13} {request} → {answer}  {took}µs");
     format!("{done:<WHY_COLUMN$} | why: {} ({})", record.row.why, record.row.see)
 }
 
@@ -107,6 +109,25 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
+/// Ids of 64 digits cut to twelve, as everywhere else that a person reads them.
+fn short_ids(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        let (run, behind) = rest.split_at(digits);
+        match run.get(..SHORT_ID_DIGITS) {
+            Some(begin) if run.len() == ID_DIGITS => short.extend([begin, "…"]),
+            _ => short.push_str(run),
+        }
+        let other = behind.find(|c: char| c.is_ascii_hexdigit()).unwrap_or(behind.len());
+        let (between, next) = behind.split_at(other);
+        short.push_str(between);
+        rest = next;
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -130,13 +151,21 @@ mod tests {
     #[test]
     fn a_brief_line_has_its_columns() {
         let line = brief(5, &record("clone3({flags=CLONE_NEWNS})", Ok("pid 4121")));
-        assert!(line.starts_with("  5 host  clone3    clone3({flags=CLONE_NEWNS}) → pid 4121  412µs "), "{line}");
+        assert!(line.starts_with("  5 host clone3        clone3({flags=CLONE_NEWNS}) → pid 4121  412µs "), "{line}");
         assert!(line.ends_with("| why: new namespaces; pid 1 inside (clone(2))"), "{line}");
         assert_eq!(line.chars().position(|c| c == '|'), Some(WHY_COLUMN + 1), "{line}");
         let line = brief(12, &record("a\nb\n", Ok("")));
-        assert!(line.starts_with(" 12 host  clone3    a; b → ok  412µs"), "{line}");
+        assert!(line.starts_with(" 12 host clone3        a; b → ok  412µs"), "{line}");
         let line = brief(1, &record("mount", Err("operation not permitted")));
         assert!(line.contains("mount → error: operation not permitted"), "{line}");
+    }
+
+    #[test]
+    fn a_brief_line_cuts_ids_and_a_json_line_does_not() {
+        let id = "0123456789abcdef".repeat(4);
+        let path = format!("mkdir /rbox/{id}/x and {id}0 and abc");
+        assert_eq!(short_ids(&path), format!("mkdir /rbox/0123456789ab…/x and {id}0 and abc"));
+        assert!(json(1, 1, &record(&path, Ok(""))).contains(&path));
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub(crate) struct Prepared {
     pub(crate) exposed: BTreeSet<String>,
     /// What asks the program to end.
     pub(crate) stop_signal: Signal,
+    /// Seconds between that and SIGKILL; -1 waits for ever.
+    pub(crate) stop_timeout: Option<i32>,
 }
 
 impl Request<'_> {
@@ -139,11 +141,12 @@ pub(crate) fn build(request: &Request<'_>) -> Result<Prepared, Problem> {
         spec,
         init: flags.container.init && flags.namespaces.pid == SeparateMode::Private,
         groups,
-        make_directories: mounts::to_make(flags),
+        make_directories: mounts::to_make(flags, request.host),
         hostname: request.hostname(),
         labels: request.labels(),
         exposed: request.exposed(),
         stop_signal: request.stop_signal()?,
+        stop_timeout: flags.container.stop_timeout,
     })
 }
 

@@ -18,10 +18,10 @@ use crate::report::Problem;
 pub(crate) fn run(global: &Global, args: &LoadArgs) -> Result<ExitCode> {
     let store = Store::open(Dirs::new(global)?.root())?;
     let loaded = match &args.input {
-        Some(path) if path.is_dir() => store.load_layout(path)?,
+        Some(path) if path.is_dir() => store.load_layout(path).with_context(|| path.display().to_string())?,
         Some(path) => {
             let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            store.load(BufReader::new(file))?
+            store.load(BufReader::new(file)).with_context(|| path.display().to_string())?
         }
         None if stdin().is_terminal() => {
             let problem = Problem::new("cannot load images: standard input is a terminal");

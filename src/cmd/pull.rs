@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use rbox_images::{Image, Platform, Progress, PullOptions, Reference, Store};
+use rbox_images::{Platform, Progress, PullOptions, Reference, Store};
 
 use super::print;
 use crate::cli::{Global, PullArgs};
@@ -24,14 +24,6 @@ pub(crate) fn run(global: &Global, args: &PullArgs) -> Result<ExitCode> {
     store.pull(&reference, &PullOptions { platform: platform(args.platform.as_deref())?, progress })?;
     print::line(&reference.to_string())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Fetch the image of a container that is about to run; the standard output stays the container's.
-///
-/// Errors: as [`run`].
-pub(crate) fn pull(store: &Store, name: &str, wanted: Option<&str>, quiet: bool) -> Result<Image> {
-    let progress = if quiet { Progress::Quiet } else { Progress::Stderr };
-    Ok(store.pull(&name.parse()?, &PullOptions { platform: platform(wanted)?, progress })?)
 }
 
 fn platform(text: Option<&str>) -> Result<Option<Platform>> {

@@ -46,13 +46,13 @@ pub(super) fn mounts(flags: &RunArgs, host: &Host) -> Result<Vec<Mount>, Problem
 }
 
 /// The sources that `-v` makes as directories when they are not there, as dockerd does.
-pub(super) fn to_make(flags: &RunArgs) -> Vec<PathBuf> {
+pub(super) fn to_make(flags: &RunArgs, host: &Host) -> Vec<PathBuf> {
     flags
         .files
         .volume
         .iter()
         .filter_map(|mount| match mount {
-            MountFlag::Bind(bind) if bind.make_source => Some(bind.source.clone()),
+            MountFlag::Bind(bind) if bind.make_source => Some(host.directory.join(&bind.source)),
             _ => None,
         })
         .collect()
@@ -124,6 +124,10 @@ fn bind_flag(flag: &Bind, host: &Host) -> Result<Mount, Problem> {
     if !flag.make_source && !source.exists() {
         return Err(Problem::new(format!("--mount {}: no such file or directory", source.display()))
             .hint("-v SOURCE:TARGET makes a directory of it"));
+    }
+    if flag.relabel && host.selinux {
+        let problem = Problem::new(format!("--volume {}: relabelling for SELinux is not supported", source.display()));
+        return Err(problem.hint("label it with chcon -t container_file_t"));
     }
     let mut options = vec![if flag.recursive { "rbind" } else { "bind" }];
     options.extend(flag.read_only.then_some("ro"));

@@ -158,6 +158,13 @@ fn typed_mounts_come_last_and_push_the_defaults_away() {
     let got = prepared("-v /a:/x:rshared -v /b:/y alpine sh");
     assert_eq!(got.make_directories, [Path::new("/a"), Path::new("/b")]);
     assert_eq!(linux_of(&got.spec).rootfs_propagation().as_deref(), Some("shared"));
+    assert_eq!(prepared("-v ./a:/x alpine sh").make_directories, [Path::new("/home/me/./a")]);
+    assert!(try_build("-v /a:/x:z alpine sh", None, &host()).is_ok());
+    let selinux = Host { selinux: true, ..host() };
+    assert_eq!(
+        try_build("-v /a:/x:Z alpine sh", None, &selinux).unwrap_err(),
+        "--volume /a: relabelling for SELinux is not supported"
+    );
     assert_eq!(try_build("-v /a:/x --tmpfs /x alpine sh", None, &host()).unwrap_err(), "/x: two mounts go to it");
     assert_eq!(
         try_build("--mount type=bind,src=/nowhere,dst=/x alpine sh", None, &host()).unwrap_err(),

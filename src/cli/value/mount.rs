@@ -26,6 +26,8 @@ pub(crate) struct Bind {
     pub(crate) recursive: bool,
     /// Who sees mounts that are made later.
     pub(crate) propagation: Propagation,
+    /// Whether the source takes an SELinux label that the container may use (`z`, `Z`).
+    pub(crate) relabel: bool,
     /// Whether a source that is not there becomes a directory (`-v`), or an error (`--mount`).
     pub(crate) make_source: bool,
 }
@@ -102,13 +104,15 @@ pub(crate) fn volume(text: &str) -> Parsed<MountFlag> {
         read_only: false,
         recursive: true,
         propagation: Propagation::default(),
+        relabel: false,
         make_source: true,
     };
     for mode in modes.split(',').filter(|mode| !mode.is_empty()) {
         match mode {
             "ro" => bind.read_only = true,
-            // z and Z relabel for SELinux, the rest is for Docker Desktop: without those they change nothing.
-            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
+            "z" | "Z" => bind.relabel = true,
+            // The last three are for Docker Desktop's file sharing; dockerd on Linux takes them without effect, too.
+            "rw" | "consistent" | "cached" | "delegated" => {}
             _ => bind.propagation = Propagation::parse(mode).ok_or_else(|| format!("there is no mode {mode}"))?,
         }
     }
@@ -206,6 +210,7 @@ impl Fields {
                     read_only: self.read_only,
                     recursive: !self.not_recursive,
                     propagation: self.propagation.unwrap_or_default(),
+                    relabel: false,
                     make_source: false,
                 }))
             }
