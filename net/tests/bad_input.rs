@@ -4,6 +4,7 @@ use crate::world::{Host, request};
 
 #[test]
 fn requests_that_cannot_be_met_are_refused_with_the_reason() {
+    need!(Root, Iptables);
     let host = Host::new();
     let _web = host.container("web", &[]);
     let refused = |network: &str, ip: Option<&str>, publish: &[&str]| {
@@ -44,6 +45,7 @@ fn requests_that_cannot_be_met_are_refused_with_the_reason() {
 
 #[test]
 fn a_namespace_that_has_an_eth0_already_is_refused_and_all_is_taken_back() {
+    need!(Root, Iptables);
     use std::os::fd::AsFd;
     let host = Host::new();
     host.container("first", &[]).end();

@@ -22,6 +22,7 @@ fn connects_and_disconnects() {
 
 #[test]
 fn killed_after_any_step_nothing_is_left() {
+    need!(Root, Iptables);
     let host = Host::new();
     let nobody = |_: &rbox_net::Owner| false;
     let bare = host.traces();
@@ -55,6 +56,7 @@ fn killed_after_any_step_nothing_is_left() {
 
 #[test]
 fn a_bridge_left_half_made_is_finished() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &[]);
     web.end();
@@ -69,6 +71,7 @@ fn a_bridge_left_half_made_is_finished() {
 
 #[test]
 fn another_process_can_go_on_with_an_endpoint() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8080:80"]);
     let record = web.endpoint.record().clone();
@@ -90,6 +93,7 @@ fn another_process_can_go_on_with_an_endpoint() {
 
 #[test]
 fn half_a_record_is_told_once_and_is_in_nobodys_way() {
+    need!(Root, Iptables);
     let host = Host::new();
     let file = host.state.path().join("net/endpoints").join(format!("{}.0123456789ab.json", "a".repeat(64)));
     std::fs::write(&file, "{\"id\":\"01").unwrap();

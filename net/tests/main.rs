@@ -4,6 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, helpers of tests too")]
 
+/// Skip the test, with the reason printed, where the machine lacks something; with `RBOX_TEST_NO_SKIP=1` fail.
+macro_rules! need {
+    ($($what:ident),+) => {
+        $(if let Err(why) = crate::world::Need::$what.is_met() {
+            crate::world::skip(why);
+            return;
+        })+
+    };
+}
+
 mod bad_input;
 mod crash;
 mod parallel;

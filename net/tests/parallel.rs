@@ -11,6 +11,7 @@ use crate::world::{Host, Netns, greeting, request, rules};
 
 #[test]
 fn forty_at_once_get_addresses_and_ports_of_their_own() {
+    need!(Root, Iptables);
     const COUNT: usize = 40;
     let host = Host::new();
     let before = host.traces().0;

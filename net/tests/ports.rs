@@ -12,6 +12,7 @@ fn shown(ports: &[PortMapping]) -> Vec<String> {
 
 #[test]
 fn second_publish_of_8080_names_the_holder() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8080:80"]);
     let before = host.traces();
@@ -25,6 +26,7 @@ fn second_publish_of_8080_names_the_holder() {
 
 #[test]
 fn a_port_of_another_program_names_it() {
+    need!(Root, Iptables);
     let host = Host::new();
     let _listener = TcpListener::bind("0.0.0.0:8080").unwrap();
     let name = std::fs::read_to_string("/proc/self/comm").unwrap();
@@ -43,6 +45,7 @@ fn a_port_of_another_program_names_it() {
 
 #[test]
 fn a_published_port_is_taken_for_other_programs() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8080:80", "53:53/udp"]);
     assert!(TcpListener::bind("0.0.0.0:8080").is_err());
@@ -55,6 +58,7 @@ fn a_published_port_is_taken_for_other_programs() {
 
 #[test]
 fn free_ports_begin_at_49153() {
+    need!(Root, Iptables);
     let host = Host::new();
     //
     let first = host.reserve("first", &["8080"]).unwrap();
@@ -68,6 +72,7 @@ fn free_ports_begin_at_49153() {
 
 #[test]
 fn reserved_and_taken_ports_are_passed_over() {
+    need!(Root, Iptables);
     let host = Host::new();
     std::fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", "49153-49155").unwrap();
     let _listener = TcpListener::bind("127.0.0.1:49156").unwrap();
@@ -77,6 +82,7 @@ fn reserved_and_taken_ports_are_passed_over() {
 
 #[test]
 fn ten_thousand_ports_are_one_rule_each_way() {
+    need!(Root, Iptables);
     let host = Host::new();
     let before = crate::world::rules().lines().count();
     let web = host.container("web", &["20000-29999:20000-29999"]);
@@ -92,6 +98,7 @@ fn ten_thousand_ports_are_one_rule_each_way() {
 
 #[test]
 fn one_address_is_published_alone() {
+    need!(Root, Iptables);
     let host = Host::new();
     run("ip address add 192.0.2.11/24 dev eth0");
     let _web = host.container("web", &["192.0.2.11:8080:80"]);
@@ -107,6 +114,7 @@ fn one_address_is_published_alone() {
 
 #[test]
 fn time_wait_of_an_earlier_program_is_nobodys_port() {
+    need!(Root, Iptables);
     let host = Host::new();
     {
         let listener = TcpListener::bind("127.0.0.1:8080").unwrap();

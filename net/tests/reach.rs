@@ -6,7 +6,7 @@ use crate::world::{HOST, Host, NEIGHBOUR, Netns, fetch, greeting, run, serve};
 
 fn everybody_reaches(bridge_nf: &str) {
     let host = Host::new();
-    std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", bridge_nf).expect("br_netfilter is loaded");
+    std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", bridge_nf).unwrap();
     let mut web = host.container("web", &["8080:80"]);
     let other = host.container("other", &[]);
 
@@ -27,16 +27,19 @@ fn everybody_reaches(bridge_nf: &str) {
 
 #[test]
 fn everybody_reaches_a_published_port() {
+    need!(Root, Iptables, BridgeNetfilter);
     everybody_reaches("0");
 }
 
 #[test]
 fn everybody_reaches_a_published_port_with_bridge_nf_call_iptables() {
+    need!(Root, Iptables, BridgeNetfilter);
     everybody_reaches("1");
 }
 
 #[test]
 fn a_container_reaches_the_world_by_the_hosts_address() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &[]);
     host.neighbour.serve(7, "world");
@@ -46,6 +49,7 @@ fn a_container_reaches_the_world_by_the_hosts_address() {
 
 #[test]
 fn the_host_reaches_its_own_services_by_the_bridges_address() {
+    need!(Root, Iptables);
     let host = Host::new();
     let _web = host.container("web", &[]);
     serve(TcpListener::bind("0.0.0.0:7").unwrap(), "host");
@@ -54,6 +58,7 @@ fn the_host_reaches_its_own_services_by_the_bridges_address() {
 
 #[test]
 fn a_loopback_publish_is_for_this_host_alone() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["127.0.0.1:8080:80"]);
     assert_eq!(greeting("127.0.0.1", 8080).as_deref(), Ok("web"));
@@ -73,6 +78,7 @@ fn a_loopback_publish_is_for_this_host_alone() {
 
 #[test]
 fn an_unpublished_port_is_not_reached_by_a_route() {
+    need!(Root, Iptables);
     let host = Host::new();
     let _web = host.container("web", &["8080:81"]);
     host.neighbour.run(&format!("ip route add 172.17.0.0/16 via {HOST}"));
@@ -86,6 +92,7 @@ fn an_unpublished_port_is_not_reached_by_a_route() {
 
 #[test]
 fn a_container_does_not_reach_the_hosts_loopback() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &[]);
     serve(TcpListener::bind("127.0.0.1:7").unwrap(), "secret");
@@ -107,6 +114,7 @@ fn sends_loopback_to(netns: &Netns, gateway: &str) {
 
 #[test]
 fn a_range_is_reached_port_by_port() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8000-8002:80-82", "9000-9001:9000-9001"]);
     web.netns.serve(82, "third");
@@ -121,6 +129,7 @@ fn a_range_is_reached_port_by_port() {
 
 #[test]
 fn rules_come_back_when_somebody_emptied_the_tables() {
+    need!(Root, Iptables);
     let host = Host::new();
     let first = host.container("first", &["8080:80"]);
     for table in ["raw", "filter", "nat"] {

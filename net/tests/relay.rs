@@ -14,6 +14,7 @@ fn pattern(length: usize) -> Vec<u8> {
 
 #[test]
 fn a_half_closed_connection_carries_the_rest() {
+    need!(Root, Iptables);
     let host = Host::new();
     let mut web = host.container("web", &["8081:81"]);
     let listener = web.netns.inside(|| TcpListener::bind("0.0.0.0:81").unwrap());
@@ -38,6 +39,7 @@ fn a_half_closed_connection_carries_the_rest() {
 
 #[test]
 fn a_slow_reader_slows_the_writer_and_loses_nothing() {
+    need!(Root, Iptables);
     let host = Host::new();
     let mut web = host.container("web", &["8081:81"]);
     let listener = web.netns.inside(|| TcpListener::bind("0.0.0.0:81").unwrap());
@@ -56,6 +58,7 @@ fn a_slow_reader_slows_the_writer_and_loses_nothing() {
 
 #[test]
 fn two_connections_are_served_side_by_side() {
+    need!(Root, Iptables);
     let host = Host::new();
     let mut web = host.container("web", &["8080:80", "8081:81"]);
     let listener = web.netns.inside(|| TcpListener::bind("0.0.0.0:81").unwrap());
@@ -76,6 +79,7 @@ fn two_connections_are_served_side_by_side() {
 
 #[test]
 fn a_port_where_nobody_listens_is_reset() {
+    need!(Root, Iptables);
     let host = Host::new();
     let mut web = host.container("web", &["8081:81"]);
     let error = host.with_relay(&mut web, || greeting("[::1]", 8081)).unwrap_err();
@@ -84,6 +88,7 @@ fn a_port_where_nobody_listens_is_reset() {
 
 #[test]
 fn datagrams_find_back_from_the_address_they_went_to() {
+    need!(Root, Iptables);
     let host = Host::new();
     crate::world::run("ip address add fd00::1/64 dev lo nodad");
     crate::world::run("ip address add fd00::2/64 dev lo nodad");
@@ -114,6 +119,7 @@ fn datagrams_find_back_from_the_address_they_went_to() {
 
 #[test]
 fn the_ipv6_loopback_alone_is_published() {
+    need!(Root, Iptables);
     let host = Host::new();
     let before = crate::world::rules();
     let mut web = host.container("web", &["[::1]:8080:80"]);

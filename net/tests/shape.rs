@@ -11,6 +11,7 @@ fn json(text: &str) -> serde_json::Value {
 
 #[test]
 fn the_containers_card_is_as_listed() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &[]);
     let links = json(&web.netns.run("ip -j -d address show eth0"));
@@ -39,6 +40,7 @@ fn the_containers_card_is_as_listed() {
 
 #[test]
 fn the_hosts_side_is_as_listed() {
+    need!(Root, Iptables);
     let host = Host::new();
     let _web = host.container("web", &[]);
     let links = json(&run("ip -j -d address show rbox0"));
@@ -64,6 +66,7 @@ fn the_hosts_side_is_as_listed() {
 
 #[test]
 fn the_rules_are_dockers_with_the_additions() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8080:80"]);
     let comment = format!(" -m comment --comment {}-{}", owner("web").container, &web.endpoint.record().id[..12]);
@@ -107,6 +110,7 @@ fn the_rules_are_dockers_with_the_additions() {
 
 #[test]
 fn rules_of_others_stay_and_come_after_ours() {
+    need!(Root, Iptables);
     let host = Host::new();
     // firewalld's are there first
     run("iptables -N FORWARD_direct");
@@ -128,6 +132,7 @@ fn rules_of_others_stay_and_come_after_ours() {
 
 #[test]
 fn addresses_are_the_lowest_free() {
+    need!(Root, Iptables);
     let host = Host::new();
     let first = host.container("first", &[]);
     let second = host.container("second", &[]);
@@ -139,6 +144,7 @@ fn addresses_are_the_lowest_free() {
 
 #[test]
 fn a_subnet_of_the_host_is_not_taken_twice() {
+    need!(Root, Iptables);
     let host = Host::new();
     // Planned as 172.17.0.0/16 when the state was made; since then docker0 came up.
     run("ip link add docker0 type bridge");
@@ -158,6 +164,7 @@ fn a_subnet_of_the_host_is_not_taken_twice() {
 
 #[test]
 fn a_second_rbox_gets_a_bridge_of_its_own() {
+    need!(Root, Iptables);
     let host = Host::new();
     let first = host.container("first", &["8080:80"]);
     let state = tempfile::tempdir().unwrap();
@@ -181,6 +188,7 @@ fn a_second_rbox_gets_a_bridge_of_its_own() {
 
 #[test]
 fn the_mtu_is_that_of_the_way_out() {
+    need!(Root, Iptables);
     let host = Host::new();
     run("ip link set eth0 mtu 1400");
     let web = host.container("web", &[]);
@@ -190,6 +198,7 @@ fn the_mtu_is_that_of_the_way_out() {
 
 #[test]
 fn the_predefined_networks_are_three_and_stay_the_same() {
+    need!(Root, Iptables);
     let host = Host::new();
     let listed = |networks: &Networks| -> Vec<(String, String, String)> {
         let networks = networks.list().unwrap();
@@ -207,6 +216,7 @@ fn the_predefined_networks_are_three_and_stay_the_same() {
 
 #[test]
 fn inspect_shows_the_endpoints() {
+    need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &[]);
     let bridge = host.networks.find("bridge").unwrap();
@@ -224,6 +234,7 @@ fn inspect_shows_the_endpoints() {
 
 #[test]
 fn none_and_host_have_no_address() {
+    need!(Root, Iptables);
     let host = Host::new();
     let before = host.traces();
     for network in ["none", "host"] {
@@ -243,6 +254,7 @@ fn none_and_host_have_no_address() {
 
 #[test]
 fn an_announcement_corrects_a_stale_neighbour() {
+    need!(Root, Iptables);
     let host = Host::new();
     let first = host.container("first", &[]);
     run("ip neigh replace 172.17.0.3 lladdr 02:42:de:ad:be:ef dev rbox0 nud stale");
@@ -255,6 +267,7 @@ fn an_announcement_corrects_a_stale_neighbour() {
 
 #[test]
 fn reset_leaves_nothing() {
+    need!(Root, Iptables);
     let host = Host::new();
     let before = host.traces();
     let chains = || run("iptables-save").lines().filter(|line| line.starts_with(":RBOX")).count();

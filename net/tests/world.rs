@@ -22,6 +22,33 @@ pub(crate) const HOST: &str = "192.0.2.10";
 /// The neighbour's.
 pub(crate) const NEIGHBOUR: &str = "192.0.2.20";
 
+/// What a test needs of the machine.
+#[derive(Clone, Copy)]
+pub(crate) enum Need {
+    Root,
+    Iptables,
+    BridgeNetfilter,
+}
+
+impl Need {
+    pub(crate) fn is_met(self) -> std::result::Result<(), &'static str> {
+        let (met, why) = match self {
+            Need::Root => (nix::unistd::geteuid().is_root(), "it needs root"),
+            Need::Iptables => (Command::new("iptables-save").output().is_ok(), "it needs iptables"),
+            Need::BridgeNetfilter => {
+                (std::path::Path::new("/proc/sys/net/bridge").exists(), "it needs the kernel module br_netfilter")
+            }
+        };
+        if met { Ok(()) } else { Err(why) }
+    }
+}
+
+pub(crate) fn skip(why: &str) {
+    let strict = std::env::var("RBOX_TEST_NO_SKIP").is_ok_and(|value| value == "1");
+    assert!(!strict, "cannot skip with RBOX_TEST_NO_SKIP=1: {why}");
+    eprintln!("skipped: {why}");
+}
+
 /// A network namespace, alive as long as this is.
 pub(crate) struct Netns(pub(crate) File);
 
