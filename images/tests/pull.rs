@@ -296,6 +296,8 @@ SSL_CERT_FILE=$PWD/cert.pem pull registry.test/team/x:2
 pull registry.example/team/x:1
 pull registry.test:444/team/x:1
 kill $dns
+umount /etc/resolv.conf; mkdir etc; mount --bind etc /etc
+pull registry.test/team/x:1
 "#;
     let mut command = Command::new("unshare");
     command.args(["-n", "-m", "sh", "-euc", inside]).current_dir(dir.path()).env("TESTS", tests);
@@ -308,6 +310,7 @@ kill $dns
         "rbox: image registry.test/team/x:2: not found here or on registry.test\n",
         "rbox: cannot pull registry.example/team/x:1: registry.example: no such host\n",
         "rbox: cannot pull registry.test:444/team/x:1: registry.test:444: connection refused\n",
+        "registry.test: no name server is configured (/etc/resolv.conf is missing)\n",
     ] {
         assert!(said.contains(line), "{line}\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -5,6 +5,7 @@
 mod credentials;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol, SizedStream};
@@ -24,6 +25,7 @@ static MANIFEST: Row = Row {
     see: "distribution-spec spec.md#pulling-manifests",
 };
 
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Docker Hub's registry has another name than the images have.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,6 +51,10 @@ impl Remote {
         let (name, registry) = (reference.familiar(), reference.registry().to_owned());
         let failed = |why: String| Error::Registry { name: name.clone(), host: host.to_owned(), why };
         let auth = credentials::find(reference.registry()).map_err(failed)?;
+        // The resolver would ask Google's name servers then, which is not for us to decide.
+        if !is_loopback(host) && !is_address(host) && !Path::new(RESOLV_CONF).exists() {
+            return Err(failed(format!("no name server is configured ({RESOLV_CONF} is missing)")));
+        }
         let protocol = if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https };
         let config = ClientConfig {
             protocol,
@@ -204,15 +210,24 @@ fn cause(error: &OciDistributionError) -> String {
 
 /// Plain HTTP is spoken to registries on this machine alone, as Docker does.
 fn is_loopback(registry: &str) -> bool {
-    let (host, _) = match registry.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').unwrap_or((rest, "")),
-        None => registry.split_once(':').unwrap_or((registry, "")),
-    };
+    let host = host_of(registry);
     host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|address| match address {
             IpAddr::V4(address) => address.is_loopback(),
             IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST,
         })
+}
+
+fn is_address(registry: &str) -> bool {
+    host_of(registry).parse::<IpAddr>().is_ok()
+}
+
+/// The registry without its port, and an IPv6 address without its brackets.
+fn host_of(registry: &str) -> &str {
+    match registry.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(host, _)| host),
+        None => registry.split_once(':').map_or(registry, |(host, _)| host),
+    }
 }
 
 #[cfg(test)]
