@@ -46,8 +46,8 @@ pub(crate) struct Session<'a> {
 
 /// A descriptor that has nothing to do with the program's bytes.
 pub(crate) struct Watched<'a> {
-    /// The descriptor.
-    pub(crate) fd: BorrowedFd<'a>,
+    /// The descriptor: a copy, since what it belongs to is the callback's.
+    pub(crate) fd: OwnedFd,
     /// Called when it is readable; `false` ends the watch.
     pub(crate) ready: Box<dyn FnMut() -> bool + 'a>,
 }
@@ -153,7 +153,7 @@ impl Session<'_> {
         let mut fds = Vec::new();
         fds.extend((!ended).then(|| PollFd::new(self.child, PollFlags::POLLIN)));
         fds.extend(self.signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
-        fds.extend(self.watched.iter().map(|watched| PollFd::new(watched.fd, PollFlags::POLLIN)));
+        fds.extend(self.watched.iter().map(|watched| PollFd::new(watched.fd.as_fd(), PollFlags::POLLIN)));
         fds.extend(flows.map(Flow::interest));
         // The dead say nothing new: what is on its way comes now, and what is held is written however long that takes.
         let last_words = ended && self.streams.outputs.iter().all(|flow| flow.held().is_empty());

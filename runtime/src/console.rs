@@ -23,7 +23,8 @@ pub fn receive(socket: &OwnedFd) -> Result<OwnedFd> {
     let mut name = [0; 64];
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut parts = [IoSliceMut::new(&mut name)];
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).doing(doing)?;
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).doing(doing)?;
     let files = message.cmsgs().doing(doing)?.find_map(|control| match control {
         ControlMessageOwned::ScmRights(files) => files.first().copied(),
         _ => None,

@@ -419,6 +419,7 @@ impl Container {
         Ok(Plan {
             clone_flags: 0,
             joins: vec![plan::Join { namespace: pidfd, kind, path }],
+            doors: self.state.cgroup.doors()?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             loopback: false,
             tree: None,
@@ -518,6 +519,7 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
         bundle: &container.state.bundle,
         root: &root,
         cgroup: view(&container.state.cgroup, spec),
+        doors: container.state.cgroup.doors()?,
         seccomp: filter,
         console: ties.console.map(|socket| Console { socket, size: console_size(process) }),
         stdio: ties.stdio,

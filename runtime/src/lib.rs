@@ -13,7 +13,7 @@
 
 #![deny(unsafe_code)]
 
-mod cgroup;
+pub mod cgroup;
 mod child;
 pub mod console;
 pub mod container;
@@ -23,7 +23,7 @@ mod exe;
 mod parent;
 mod plan;
 mod root;
-mod seccomp;
+pub mod seccomp;
 mod state;
 mod steps;
 mod sync;

@@ -1,6 +1,6 @@
-//! The other side of the channel: clone, move into the control groups, hear what init has to say, and put it in words.
+//! The other side of the channel: clone, hear what init has to say, and put it in words.
 
-use crate::cgroup::{Born, Cgroup};
+use crate::cgroup::Cgroup;
 use crate::child;
 use crate::diagnose;
 use crate::error::{Doing, Error, Result, errno_words};
@@ -37,19 +37,20 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) root: &'a Root,
 }
 
-/// Clone the child of `plan`, and put it into its control groups while it sees to its mounts.
+/// Clone the child of `plan`, born into its unified control group where there is one.
 ///
 /// # Errors
-/// `Os` for the clone; `Cgroup` for the control groups. The child has ended then.
+/// `Os` for the clone; `Cgroup` for the control group. The child has ended then.
 pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around: &Surroundings<'_>) -> Result<Child> {
     refuse_threads()?;
     let directory = around.cgroup.directory()?;
     let flags = plan.clone_flags;
+    let is_init = plan.tree.is_some();
     let (pid, pidfd) = rbox_explain::step_saying(
         &steps::CLONE,
         || format!("clone3({})", flag_names(flags, directory.is_some())),
         || match sys::process::clone3(flags, directory.as_ref().map(AsFd::as_fd))? {
-            Cloned::Child if plan.tree.is_some() => child::init(plan, theirs.as_fd()),
+            Cloned::Child if is_init => child::init(plan, theirs.as_fd()),
             Cloned::Child => child::enter(plan, theirs.as_fd()),
             Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
         },
@@ -60,8 +61,7 @@ pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around:
     drop(theirs);
     plan.release();
     let child = Child { pid, pidfd, channel: ours };
-    let born = if directory.is_some() { Born::Inside } else { Born::Outside };
-    match child.settle(around, born) {
+    match child.settle(around, is_init) {
         Ok(()) => Ok(child),
         Err(error) => {
             child.end();
@@ -106,20 +106,16 @@ fn namespace_hint(error: &io::Error) -> &'static str {
 }
 
 impl Child {
-    fn settle(&self, around: &Surroundings<'_>, born: Born) -> Result<()> {
-        around.cgroup.join(self.pid, born)?;
+    /// What can only be set from outside; then a further process may go on.
+    fn settle(&self, around: &Surroundings<'_>, is_init: bool) -> Result<()> {
         if let Some(adjustment) = around.oom_score_adj {
             let path = format!("/proc/{}/oom_score_adj", self.pid);
             std::fs::write(&path, adjustment.to_string()).doing(|| format!("set oom_score_adj to {adjustment}"))?;
         }
-        match rbox_explain::step(
-            &steps::GO,
-            || format!("write(channel to {})", self.pid),
-            || sync::say(self.channel.as_fd(), sync::GO),
-        ) {
+        match if is_init { Ok(()) } else { sync::say(self.channel.as_fd(), sync::GO) } {
             // It has ended already: what it said is waiting to be heard.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
-            answer => answer.doing(|| "speak to the container's init".to_owned()),
+            answer => answer.doing(|| "speak to the new process".to_owned()),
         }
     }
 

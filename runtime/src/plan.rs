@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) clone_flags: u64,
     /// Namespaces to be joined by the child, in order.
     pub(crate) joins: Vec<Join>,
+    /// The `tasks` files of its control groups (cgroup v1); clone3 has put it into the unified one already.
+    pub(crate) doors: Vec<OwnedFd>,
     /// When the child makes its cgroup namespace: it must be in its cgroup by then.
     pub(crate) cgroup_namespace: CgroupNamespace,
     /// Bring `lo` up: the network namespace is new.
@@ -63,8 +65,8 @@ pub(crate) enum CgroupNamespace {
     Host,
     /// At once: clone3 has put the child into its cgroup (cgroup v2).
     AtBirth,
-    /// After the parent has said that it has moved the child (cgroup v1).
-    AfterGo,
+    /// After it has gone through its doors (cgroup v1).
+    AfterJoin,
 }
 
 /// What happens to the container when its parent dies.
@@ -240,6 +242,7 @@ impl Plan {
     /// Close the parent's copies of what only the child needs; the words stay.
     pub(crate) fn release(&mut self) {
         self.joins.clear();
+        self.doors.clear();
         self.console = None;
         self.gate = Gate::Open;
         self.process.stdio = [None, None, None];

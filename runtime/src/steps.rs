@@ -12,7 +12,7 @@ pub(crate) enum Step {
     ParentDeath,
     Join,
     Session,
-    Go,
+    JoinCgroup,
     CgroupNamespace,
     Propagation,
     Loopback,
@@ -86,7 +86,14 @@ static TABLE: [(Step, Row); 44] = [
         Step::Session,
         row("setsid", "a session of its own: the host's terminal is not its controlling terminal", "setsid(2)"),
     ),
-    (Step::Go, row("go", "wait until rbox has put this process into its control groups", "cgroups(7)")),
+    (
+        Step::JoinCgroup,
+        row(
+            "cgroup-join",
+            "into its control groups, by its own hand: a parent that moves a child waits for every processor",
+            "cgroups(7)",
+        ),
+    ),
     (Step::CgroupNamespace, row("cgroupns", "inside, its own control group is the top one", "cgroup_namespaces(7)")),
     (Step::Propagation, row("propagation", "mounts made here must not appear on the host", "mount_namespaces(7)")),
     (Step::Loopback, row("lo", "a new network namespace has only lo, and it is down", "network_namespaces(7)")),
@@ -187,7 +194,6 @@ pub(crate) static SETATTR: Row = row(
     "flags of that copy; and what is mounted on the host later does not appear inside",
     "mount_setattr(2)",
 );
-pub(crate) static GO: Row = row("go", "tell init that it is in its control groups", "cgroups(7)");
 pub(crate) static START: Row =
     row("start", "open the gate: init becomes the user's program", "runtime-spec runtime.md#start");
 pub(crate) static KILL: Row = row("kill", "send a signal to the container's first process", "pidfd_send_signal(2)");

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!  parent                                              init
-//!    clone3 ───────────────────────────────────────────▶ begins
-//!    moves it into its control groups (v1)               sees to its mounts meanwhile
-//!    Go ──────────────────────────────────────────────▶ makes its cgroup namespace
+//!    clone3 ───────────────────────────────────────────▶ begins: namespaces, mounts, control groups
 //!    ◀─────────────────────────── Failed(step, errno) ── at any time; then it ends
 //!    ◀──────────────────────────────────────── Created ── stands before the gate
 //!    Start ───────────────────────────────────────────▶ through the channel, or through the gate's socket
 //!    ◀─────────────────────────── Failed(step, errno) ── the same way back
 //!    ◀──────────────────────────────── (end of file) ──── execve closed it: the program runs
 //! ```
+//!
+//! A further process (`exec`) waits for Go first: by then its parent has set what can only be set from outside.
 //!
 //! Both ends are in this file. The child's half does not allocate; the words are made in the parent.
 
@@ -19,7 +19,7 @@ use crate::sys;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// Parent to init: you are in your control groups.
+/// Parent to a further process: what is set from outside is set.
 pub(crate) const GO: u8 = b'g';
 /// Parent (or `start`) to init: become the program.
 pub(crate) const START: u8 = b's';

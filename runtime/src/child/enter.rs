@@ -28,8 +28,9 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         sys::process::set_name(c"rbox:exec")
     });
 
-    // 3. Into its control groups first (the parent does that), then into its namespaces, all at once.
-    on.step(Step::Go, || sync::await_word(channel, sync::GO));
+    // 3. Into its control groups first, through doors that only the host has; then into its namespaces, all at once.
+    on.step(Step::Gate, || sync::await_word(channel, sync::GO));
+    identity::join_cgroups(&on, plan);
     for (index, join) in plan.joins.iter().enumerate() {
         on.nth(Step::Join, index, || sys::process::setns(join.namespace.as_fd(), join.kind));
     }

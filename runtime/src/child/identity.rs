@@ -2,7 +2,7 @@
 
 use super::filesystem::{find, find_existing};
 use super::report::Reporter;
-use crate::plan::Process;
+use crate::plan::{Plan, Process};
 use crate::steps::Step;
 use crate::sync::Report;
 use crate::sys;
@@ -23,6 +23,14 @@ pub(super) fn new_keyring(name: &CStr) -> io::Result<()> {
         // A kernel without keys has none to protect.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         answer => answer,
+    }
+}
+
+/// Enter the control groups: a process with one thread that writes 0 moves itself, without the locks that a parent
+/// would have to take for it (12 ms against 0.1 ms for nine hierarchies).
+pub(super) fn join_cgroups(on: &Reporter<'_>, plan: &Plan) {
+    if !plan.doors.is_empty() {
+        on.step(Step::JoinCgroup, || plan.doors.iter().try_for_each(|door| sys::file::write_all(door.as_fd(), b"0")));
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     let plan = &*plan;
     let on = Reporter::new(plan, channel);
 
-    // 2. Half a container must not outlive the rbox that builds it. Whoever died before this line is noticed at Go.
+    // 2. Half a container must not outlive the rbox that builds it. One that died before this line is noticed at the gate.
     on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(libc::SIGKILL));
     on.step(Step::Name, || sys::process::set_name(c"rbox:init"));
 
@@ -67,9 +67,9 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         filesystem::make_readonly(&on, tree);
     }
 
-    // 9. With cgroup v1 the parent has moved us by now, or we wait for it here.
-    on.step(Step::Go, || sync::await_word(channel, sync::GO));
-    if plan.cgroup_namespace == CgroupNamespace::AfterGo {
+    // 9. Into the control groups of cgroup v1, when the memory for all of the above has been spent.
+    identity::join_cgroups(&on, plan);
+    if plan.cgroup_namespace == CgroupNamespace::AfterJoin {
         on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
     }
 

@@ -146,6 +146,7 @@ impl Plan {
                 let path = self.joins.get(index).map_or("", |join| join.path.as_str());
                 words(format!("setns({path:?})"), format!("join namespace {path}"))
             }
+            Step::JoinCgroup => words("echo 0 > cgroup/tasks", "join the control groups"),
             Step::CgroupNamespace => words("unshare(CLONE_NEWCGROUP)", "make a cgroup namespace"),
             Step::Propagation if index == 0 => words("mount(\"/\", MS_SLAVE | MS_REC)", "make the mounts private"),
             Step::Propagation => {

@@ -105,7 +105,7 @@ impl Prepared<'_> {
     /// Carry bytes, signals and relayed connections until the program has ended. Answers how it ended.
     ///
     /// Errors: a descriptor of the caller's fails.
-    pub(super) fn carry(self, live: &Live, _endpoint: &mut Endpoint) -> Result<Ended> {
+    pub(super) fn carry(self, live: &Live, endpoint: &mut Endpoint) -> Result<Ended> {
         let streams = match self.inside {
             Inside::Terminal(socket) => Streams::terminal(self.caller, console::receive(&socket)?),
             Inside::Pipes(pipes) => Streams::pipes(self.caller, pipes),
@@ -119,9 +119,20 @@ impl Prepared<'_> {
             streams: streams.context("cannot prepare the program's streams")?,
             signals: Some(&self.signals),
             forward: &mut forward,
-            watched: Vec::new(),
+            watched: relays(endpoint)?,
         };
         session.run().context("cannot carry the program's input and output")?;
         Ok(live.wait()?)
     }
+}
+
+/// Published ports that the kernel does not carry: `[::]` on a network without IPv6.
+fn relays(endpoint: &mut Endpoint) -> Result<Vec<Watched<'_>>> {
+    let Some(relay) = endpoint.relay() else { return Ok(Vec::new()) };
+    let fd = relay.fd().try_clone_to_owned().context("cannot watch the relayed ports")?;
+    let ready = move || {
+        relay.ready();
+        true
+    };
+    Ok(vec![Watched { fd, ready: Box::new(ready) }])
 }
