@@ -38,6 +38,9 @@ fn main() -> Result<(), Error> {
         }
         writeln!(out)?;
     }
+    let began = Instant::now();
+    drop(networks);
+    writeln!(out, "{:<28}{:>9.2}", "close", began.elapsed().as_secs_f64() * 1e3)?;
     Ok(())
 }
 

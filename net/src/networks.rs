@@ -23,8 +23,8 @@ use crate::network::{Driver, Inspection, Network};
 
 /// The networks and endpoints below one state directory. Cheap to open and to clone.
 ///
-/// Keep one until the program ends: closing its socket to the packet filter waits for rules that were deleted
-/// shortly before.
+/// Keep one until the program ends, and let it be dropped: its socket to the packet filter is then closed by a
+/// worker of the kernel, where the end of the process would wait some milliseconds for it.
 #[derive(Clone)]
 pub struct Networks(Arc<Inner>);
 

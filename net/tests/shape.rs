@@ -283,3 +283,23 @@ fn reset_leaves_nothing() {
     let _web = host.container("web", &["8080:80"]);
     assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("web"));
 }
+
+#[test]
+fn the_socket_that_deleted_rules_is_closed_by_the_kernel() {
+    need!(Root, Iptables);
+    // netlink(7): the second column is the protocol, 12 is NETLINK_NETFILTER.
+    let open = || {
+        let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+        table.lines().filter(|line| line.split_whitespace().nth(1) == Some("12")).count()
+    };
+    let host = Host::new();
+    let before = open();
+    host.container("web", &["8080:80"]).end();
+    assert_eq!(open(), before + 1, "kept: closing it waits");
+    drop(host.networks);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while open() > before {
+        assert!(std::time::Instant::now() < deadline, "it is still open");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

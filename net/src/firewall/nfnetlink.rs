@@ -13,11 +13,15 @@
 //!
 //! linux/netfilter/nf_tables.h, nfnetlink.h; net/netfilter/nf_tables_api.c, nft_rcv_nl_event.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair,
+    sockopt::ReceiveTimeout,
+};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rtnetlink::sys::{Socket, protocols::NETLINK_NETFILTER};
 
@@ -46,6 +50,28 @@ const NFPROTO_IPV4: u8 = 2;
 /// A socket to the packet filter, opened at first use and then kept: closing it is what waits.
 #[derive(Default)]
 pub(crate) struct RuleSocket(Mutex<Option<Socket>>);
+
+impl Drop for RuleSocket {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.get_mut().ok().and_then(Option::take) {
+            // When this fails the socket is closed here, and that only takes longer.
+            let _ = leave_to_the_kernel(&socket);
+        }
+    }
+}
+
+/// Let a worker of the kernel close a socket, so that nobody waits for what its close waits for.
+///
+/// The socket goes into a unix socket's queue together with that unix socket itself. When we close our ends
+/// nobody can ever receive them, and the kernel's collector of such circles takes them apart, since Linux 6.9
+/// in a worker of its own. unix(7), SCM_RIGHTS; net/unix/garbage.c.
+fn leave_to_the_kernel(socket: &Socket) -> nix::Result<()> {
+    let (one, other) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    let circle = [socket.as_raw_fd(), other.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&circle)];
+    sendmsg::<()>(one.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::empty(), None).map(|_| ())
+}
 
 struct Found<'a> {
     table: Table,
