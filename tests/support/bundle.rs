@@ -57,7 +57,7 @@ impl Oci {
     pub(crate) fn spawn(&self, words: &[&str]) -> Running {
         let mut command = self.command(words);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Running::new(child, words.join(" "))
+        self.host.running(child, &words.join(" "))
     }
 
     /// `run BUNDLE` of a runtime that was started with a descriptor of this folder open, as number 3 and 7.
@@ -68,7 +68,7 @@ impl Oci {
         all.extend(words.iter().map(String::as_str));
         let mut command = self.host.command("/bin/sh", &all);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
-        Output::new(words.join(" "), command.stdin(Stdio::null()).output().unwrap())
+        self.host.finish(&mut command, &words.join(" "))
     }
 
     /// A bundle whose config.json is the template after `edit`.
@@ -166,8 +166,7 @@ impl Oci {
 
     /// The runtime with these words, to its end.
     pub(crate) fn call(&self, words: &[&str]) -> Output {
-        let output = self.command(words).stdin(Stdio::null()).output().unwrap();
-        Output::new(words.join(" "), output)
+        self.host.finish(&mut self.command(words), &words.join(" "))
     }
 
     /// The words with the state folder in front; runc is told to use cgroup files, not systemd, by default.

@@ -41,7 +41,12 @@ pub(crate) struct Neighbour<'h> {
 pub(crate) struct Running {
     pub(crate) child: Child,
     command: String,
+    /// The host's holder: ended when the program does not end.
+    holder: u32,
 }
+
+/// No single command of a test takes longer, not even in an emulated machine.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Addresses of the wire: documentation ranges of RFC 5737 and RFC 3849.
 pub(crate) const HOST4: &str = "192.0.2.2";
@@ -149,15 +154,26 @@ impl Host {
 
     /// Run a program in this host to its end.
     pub(crate) fn exec(&self, program: &str, args: &[&str]) -> Output {
-        let output = self.command(program, args).stdin(Stdio::null()).output().unwrap();
-        Output::new(format!("{program} {}", args.join(" ")), output)
+        self.finish(&mut self.command(program, args), &format!("{program} {}", args.join(" ")))
+    }
+
+    /// Run a command that was made by [`Host::command`] to its end, without input.
+    #[track_caller]
+    pub(crate) fn finish(&self, command: &mut Command, words: &str) -> Output {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.running(child, words).wait()
+    }
+
+    /// A child that was started by a command of this host.
+    pub(crate) fn running(&self, child: Child, words: &str) -> Running {
+        Running { child, command: words.to_owned(), holder: self.holder.id() }
     }
 
     /// Start a program in this host; its output is collected by [`Running::wait`].
     pub(crate) fn spawn(&self, program: &str, args: &[&str]) -> Running {
         let mut command = self.command(program, args);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Running { child, command: format!("{program} {}", args.join(" ")) }
+        self.running(child, &format!("{program} {}", args.join(" ")))
     }
 
     /// Run a shell script in this host.
@@ -226,15 +242,23 @@ impl Neighbour<'_> {
 }
 
 impl Running {
-    /// A child with all three streams piped.
-    pub(crate) fn new(child: Child, command: String) -> Running {
-        Running { child, command }
-    }
-
-    /// Wait for the end and collect what was said.
+    /// Wait for the end and collect what was said. A program that does not end is ended together with its host.
+    #[track_caller]
     pub(crate) fn wait(self) -> Output {
+        let (ended, watched) = std::sync::mpsc::channel::<()>();
+        let holder = self.holder;
+        let watch = std::thread::spawn(move || {
+            let late = watched.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+            if late {
+                end_host(holder);
+            }
+            late
+        });
         let output = self.child.wait_with_output().unwrap();
-        Output::new(self.command, output)
+        drop(ended);
+        let output = Output::new(self.command, output);
+        assert!(!watch.join().unwrap(), "it did not end within {} s:\n{output}", PATIENCE.as_secs());
+        output
     }
 
     /// Read standard output until a line holds `words`; the test fails after 20 s.
@@ -265,15 +289,19 @@ impl Running {
 impl Drop for Host {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
-        // Killing the host's first process kills all the others, and is waited for by the kernel.
-        let first = text(format!("/proc/{0}/task/{0}/children", self.holder.id()));
-        if let Ok(pid) = first.trim().parse() {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
+        end_host(self.holder.id());
         let _ = self.holder.wait();
         if let Some(mut neighbour) = self.neighbour.take() {
             let _ = neighbour.wait();
         }
+    }
+}
+
+/// Kill the host's first process: that kills all the others, and the kernel waits for them.
+fn end_host(holder: u32) {
+    let first = text(format!("/proc/{holder}/task/{holder}/children"));
+    if let Ok(pid) = first.trim().parse() {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
 }
 
