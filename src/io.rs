@@ -138,8 +138,9 @@ impl Session<'_> {
             }
             if ready.child {
                 ended = true;
-                // Nobody reads it any more.
+                // Nobody reads it any more, and nobody answers whom the watched descriptors bring.
                 self.streams.input = None;
+                self.watched.clear();
             }
             self.call_watched(&ready.watched);
             self.streams.carry(ready.input, &ready.outputs)?;

@@ -64,7 +64,7 @@ pub(crate) struct Prepared {
     pub(crate) init: bool,
     /// Groups of `--group-add` that are names, to be looked up in the root file system; numbers are in the spec.
     pub(crate) groups: Vec<String>,
-    /// Directories of `-v` that are made when they are not there.
+    /// Sources of `-v` that are not there, to be made as directories.
     pub(crate) make_directories: Vec<PathBuf>,
     /// The host name inside.
     pub(crate) hostname: String,

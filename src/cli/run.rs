@@ -238,7 +238,7 @@ pub(crate) struct ResourceFlags {
     #[arg(long, value_name = "DEVICE:NUMBER", value_parser = value::throttle_number)]
     pub(crate) device_write_iops: Vec<Throttle>,
     /// The control group to stand in
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = value::cgroup)]
     pub(crate) cgroup_parent: Option<PathBuf>,
 }
 

@@ -225,6 +225,17 @@ pub(crate) fn expand_list(text: &str) -> Option<Vec<u32>> {
     Some(numbers)
 }
 
+/// A control group, from the root of all: `/batch`, `batch/night`.
+pub(crate) fn cgroup(text: &str) -> Parsed<std::path::PathBuf> {
+    let path = std::path::Path::new(text);
+    let leads_up = path.components().any(|part| part == std::path::Component::ParentDir);
+    if text.is_empty() || leads_up {
+        Err("not a path below the root of the control groups".into())
+    } else {
+        Ok(path.into())
+    }
+}
+
 /// `nofile=1024:4096`; -1 is no limit (go-units ParseUlimit).
 pub(crate) fn ulimit(text: &str) -> Parsed<PosixRlimit> {
     let (name, limits) = text.split_once('=').ok_or("not of the form NAME=SOFT[:HARD]")?;
@@ -463,6 +474,12 @@ mod tests {
         for text in ["02:42", "01:00:5e:00:00:01", "2:42:ac:11:0:2", "zz:42:ac:11:00:02"] {
             assert!(mac_address(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_control_group_does_not_lead_up() {
+        assert!(cgroup("/batch").is_ok() && cgroup("batch/night").is_ok());
+        assert!(cgroup("../up").is_err() && cgroup("/a/../../b").is_err() && cgroup("").is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, args: &ImportArgs) -> Result<ExitCode> {
         store.import(stdin().lock(), name.as_ref(), &args.change)?
     } else {
         let file = File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
-        store.import(file, name.as_ref(), &args.change).with_context(|| args.file.display().to_string())?
+        store.import(file, name.as_ref(), &args.change)?
     };
     print::line(id.as_str())?;
     Ok(ExitCode::SUCCESS)

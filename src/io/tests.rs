@@ -222,7 +222,7 @@ fn signals_are_passed_on_and_watched_descriptors_are_called() {
         streams: Streams::pipes(caller, pipes(&mut child)).unwrap(),
         signals: Some(&signals),
         forward: &mut forward,
-        watched: vec![Watched { fd: bell.try_clone().unwrap(), ready: Box::new(ready) }],
+        watched: vec![Watched { fd: bell.try_clone().unwrap().into(), ready: Box::new(ready) }],
     };
     session.run().unwrap();
     assert!(child.wait().unwrap().success());

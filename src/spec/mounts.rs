@@ -45,7 +45,7 @@ pub(super) fn mounts(flags: &RunArgs, host: &Host) -> Result<Vec<Mount>, Problem
     Ok(all)
 }
 
-/// The sources that `-v` makes as directories when they are not there, as dockerd does.
+/// The sources of `-v` that are not there: they are made as directories, as dockerd does.
 pub(super) fn to_make(flags: &RunArgs, host: &Host) -> Vec<PathBuf> {
     flags
         .files
@@ -55,6 +55,7 @@ pub(super) fn to_make(flags: &RunArgs, host: &Host) -> Vec<PathBuf> {
             MountFlag::Bind(bind) if bind.make_source => Some(host.directory.join(&bind.source)),
             _ => None,
         })
+        .filter(|source| source.symlink_metadata().is_err())
         .collect()
 }
 

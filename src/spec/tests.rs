@@ -24,7 +24,7 @@ fn host() -> Host {
         cgroup_v2: true,
         swap_limit: true,
         network_sysctls: vec!["net.ipv4.ping_group_range", "net.ipv4.ip_unprivileged_port_start"],
-        directory: "/home/me".into(),
+        directory: "/nowhere/me".into(),
         ..Host::default()
     }
 }
@@ -149,16 +149,16 @@ fn typed_mounts_come_last_and_push_the_defaults_away() {
     assert_eq!(
         all[all.len() - 4..],
         [
-            "/x bind /home/me/./a rbind,ro,rslave",
+            "/x bind /nowhere/me/./a rbind,ro,rslave",
             "/dev bind /dev rbind,rprivate",
             "/run tmpfs tmpfs noexec,nosuid,nodev,rprivate,size=1m",
             "/x/y/z bind /b/c rbind,rprivate",
         ]
     );
-    let got = prepared("-v /a:/x:rshared -v /b:/y alpine sh");
-    assert_eq!(got.make_directories, [Path::new("/a"), Path::new("/b")]);
+    let got = prepared("-v /nowhere/a:/x:rshared -v /etc/passwd:/y -v /nowhere/b:/z alpine sh");
+    assert_eq!(got.make_directories, [Path::new("/nowhere/a"), Path::new("/nowhere/b")]);
     assert_eq!(linux_of(&got.spec).rootfs_propagation().as_deref(), Some("shared"));
-    assert_eq!(prepared("-v ./a:/x alpine sh").make_directories, [Path::new("/home/me/./a")]);
+    assert_eq!(prepared("-v ./a:/x alpine sh").make_directories, [Path::new("/nowhere/me/./a")]);
     assert!(try_build("-v /a:/x:z alpine sh", None, &host()).is_ok());
     let selinux = Host { selinux: true, ..host() };
     assert_eq!(
