@@ -17,6 +17,7 @@ pub mod cgroup;
 mod child;
 pub mod console;
 pub mod container;
+mod defence;
 mod diagnose;
 mod error;
 mod exe;

@@ -92,6 +92,8 @@ pub(crate) enum Gate {
 pub(crate) struct Tree {
     /// The root as a detached mount.
     pub(crate) root: OwnedFd,
+    /// The same directory in the host's tree: only for the build of the attack tests, which follows its paths.
+    pub(crate) outside: Option<OwnedFd>,
     /// `MS_*` for the new `/`, once it is there; 0 leaves it private to this container.
     pub(crate) propagation: u64,
     pub(crate) readonly: bool,

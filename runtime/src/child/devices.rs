@@ -1,6 +1,7 @@
 //! /dev: nodes, links, and the console.
 
 use super::report::Reporter;
+use crate::defence::Defence;
 use crate::plan::{Console, Device, Place, Tree};
 use crate::steps::Step;
 use crate::sys;
@@ -29,9 +30,13 @@ pub(super) fn make(on: &Reporter<'_>, tree: &Tree) {
     sys::process::umask(0o022);
 }
 
-/// /dev itself: a directory of this container and not a link out of it (CVE-2026-41579).
+/// No link on the way to a device: /dev is a directory of this container (CVE-2026-41579).
+fn no_links() -> u64 {
+    libc::RESOLVE_NO_MAGICLINKS | if Defence::NoLinkedPlaces.stands() { libc::RESOLVE_NO_SYMLINKS } else { 0 }
+}
+
 fn dev() -> io::Result<OwnedFd> {
-    let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+    let resolve = no_links();
     sys::file::openat2(sys::file::here(), c"/dev", libc::O_PATH | libc::O_DIRECTORY, 0, resolve)
 }
 
@@ -53,6 +58,9 @@ fn node(device: &Device) -> io::Result<()> {
 fn verify(parent: BorrowedFd<'_>, name: &CStr, device: &Device) -> io::Result<()> {
     let there = sys::file::openat2(parent, name, libc::O_PATH | libc::O_NOFOLLOW, 0, 0)?;
     let found = sys::file::fstat(there.as_fd())?;
+    if !Defence::TrueNull.stands() {
+        return Ok(());
+    }
     let same = found.st_mode & libc::S_IFMT == device.mode & libc::S_IFMT && found.st_rdev == device.number;
     if same { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EEXIST)) }
 }
@@ -71,7 +79,8 @@ fn link(dev: BorrowedFd<'_>, name: &CStr, target: &CStr) -> io::Result<()> {
 /// terminal or file (CVE-2025-52565). The other side is opened from the master, without any path at all.
 pub(super) fn terminal(on: &Reporter<'_>, console: &Console) -> OwnedFd {
     on.step(Step::Console, || {
-        let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+        let links = if Defence::TrueTerminal.stands() { libc::RESOLVE_NO_SYMLINKS } else { 0 };
+        let resolve = links | libc::RESOLVE_NO_MAGICLINKS;
         let flags = libc::O_RDWR | libc::O_NOCTTY;
         let master = sys::file::openat2(sys::file::here(), c"/dev/pts/ptmx", flags, 0, resolve)?;
         if sys::file::filesystem_magic(master.as_fd())? != DEVPTS_SUPER_MAGIC {
@@ -98,7 +107,10 @@ pub(super) fn console(on: &Reporter<'_>, console: &Console) -> OwnedFd {
         }
         let resolve = libc::RESOLVE_NO_SYMLINKS;
         let place = sys::file::openat2(dev.as_fd(), c"console", libc::O_PATH | libc::O_NOFOLLOW, 0, resolve)?;
-        let copy = sys::mount::open_tree(terminal.as_fd(), c"", false)?;
+        let copy = match Defence::TrueTerminal.stands() {
+            true => sys::mount::open_tree(terminal.as_fd(), c"", false)?,
+            false => sys::mount::open_tree(sys::file::here(), c"/dev/pts/0", false)?,
+        };
         sys::mount::move_mount(copy.as_fd(), place.as_fd())
     });
     terminal
@@ -107,7 +119,7 @@ pub(super) fn console(on: &Reporter<'_>, console: &Console) -> OwnedFd {
 /// The directory that holds a device, made where it is missing. No part of it may be a link: a device node must not
 /// land in a volume that an image's link leads to.
 fn parent_of(place: &Place) -> io::Result<OwnedFd> {
-    let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+    let resolve = no_links();
     let directory = libc::O_PATH | libc::O_DIRECTORY;
     let mut at = sys::file::open(c"/", directory)?;
     for part in &place.parts[..place.parts.len().saturating_sub(1)] {

@@ -1,6 +1,7 @@
 //! The container's tree: make its file systems, pivot into it, attach everything from inside.
 
 use super::report::Reporter;
+use crate::defence::Defence;
 use crate::plan::{Mount, Place, Source, Sysctl, Tree};
 use crate::steps::Step;
 use crate::sys;
@@ -58,6 +59,10 @@ pub(super) fn pivot(on: &Reporter<'_>, tree: &Tree) {
 pub(super) fn attach(on: &Reporter<'_>, tree: &mut Tree) {
     for (index, mount) in tree.mounts.iter().enumerate() {
         let place = on.nth(Step::Target, index, || {
+            if let Some(outside) = tree.outside.as_ref().filter(|_| !Defence::PlacesFromInside.stands()) {
+                // What a runtime does that looks for the place from outside: it makes what is missing where a link leads.
+                drop(make_place(outside.try_clone()?, &mount.place, mount.is_file, 0)?);
+            }
             let place = find(&mount.place, mount.is_file)?;
             refuse_proc(place.as_fd(), &mount.place)?;
             Ok(place)
@@ -96,7 +101,10 @@ fn refuse_proc(place: BorrowedFd<'_>, wish: &Place) -> io::Result<()> {
 pub(super) fn find(place: &Place, is_file: bool) -> io::Result<OwnedFd> {
     let resolve = resolve_of(place);
     match sys::file::openat2(sys::file::here(), &place.whole, libc::O_PATH, 0, resolve) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => make_place(place, is_file, resolve),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            let root = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+            make_place(root, place, is_file, resolve)
+        }
         answer => answer,
     }
 }
@@ -107,11 +115,12 @@ pub(super) fn find_existing(place: &Place) -> io::Result<OwnedFd> {
 }
 
 fn resolve_of(place: &Place) -> u64 {
-    libc::RESOLVE_NO_MAGICLINKS | if place.links_forbidden { libc::RESOLVE_NO_SYMLINKS } else { 0 }
+    let forbidden = place.links_forbidden && Defence::NoLinkedPlaces.stands();
+    libc::RESOLVE_NO_MAGICLINKS | if forbidden { libc::RESOLVE_NO_SYMLINKS } else { 0 }
 }
 
-fn make_place(place: &Place, is_file: bool, resolve: u64) -> io::Result<OwnedFd> {
-    let mut at = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+fn make_place(root: OwnedFd, place: &Place, is_file: bool, resolve: u64) -> io::Result<OwnedFd> {
+    let mut at = root;
     for (number, part) in place.parts.iter().enumerate() {
         let last = number + 1 == place.parts.len();
         at = match sys::file::openat2(at.as_fd(), part, libc::O_PATH, 0, resolve) {
@@ -135,6 +144,11 @@ pub(super) fn sysctls(on: &Reporter<'_>, tree: &mut Tree, settings: &[Sysctl]) {
     let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
     for (index, setting) in settings.iter().enumerate() {
         on.nth(Step::Sysctl, index, || {
+            if !Defence::TrueProc.stands() {
+                let there = sys::file::openat2(sys::file::here(), c"/proc", libc::O_PATH, 0, 0)?;
+                let file = sys::file::openat2(there.as_fd(), &setting.path, libc::O_WRONLY, 0, 0)?;
+                return sys::file::write_all(file.as_fd(), setting.value.as_bytes());
+            }
             let file = sys::file::openat2(proc.as_fd(), &setting.path, libc::O_WRONLY, 0, resolve)?;
             sys::file::write_all(file.as_fd(), setting.value.as_bytes())
         });

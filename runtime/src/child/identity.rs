@@ -2,6 +2,7 @@
 
 use super::filesystem::{find, find_existing};
 use super::report::Reporter;
+use crate::defence::Defence;
 use crate::plan::{Plan, Process};
 use crate::steps::Step;
 use crate::sync::Report;
@@ -38,6 +39,9 @@ pub(super) fn join_cgroups(on: &Reporter<'_>, plan: &Plan) {
 /// host that leaked in must not become the directory we start in (CVE-2024-21626).
 pub(super) fn enter_directory(on: &Reporter<'_>, process: &Process) {
     on.step(Step::WorkingDirectory, || {
+        if !Defence::WorkingDirectory.stands() {
+            return sys::file::chdir(&process.cwd.whole);
+        }
         let place = if process.make_cwd { find(&process.cwd, false)? } else { find_existing(&process.cwd)? };
         sys::file::fchdir(place.as_fd())?;
         if sys::file::current_directory_is_inside()? { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ENOENT)) }

@@ -2,6 +2,7 @@
 
 use super::filesystem::find_existing;
 use super::report::Reporter;
+use crate::defence::Defence;
 use crate::plan::{Mask, Tree};
 use crate::steps::Step;
 use crate::sys;
@@ -55,6 +56,10 @@ fn hide(mask: &Mask, place: BorrowedFd<'_>, empty: &mut Option<OwnedFd>, attache
     let is_directory = sys::file::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
     let lost = || io::Error::from_raw_os_error(libc::EBADF);
     if !is_directory {
+        if !Defence::TrueNull.stands() {
+            let false_null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
+            return sys::mount::move_mount(false_null.as_fd(), place);
+        }
         let null = mask.null.as_ref().ok_or_else(lost)?;
         return sys::mount::move_mount(null.as_fd(), place);
     }

@@ -3,6 +3,7 @@
 use super::mounts::{CgroupView, mounts};
 use super::process::{Extra, process};
 use super::{CgroupNamespace, Console, Device, Gate, Join, Made, Mask, ParentDeath, Place, Plan, Sysctl, Tree};
+use crate::defence::Defence;
 use crate::error::{Doing, Error, Result};
 use crate::root::Root;
 use crate::seccomp::Filter;
@@ -253,6 +254,7 @@ fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &Cgro
     let masked = places(linux.masked_paths(), "linux.maskedPaths")?;
     Ok(Tree {
         root: root.try_clone().doing(|| "duplicate the root's descriptor".to_owned())?,
+        outside: outside(spec, bundle),
         propagation: propagation(linux.rootfs_propagation().as_deref().unwrap_or(""))?,
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
         mounts: mounts(specs, bundle, cgroup)?,
@@ -262,6 +264,15 @@ fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &Cgro
         readonly_paths: places(linux.readonly_paths(), "linux.readonlyPaths")?,
         made: Made::default(),
     })
+}
+
+/// For the attack tests' build alone: where a runtime stands that finds mount points from outside (CVE-2021-30465).
+fn outside(spec: &Spec, bundle: &Path) -> Option<OwnedFd> {
+    if Defence::PlacesFromInside.stands() {
+        return None;
+    }
+    let path = bundle.join(spec.root().as_ref()?.path());
+    sys::file::open(&CString::new(path.as_os_str().as_bytes()).ok()?, libc::O_PATH | libc::O_DIRECTORY).ok()
 }
 
 fn propagation(wish: &str) -> Result<u64> {
