@@ -180,12 +180,15 @@ impl Session<'_> {
     fn take_signals(&mut self, ended: bool) -> io::Result<bool> {
         let Some(signals) = self.signals else { return Ok(false) };
         while let Some(signal) = signals.next()? {
+            let ends = terminal::ENDING.contains(&signal);
             match (signal, &self.streams.sizes) {
                 (Signal::SIGWINCH, Some((ours, theirs))) => terminal::copy_size(*ours, theirs.as_fd()),
-                (Signal::SIGWINCH, None) => {}
-                (Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, _) if ended => return Ok(true),
+                _ if ended && ends => return Ok(true),
                 _ if ended => {}
-                _ => (self.forward)(signal),
+                _ if signals.are_forwarded() => (self.forward)(signal),
+                // The signal is rbox's own: it takes the program with it, and goes on to clean up.
+                _ if ends => (self.forward)(Signal::SIGKILL),
+                _ => {}
             }
         }
         Ok(false)

@@ -87,35 +87,42 @@ const FORWARDED: [Signal; 16] = [
     Signal::SIGCONT,
 ];
 
+/// The signals by which a person ends rbox.
+pub(crate) const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
 /// Signals held back and read from a descriptor, in this thread; let through again when this goes out of scope.
 #[derive(Debug)]
 pub(crate) struct Signals {
     fd: SignalFd,
     before: SigSet,
+    forward: bool,
 }
 
 impl Signals {
-    /// Hold back SIGWINCH, and with `forward` all that is passed on to the program.
+    /// Hold back SIGWINCH and the signals that end rbox, and with `forward` all that is passed on to the program.
     ///
     /// To be called before the program is started, so that no signal is lost between. The mask is inherited: who makes the
     /// program has to clear it.
     pub(crate) fn hold(forward: bool) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGWINCH);
-        if forward {
-            mask.extend(FORWARDED);
-        }
+        mask.extend(if forward { FORWARDED.as_slice() } else { ENDING.as_slice() }.iter().copied());
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut before))?;
         // From here on the guard undoes the mask, also when the descriptor cannot be made.
         let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
         match fd {
-            Ok(fd) => Ok(Self { fd, before }),
+            Ok(fd) => Ok(Self { fd, before, forward }),
             Err(errno) => {
                 before.thread_set_mask()?;
                 Err(errno.into())
             }
         }
+    }
+
+    /// Whether the signals are the program's; if not, those that end are rbox's own.
+    pub(crate) fn are_forwarded(&self) -> bool {
+        self.forward
     }
 
     /// The next signal that came, if there is one.

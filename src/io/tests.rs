@@ -244,3 +244,30 @@ fn the_callers_descriptors_stay_blocking() {
     let ours = streams.outputs[0].from.fd().filter(|fd| fd.as_raw_fd() == ours).unwrap();
     assert!(!blocking(ours));
 }
+
+#[test]
+fn a_signal_that_is_not_passed_on_takes_the_program_with_it() {
+    let mut child = Command::new("sleep").arg("20").stdout(Stdio::piped()).spawn().unwrap();
+    let signals = Signals::hold(false).unwrap();
+    let (_seen, output) = io::pipe().unwrap();
+    let pidfd = pidfd(&child);
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    let caller = Caller { input: None, output: output.as_fd(), errors: output.as_fd() };
+    nix::sys::pthread::pthread_kill(nix::sys::pthread::pthread_self(), Signal::SIGWINCH).unwrap();
+    nix::sys::pthread::pthread_kill(nix::sys::pthread::pthread_self(), Signal::SIGTERM).unwrap();
+    let mut sent = Vec::new();
+    let mut forward = |signal| {
+        sent.push(signal);
+        nix::sys::signal::kill(pid, signal).unwrap();
+    };
+    let session = Session {
+        child: pidfd.as_fd(),
+        streams: Streams::pipes(caller, pipes(&mut child)).unwrap(),
+        signals: Some(&signals),
+        forward: &mut forward,
+        watched: Vec::new(),
+    };
+    session.run().unwrap();
+    assert_eq!(sent, [Signal::SIGKILL]);
+    assert!(!child.wait().unwrap().success());
+}

@@ -72,7 +72,7 @@ const ALL: [Capability; 41] = [
 /// The capabilities of the container's program.
 pub(super) fn of(flags: &RunArgs, host: &Host) -> Capabilities {
     let security = &flags.security;
-    let all = || ALL.into_iter().take(usize::from(host.last_capability) + 1);
+    let all = || (0_u32..).zip(ALL).filter(|(number, _)| host.capabilities >> number & 1 == 1).map(|(_, cap)| cap);
     if security.privileged {
         return all().collect();
     }

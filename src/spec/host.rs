@@ -22,8 +22,8 @@ pub(crate) struct Host {
     pub(crate) cpus: Vec<u32>,
     /// The memory nodes that are on.
     pub(crate) mems: Vec<u32>,
-    /// The number of the kernel's last capability.
-    pub(crate) last_capability: u8,
+    /// The capabilities that rbox itself has, a bit for each number.
+    pub(crate) capabilities: u64,
     /// Whether control groups are all of version 2.
     pub(crate) cgroup_v2: bool,
     /// Whether swap can be limited.
@@ -71,7 +71,7 @@ impl Host {
             kernel: kernel(),
             cpus: list("/sys/devices/system/cpu/online"),
             mems: list("/sys/devices/system/node/online"),
-            last_capability: read("/proc/sys/kernel/cap_last_cap").parse().unwrap_or(40),
+            capabilities: own_capabilities(),
             cgroup_v2,
             swap_limit: can_limit_swap(cgroup_v2),
             apparmor: read("/sys/module/apparmor/parameters/enabled") == "Y",
@@ -110,6 +110,13 @@ fn kernel() -> (u32, u32) {
         nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// `CapEff` of proc(5): nobody can give more than he has, so `ALL` means these (moby `caps.GetAllCapabilities`).
+fn own_capabilities() -> u64 {
+    let status = read("/proc/self/status");
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    set.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// cgroups(7): in the unified mode version 2 is mounted on /sys/fs/cgroup itself.

@@ -20,7 +20,7 @@ fn host() -> Host {
         kernel: (6, 1),
         cpus: vec![0, 1],
         mems: vec![0],
-        last_capability: 40,
+        capabilities: (1 << 41) - 1,
         cgroup_v2: true,
         swap_limit: true,
         network_sysctls: vec!["net.ipv4.ping_group_range", "net.ipv4.ip_unprivileged_port_start"],
@@ -226,8 +226,12 @@ fn fourteen_capabilities_and_what_was_added_and_dropped() {
     let all_but_one = capabilities_of(&spec("--cap-add ALL --cap-drop SYS_ADMIN alpine sh"));
     assert_eq!((all_but_one.len(), all_but_one.contains(&"SYS_ADMIN".to_owned())), (40, false));
     assert_eq!(capabilities_of(&spec("--privileged --cap-drop ALL alpine sh")).len(), 41);
-    let old = Host { last_capability: 37, ..host() };
+    let old = Host { capabilities: (1 << 38) - 1, ..host() };
     assert_eq!(capabilities_of(&try_build("--privileged alpine sh", None, &old).unwrap().spec).len(), 38);
+    // A machine that has no CAP_SYS_TIME (25) to give.
+    let fewer = Host { capabilities: ((1 << 41) - 1) & !(1 << 25), ..host() };
+    let all = capabilities_of(&try_build("--cap-add ALL alpine sh", None, &fewer).unwrap().spec);
+    assert_eq!((all.len(), all.contains(&"SYS_TIME".to_owned())), (40, false));
 }
 
 #[test]
