@@ -127,6 +127,18 @@ fn a_terminal_container_whose_rbox_was_killed_ends() {
 }
 
 #[test]
+fn after_network_reset_the_host_is_as_if_rbox_had_never_been_there() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let before = host.snapshot();
+    next_command(&host);
+    host.rbox(&["network", "reset"]).ok();
+    for kind in ["links", "addresses", "routes", "rules", "mounts", "cgroups", "processes", "netns names"] {
+        assert_eq!(host.snapshot().kind(kind), before.kind(kind), "{kind}");
+    }
+}
+
+#[test]
 fn a_failure_at_any_point_leaves_nothing() {
     need!(Root);
     let host = Host::with_busybox();

@@ -12,8 +12,10 @@
 
 use super::output::Output;
 use super::programs::{find_program, is_unified, probe, rbox, text};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -269,6 +271,10 @@ impl Running {
         let mut byte = [0_u8];
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
+            let mut ready = [PollFd::new(out.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut ready, PollTimeout::from(100_u8)).unwrap_or(0) == 0 {
+                continue;
+            }
             if out.read(&mut byte).unwrap_or(0) == 0 {
                 break;
             }
@@ -278,7 +284,7 @@ impl Running {
             }
         }
         let mut said = String::new();
-        let _ = self.child.kill();
+        end_host(self.holder);
         if let Some(err) = self.child.stderr.as_mut() {
             let _ = err.read_to_string(&mut said);
         }

@@ -1,5 +1,6 @@
 //! A server that says who is calling, and the client for it: reachability and source addresses in one line.
 
+use nix::sys::signal::{SigSet, Signal};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,7 +12,20 @@ pub(crate) fn serve(rest: &[&str]) -> Result<u8, String> {
     let (port, options) = rest.split_first().ok_or("serve which port?")?;
     let port: u16 = port.parse().map_err(|_| format!("{port} is not a port"))?;
     let any: IpAddr = if options.contains(&"6") { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    if options.contains(&"udp") { serve_udp(SocketAddr::new(any, port)) } else { serve_tcp(SocketAddr::new(any, port)) }
+    // The first process of a container is only ended by signals that it waits for: pid_namespaces(7).
+    let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    ends.thread_block().map_err(|e| e.to_string())?;
+    let udp = options.contains(&"udp");
+    let address = SocketAddr::new(any, port);
+    let server = std::thread::spawn(move || if udp { serve_udp(address) } else { serve_tcp(address) });
+    let signal = std::thread::spawn(move || ends.wait());
+    while !signal.is_finished() {
+        if server.is_finished() {
+            return server.join().map_err(|_| "the server panicked".to_owned())?;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(0)
 }
 
 fn serve_tcp(address: SocketAddr) -> Result<u8, String> {
