@@ -352,14 +352,14 @@ impl Container {
 
     /// Kill every process of it, and wait until the kernel has taken them apart (at most ten seconds).
     fn end(&self) -> Result<()> {
-        if let Some(init) = self.state.init.filter(|init| init.is_alive() && self.is_of_this_boot()) {
-            if let Ok(pidfd) = sys::process::pidfd_open(init.pid) {
-                if init.is_alive() {
-                    let _ = parent::signal(pidfd.as_fd(), libc::SIGKILL);
-                    let _ = self.state.cgroup.thaw();
-                    await_end(pidfd.as_fd());
-                }
-            }
+        // Alive is asked for behind the descriptor too: the number may be another process's by then.
+        if let Some(init) = self.state.init.filter(|init| init.is_alive() && self.is_of_this_boot())
+            && let Ok(pidfd) = sys::process::pidfd_open(init.pid)
+            && init.is_alive()
+        {
+            let _ = parent::signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = self.state.cgroup.thaw();
+            await_end(pidfd.as_fd());
         }
         // Processes of a shared pid namespace, or a half-made one, do not die with init.
         if self.is_of_this_boot() && !self.state.cgroup.pids().unwrap_or_default().is_empty() {
@@ -447,9 +447,8 @@ fn await_end(pidfd: BorrowedFd<'_>) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let until = Instant::now() + Duration::from_secs(10);
     while Instant::now() < until {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], PollTimeout::from(1000_u16)) {
-            Ok(1..) => return,
-            Ok(_) | Err(_) => {}
+        if let Ok(1..) = poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], PollTimeout::from(1000_u16)) {
+            return;
         }
     }
 }

@@ -211,8 +211,8 @@ mod tests {
     fn every_row_stands_at_the_number_of_its_step() {
         for (number, (step, _)) in TABLE.iter().enumerate() {
             assert_eq!(*step as usize, number, "{step:?}");
-            assert_eq!(Step::from_number(number as u16), Some(*step));
+            assert_eq!(Step::from_number(u16::try_from(number).unwrap()), Some(*step));
         }
-        assert_eq!(Step::from_number(TABLE.len() as u16), None);
+        assert_eq!(Step::from_number(u16::try_from(TABLE.len()).unwrap()), None);
     }
 }

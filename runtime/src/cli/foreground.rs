@@ -6,7 +6,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rbox_runtime::{Error, Result};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 fn os(doing: &str) -> impl Fn(nix::errno::Errno) -> Error {

@@ -6,9 +6,9 @@ use oci_spec::runtime::{Capabilities, Process, Spec};
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Status, Ties};
 use rbox_runtime::{Error, Result, Root};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Do what the command line says. Answers the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
@@ -281,7 +281,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
 }
 
 /// Where `--console-socket` points.
-pub(super) fn console_socket(path: &PathBuf) -> Result<OwnedFd> {
+pub(super) fn console_socket(path: &Path) -> Result<OwnedFd> {
     connect(path)
 }
 

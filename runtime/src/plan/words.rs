@@ -1,6 +1,6 @@
 //! What a `(step, index)` of the child means, in words: the request as strace or ip would write it, and the "cannot …".
 
-use super::{Plan, Source, text};
+use super::{Device, Mount, Plan, Source, Tree, text};
 use crate::steps::Step;
 use crate::sys::mount::Attributes;
 
@@ -29,17 +29,7 @@ impl Plan {
         let mount = tree.mounts.get(index);
         let at = |place: Option<&super::Place>| place.map_or_else(String::new, super::Place::text);
         Some(match step {
-            Step::NewFilesystem => match mount {
-                Some(mount) => {
-                    let said = &mount.said;
-                    words(
-                        format!("fsmount({}, {:?})", said.kind, said.options),
-                        format!("make a {} for {}", said.kind, said.target),
-                    )
-                }
-                None if index == tree.mounts.len() => words("fsmount(proc)", "make a proc for kernel settings"),
-                None => words("fsmount(tmpfs, \"ro\")", "make an empty directory to hide others with"),
-            },
+            Step::NewFilesystem => filesystem_words(tree, index),
             Step::Null => words(
                 "open_tree(\"/dev/null\", OPEN_TREE_CLONE)",
                 format!("copy the host's /dev/null to hide {}", at(tree.masked.get(index).map(|mask| &mask.place))),
@@ -53,20 +43,7 @@ impl Plan {
                 None => words("move_mount", "mount"),
             },
             Step::DeviceDirectory => words("openat2(\"/dev\", O_PATH)", "open /dev"),
-            Step::Device => {
-                let device = tree.devices.get(index)?;
-                let (path, number) = (device.place.text(), device.number);
-                let kind = match device.mode & libc::S_IFMT {
-                    libc::S_IFBLK => "b",
-                    libc::S_IFIFO => "p",
-                    _ => "c",
-                };
-                let mode = device.mode & 0o7777;
-                words(
-                    format!("mknod -m {mode:o} {path} {kind} {} {}", libc::major(number), libc::minor(number)),
-                    format!("make device {path}"),
-                )
-            }
+            Step::Device => device_words(tree.devices.get(index)?),
             Step::DeviceLink => {
                 let (name, target) = tree.device_links.get(index)?;
                 words(
@@ -170,7 +147,32 @@ impl Plan {
     }
 }
 
-fn mount_words(mount: &super::Mount) -> Words {
+fn filesystem_words(tree: &Tree, index: usize) -> Words {
+    match tree.mounts.get(index) {
+        Some(Mount { said, .. }) => words(
+            format!("fsmount({}, {:?})", said.kind, said.options),
+            format!("make a {} for {}", said.kind, said.target),
+        ),
+        None if index == tree.mounts.len() => words("fsmount(proc)", "make a proc for kernel settings"),
+        None => words("fsmount(tmpfs, \"ro\")", "make an empty directory to hide others with"),
+    }
+}
+
+fn device_words(device: &Device) -> Words {
+    let (path, number) = (device.place.text(), device.number);
+    let kind = match device.mode & libc::S_IFMT {
+        libc::S_IFBLK => "b",
+        libc::S_IFIFO => "p",
+        _ => "c",
+    };
+    let mode = device.mode & 0o7777;
+    words(
+        format!("mknod -m {mode:o} {path} {kind} {} {}", libc::major(number), libc::minor(number)),
+        format!("make device {path}"),
+    )
+}
+
+fn mount_words(mount: &Mount) -> Words {
     let said = &mount.said;
     let object = if said.kind == "bind" { &said.source } else { &said.kind };
     let request = match &mount.source {

@@ -59,18 +59,6 @@ pub(crate) fn symlinkat(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> io::
     done(i64::from(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), name.as_ptr()) }))
 }
 
-/// Remove the file `name` from `dir`. unlinkat(2).
-pub(crate) fn unlinkat(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: a C string that outlives the call.
-    done(i64::from(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }))
-}
-
-/// Set the permission bits of `name` in `dir`, whatever the umask was. fchmodat(2).
-pub(crate) fn chmodat(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
-    // SAFETY: a C string that outlives the call.
-    done(i64::from(unsafe { libc::fchmodat(dir.as_raw_fd(), name.as_ptr(), mode, 0) }))
-}
-
 /// Set the owner of `name` in `dir`; the last link is not followed. fchownat(2).
 pub(crate) fn chownat(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> io::Result<()> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
@@ -113,12 +101,6 @@ pub(crate) fn fchdir(dir: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn chdir(path: &CStr) -> io::Result<()> {
     // SAFETY: a C string that outlives the call.
     done(i64::from(unsafe { libc::chdir(path.as_ptr()) }))
-}
-
-/// Make the current directory the root of this process. chroot(2).
-pub(crate) fn chroot_here() -> io::Result<()> {
-    // SAFETY: a C string.
-    done(i64::from(unsafe { libc::chroot(c".".as_ptr()) }))
 }
 
 /// Whether the current directory can be named from `/` (getcwd(2) says "(unreachable)" or ENOENT where not).
@@ -178,12 +160,6 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: only marks descriptors; none is closed now.
     done(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) })
-}
-
-/// Let `file` stay open across execve, or not. fcntl(2) `F_SETFD`.
-pub(crate) fn keep_across_exec(file: i32) -> io::Result<()> {
-    // SAFETY: numbers, no memory.
-    done(i64::from(unsafe { libc::fcntl(file, libc::F_SETFD, 0) }))
 }
 
 /// Whether the mount that `file` was opened through is read-only. fstatvfs(3), `ST_RDONLY`.

@@ -114,12 +114,6 @@ pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
     done(i64::from(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) }))
 }
 
-/// Adopt orphaned descendants, as init does. prctl(2) `PR_SET_CHILD_SUBREAPER`, Linux 3.4.
-pub(crate) fn set_child_subreaper() -> io::Result<()> {
-    // SAFETY: a number, no memory.
-    done(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) }))
-}
-
 /// Stop this process and its children from ever gaining privileges through execve.
 ///
 /// prctl(2) `PR_SET_NO_NEW_PRIVS`, Linux 3.5. Irreversible, inherited. Runs in the child.

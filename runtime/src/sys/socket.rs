@@ -44,6 +44,9 @@ pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, name
     check(sent as libc::c_long).map(drop)
 }
 
+/// netdevice(7): the flags fit the field, which is 16 bits wide.
+const IFF_UP_RUNNING: libc::c_short = 0x1 | 0x40;
+
 /// Bring the interface `lo` of this network namespace up. netdevice(7) `SIOCSIFFLAGS`. Same as: `ip link set lo up`.
 pub(crate) fn loopback_up() -> io::Result<()> {
     // SAFETY: numbers, no memory.
@@ -53,7 +56,7 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l'.cast_signed();
     request.ifr_name[1] = b'o'.cast_signed();
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags = IFF_UP_RUNNING;
     // SAFETY: the request outlives the call and is what SIOCSIFFLAGS takes.
     done(i64::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, ptr::from_mut(&mut request)) }))
 }
