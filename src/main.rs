@@ -9,14 +9,12 @@ mod cli;
 mod cmd;
 mod dirs;
 mod explain;
-mod io;
 mod names;
 mod record;
 mod report;
 mod spec;
 mod sweep;
 mod template;
-mod terminal;
 mod units;
 
 use std::process::ExitCode;

@@ -16,6 +16,9 @@ pub(crate) use usage::usage;
 /// rbox itself could not do it (docker run: 125).
 pub(crate) const OWN: u8 = 125;
 
+/// The command line lacks a word (docker: 1).
+const INCOMPLETE: u8 = 1;
+
 /// The program cannot be executed (docker run: 126).
 const NOT_EXECUTABLE: u8 = 126;
 
@@ -34,6 +37,11 @@ impl Problem {
     /// `message` in the form of the conventions: `cannot <verb> <object>: <cause>` or `<object>: <what is wrong>`.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, code: OWN }
+    }
+
+    /// End with another code than 125.
+    fn code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 
     /// Say what to do about it.

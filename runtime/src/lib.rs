@@ -25,11 +25,13 @@ mod parent;
 mod plan;
 mod root;
 pub mod seccomp;
+pub mod session;
 mod state;
 mod steps;
 mod sync;
 #[allow(unsafe_code, reason = "the one address of unsafe code: a system call each, with its reason")]
 mod sys;
+pub mod terminal;
 mod users;
 
 pub use error::{Error, Result, cause};

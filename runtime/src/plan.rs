@@ -124,10 +124,28 @@ pub(crate) struct Mount {
     pub(crate) readonly_at_last: bool,
     /// The mount as a detached descriptor: the parent's for a bind, the child's for a new file system.
     pub(crate) made: Option<OwnedFd>,
+    /// For a new file system: `MS_SHARED` and the like, set when it is attached; 0 leaves it private.
+    pub(crate) propagation: u64,
     /// Links below this mount's root, made when it is attached (`cpu -> cpu,cpuacct`): (name, text).
     pub(crate) links: Vec<(CString, CString)>,
     /// As `mount(8)` would be told, for words.
     pub(crate) said: Said,
+}
+
+impl Mount {
+    /// A mount of a directory without any special wish.
+    pub(crate) fn new(source: Source, place: Place, said: Said) -> Mount {
+        Mount {
+            source,
+            place,
+            is_file: false,
+            readonly_at_last: false,
+            made: None,
+            propagation: 0,
+            links: vec![],
+            said,
+        }
+    }
 }
 
 /// How a mount reads in an explanation or an error.
@@ -153,7 +171,7 @@ pub(crate) enum Source {
 pub(crate) struct Place {
     /// `/proc/sys`.
     pub(crate) whole: CString,
-    /// `proc`, `sys`: for making what is missing, one by one.
+    /// `proc`, `sys`: its last part is the name of a device node.
     pub(crate) parts: Vec<CString>,
     /// No part may be a symbolic link: /proc, /sys and /dev, which an image must not lead elsewhere.
     pub(crate) links_forbidden: bool,

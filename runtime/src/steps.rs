@@ -23,14 +23,21 @@ pub(crate) enum Step {
     DetachOldRoot,
     Target,
     Attach,
+    AttachLink,
+    AttachPropagation,
     DeviceDirectory,
     Device,
     DeviceLink,
     Console,
+    ConsoleCopy,
+    ConsoleMount,
     Sysctl,
     Hostname,
     Domainname,
+    MaskCopy,
     Mask,
+    ReadonlyCopy,
+    ReadonlyFlags,
     ReadonlyPath,
     ReadonlyMount,
     Umask,
@@ -71,7 +78,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 44] = [
+static TABLE: [(Step, Row); 51] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -116,6 +123,11 @@ static TABLE: [(Step, Row); 44] = [
     ),
     (Step::Target, row("target", "find the place of a mount, from inside the new root", "openat2(2)")),
     (Step::Attach, row("mount", "attach it, by descriptor: nobody can exchange the path in between", "move_mount(2)")),
+    (Step::AttachLink, row("symlink", "cgroup v1 controllers that share a hierarchy have a name each", "cgroups(7)")),
+    (
+        Step::AttachPropagation,
+        row("propagation", "whether later mounts are passed on, as the specification asks", "mount_namespaces(7)"),
+    ),
     (Step::DeviceDirectory, row("dev", "find /dev, which must be a directory of this container", "openat2(2)")),
     (Step::Device, row("mknod", "the devices every program expects", "runtime-spec config-linux.md#default-devices")),
     (
@@ -127,6 +139,15 @@ static TABLE: [(Step, Row); 44] = [
         row("console", "a terminal made by the container's own devpts; its other end goes to rbox", "pty(7)"),
     ),
     (
+        Step::ConsoleCopy,
+        row(
+            "open_tree",
+            "the terminal itself as a mount, from its descriptor and not from a path (CVE-2025-52565)",
+            "open_tree(2)",
+        ),
+    ),
+    (Step::ConsoleMount, row("console", "/dev/console is the container's own terminal", "move_mount(2)")),
+    (
         Step::Sysctl,
         row(
             "sysctl",
@@ -136,10 +157,16 @@ static TABLE: [(Step, Row); 44] = [
     ),
     (Step::Hostname, row("hostname", "the name of this uts namespace", "uts_namespaces(7)")),
     (Step::Domainname, row("domainname", "the NIS name of this uts namespace", "uts_namespaces(7)")),
+    (Step::MaskCopy, row("open_tree", "all hidden directories share one empty file system", "open_tree(2)")),
     (
         Step::Mask,
         row("mask", "hide what would tell about, or harm, the host", "runtime-spec config-linux.md#masked-paths"),
     ),
+    (
+        Step::ReadonlyCopy,
+        row("open_tree", "a path becomes a mount of its own, so that it can be read-only alone", "open_tree(2)"),
+    ),
+    (Step::ReadonlyFlags, row("mount_setattr", "read-only, with all that is mounted below", "mount_setattr(2)")),
     (
         Step::ReadonlyPath,
         row("readonly", "kernel settings may be read, not written", "runtime-spec config-linux.md#readonly-paths"),

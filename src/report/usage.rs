@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::Problem;
 use super::flags;
+use super::{INCOMPLETE, Problem};
 use crate::cli;
 
 /// Word what clap found wrong with `words`.
@@ -34,7 +34,8 @@ pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Problem {
         ErrorKind::MissingRequiredArgument => {
             let missing = arg.replace(['<', '>'], "").replace("...", "");
             let missing = missing.split(" [").next().unwrap_or(&missing).trim().to_owned();
-            Problem::new(format!("{missing} is missing")).hint(format!("see {} --help", verb_of(words)))
+            let hint = format!("see {} --help", verb_of(words));
+            Problem::new(format!("{missing} is missing")).hint(hint).code(INCOMPLETE)
         }
         ErrorKind::TooManyValues => Problem::new(format!("{arg} takes no value")),
         ErrorKind::InvalidUtf8 => Problem::new("an argument is not UTF-8"),
@@ -141,7 +142,7 @@ mod tests {
         match parse(words) {
             Err(Stop::Wrong(problem)) => {
                 let report = report(&problem.into());
-                assert_eq!(report.code, 125);
+                assert_eq!(report.code, if message.ends_with("is missing") { INCOMPLETE } else { 125 });
                 (report.message, report.hint)
             }
             other => panic!("{line}: {other:?}"),

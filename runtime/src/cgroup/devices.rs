@@ -34,6 +34,8 @@ pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
         rule(C, Some(1), Some(9), "rwm"), // urandom
         rule(C, Some(136), None, "rwm"),  // the terminals of /dev/pts
         rule(C, Some(5), Some(2), "rwm"), // ptmx
+        // net/tun: not made in /dev, but VPN programs make it (runc took it away in 1.2.0, and gave it back in 1.2.4)
+        rule(C, Some(10), Some(200), "rwm"),
     ]
 }
 

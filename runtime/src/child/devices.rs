@@ -99,21 +99,23 @@ pub(super) fn terminal(on: &Reporter<'_>, console: &Console) -> OwnedFd {
 /// As [`terminal`], and lay it over /dev/console.
 pub(super) fn console(on: &Reporter<'_>, console: &Console) -> OwnedFd {
     let terminal = terminal(on, console);
-    on.nth(Step::Console, 1, || {
-        let dev = dev()?;
-        match sys::file::mknodat(dev.as_fd(), c"console", libc::S_IFREG | 0o600, 0) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            made => made?,
-        }
-        let resolve = libc::RESOLVE_NO_SYMLINKS;
-        let place = sys::file::openat2(dev.as_fd(), c"console", libc::O_PATH | libc::O_NOFOLLOW, 0, resolve)?;
-        let copy = match Defence::TrueTerminal.stands() {
-            true => sys::mount::open_tree(terminal.as_fd(), c"", false)?,
-            false => sys::mount::open_tree(sys::file::here(), c"/dev/pts/0", false)?,
-        };
-        sys::mount::move_mount(copy.as_fd(), place.as_fd())
+    let place = on.quietly(Step::ConsoleMount, 0, console_place);
+    let copy = on.step(Step::ConsoleCopy, || match Defence::TrueTerminal.stands() {
+        true => sys::mount::open_tree(terminal.as_fd(), c"", false),
+        false => sys::mount::open_tree(sys::file::here(), c"/dev/pts/0", false),
     });
+    on.step(Step::ConsoleMount, || sys::mount::move_mount(copy.as_fd(), place.as_fd()));
     terminal
+}
+
+/// The file /dev/console, made where it is missing.
+fn console_place() -> io::Result<OwnedFd> {
+    let dev = dev()?;
+    match sys::file::mknodat(dev.as_fd(), c"console", libc::S_IFREG | 0o600, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        made => made?,
+    }
+    sys::file::openat2(dev.as_fd(), c"console", libc::O_PATH | libc::O_NOFOLLOW, 0, libc::RESOLVE_NO_SYMLINKS)
 }
 
 /// The directory that holds a device, made where it is missing. No part of it may be a link: a device node must not

@@ -61,18 +61,21 @@ pub(super) fn attach(on: &Reporter<'_>, tree: &mut Tree) {
         let place = on.nth(Step::Target, index, || {
             if let Some(outside) = tree.outside.as_ref().filter(|_| !Defence::PlacesFromInside.stands()) {
                 // What a runtime does that looks for the place from outside: it makes what is missing where a link leads.
-                drop(make_place(outside.try_clone()?, &mount.place, mount.is_file, 0)?);
+                let walk = Walk { root: outside.as_fd(), resolve: 0, is_file: mount.is_file };
+                drop(walk.make(outside.try_clone()?, mount.place.whole.to_bytes(), LINKS_MAX)?);
             }
             let place = find(&mount.place, mount.is_file)?;
             refuse_proc(place.as_fd(), &mount.place)?;
             Ok(place)
         });
         on.nth(Step::Attach, index, || attach_one(mount, place.as_fd()));
+        let Some(made) = &mount.made else { continue };
+        if mount.propagation != 0 {
+            let change = Attributes { propagation: mount.propagation, ..Attributes::default() };
+            on.nth(Step::AttachPropagation, index, || sys::mount::mount_setattr(made.as_fd(), false, &change));
+        }
         for (name, text) in &mount.links {
-            on.nth(Step::Attach, index, || match &mount.made {
-                Some(made) => sys::file::symlinkat(text, made.as_fd(), name),
-                None => Ok(()),
-            });
+            on.nth(Step::AttachLink, index, || sys::file::symlinkat(text, made.as_fd(), name));
         }
     }
 }
@@ -99,11 +102,11 @@ fn refuse_proc(place: BorrowedFd<'_>, wish: &Place) -> io::Result<()> {
 /// We are behind the pivot: a link can only lead to another place of this container. Magic links (/proc/self/fd/…)
 /// are forbidden all the same, and for /proc, /sys and /dev every link.
 pub(super) fn find(place: &Place, is_file: bool) -> io::Result<OwnedFd> {
-    let resolve = resolve_of(place);
-    match sys::file::openat2(sys::file::here(), &place.whole, libc::O_PATH, 0, resolve) {
+    match find_existing(place) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
             let root = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-            make_place(root, place, is_file, resolve)
+            let walk = Walk { root: root.as_fd(), resolve: resolve_of(place), is_file };
+            walk.make(root.as_fd().try_clone_to_owned()?, place.whole.to_bytes(), LINKS_MAX)
         }
         answer => answer,
     }
@@ -119,23 +122,75 @@ fn resolve_of(place: &Place) -> u64 {
     libc::RESOLVE_NO_MAGICLINKS | if forbidden { libc::RESOLVE_NO_SYMLINKS } else { 0 }
 }
 
-fn make_place(root: OwnedFd, place: &Place, is_file: bool, resolve: u64) -> io::Result<OwnedFd> {
-    let mut at = root;
-    for (number, part) in place.parts.iter().enumerate() {
-        let last = number + 1 == place.parts.len();
-        at = match sys::file::openat2(at.as_fd(), part, libc::O_PATH, 0, resolve) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                if last && is_file {
-                    sys::file::mknodat(at.as_fd(), part, libc::S_IFREG | 0o644, 0)?;
-                } else {
-                    sys::file::mkdirat(at.as_fd(), part, 0o755)?;
-                }
-                sys::file::openat2(at.as_fd(), part, libc::O_PATH | libc::O_NOFOLLOW, 0, resolve)?
-            }
-            answer => answer?,
-        };
+/// As many links as the kernel follows in one path (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
+
+/// A walk that makes what is missing on its way.
+struct Walk<'a> {
+    /// Where absolute links begin.
+    root: BorrowedFd<'a>,
+    resolve: u64,
+    /// The last part is a file.
+    is_file: bool,
+}
+
+impl Walk<'_> {
+    /// Walk `path` from `at`. A link whose target is missing is followed by its text, `links` times at most.
+    fn make(&self, at: OwnedFd, path: &[u8], links: u32) -> io::Result<OwnedFd> {
+        let mut at = at;
+        let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
+        while let Some(part) = parts.next() {
+            let name = Name::new(part)?;
+            let is_last = parts.peek().is_none();
+            at = match sys::file::openat2(at.as_fd(), name.as_c_str(), libc::O_PATH, 0, self.resolve) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.make_one(at, &name, is_last, links)?,
+                answer => answer?,
+            };
+        }
+        Ok(at)
     }
-    Ok(at)
+
+    fn make_one(&self, at: OwnedFd, name: &Name, is_last: bool, links: u32) -> io::Result<OwnedFd> {
+        let made = match is_last && self.is_file {
+            true => sys::file::mknodat(at.as_fd(), name.as_c_str(), libc::S_IFREG | 0o644, 0),
+            false => sys::file::mkdirat(at.as_fd(), name.as_c_str(), 0o755),
+        };
+        match made {
+            // It is there and leads nowhere: a link.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) && links > 0 => {
+                let mut text = [0; libc::PATH_MAX as usize];
+                let target = sys::file::readlinkat(at.as_fd(), name.as_c_str(), &mut text)?;
+                let from = if target.starts_with(b"/") { self.root.try_clone_to_owned()? } else { at };
+                let directories = Walk { is_file: self.is_file && is_last, ..*self };
+                directories.make(from, target, links - 1)
+            }
+            made => {
+                made?;
+                sys::file::openat2(at.as_fd(), name.as_c_str(), libc::O_PATH | libc::O_NOFOLLOW, 0, self.resolve)
+            }
+        }
+    }
+}
+
+/// One part of a path, with the zero byte that the kernel wants behind it; on the stack.
+struct Name([u8; NAME_SIZE]);
+
+/// limits.h `NAME_MAX`, and the zero.
+const NAME_SIZE: usize = 256;
+
+impl Name {
+    fn new(part: &[u8]) -> io::Result<Name> {
+        let mut bytes = [0; NAME_SIZE];
+        match bytes.get_mut(..part.len()).filter(|_| part.len() < NAME_SIZE) {
+            Some(space) => space.copy_from_slice(part),
+            None => return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)),
+        }
+        Ok(Name(bytes))
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
 }
 
 /// Write kernel settings through our own proc: nobody can have put anything in its way (CVE-2025-52881).

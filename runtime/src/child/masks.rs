@@ -3,7 +3,7 @@
 use super::filesystem::find_existing;
 use super::report::Reporter;
 use crate::defence::Defence;
-use crate::plan::{Mask, Tree};
+use crate::plan::{Mask, Place, Tree};
 use crate::steps::Step;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -27,20 +27,40 @@ pub(super) fn copy_null(on: &Reporter<'_>, tree: &mut Tree) {
 
 /// Hide the masked paths and make the read-only ones read-only. A path that is not there needs neither.
 pub(super) fn cover(on: &Reporter<'_>, tree: &mut Tree) {
-    let mut empty = tree.made.empty_directory.take();
+    let empty = tree.made.empty_directory.take();
     let mut attached = false;
     for (index, mask) in tree.masked.iter().enumerate() {
-        on.nth(Step::Mask, index, || {
-            let Some(place) = absent_is_fine(find_existing(&mask.place))? else { return Ok(()) };
-            hide(mask, place.as_fd(), &mut empty, &mut attached)
-        });
+        let Some(place) = look(on, Step::Mask, index, &mask.place) else { continue };
+        let is_directory = on.quietly(Step::Mask, index, || is_directory(place.as_fd()));
+        if !is_directory {
+            on.nth(Step::Mask, index, || hide_file(mask, place.as_fd()));
+            continue;
+        }
+        let Some(directory) = &empty else { continue };
+        if attached {
+            let copy = on.nth(Step::MaskCopy, index, || sys::mount::open_tree(directory.as_fd(), c"", false));
+            on.nth(Step::Mask, index, || sys::mount::move_mount(copy.as_fd(), place.as_fd()));
+        } else {
+            attached = true;
+            on.nth(Step::Mask, index, || sys::mount::move_mount(directory.as_fd(), place.as_fd()));
+        }
     }
     for (index, path) in tree.readonly_paths.iter().enumerate() {
-        on.nth(Step::ReadonlyPath, index, || match absent_is_fine(find_existing(path))? {
-            Some(place) => readonly(place.as_fd()),
-            None => Ok(()),
-        });
+        let Some(place) = look(on, Step::ReadonlyPath, index, path) else { continue };
+        let copy = on.nth(Step::ReadonlyCopy, index, || sys::mount::open_tree(place.as_fd(), c"", true));
+        let readonly = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        on.nth(Step::ReadonlyFlags, index, || sys::mount::mount_setattr(copy.as_fd(), true, &readonly));
+        on.nth(Step::ReadonlyPath, index, || sys::mount::move_mount(copy.as_fd(), place.as_fd()));
     }
+}
+
+/// The place, if there is one. Looking is no step of the story, but a failure of it is.
+fn look(on: &Reporter<'_>, step: Step, index: usize, place: &Place) -> Option<OwnedFd> {
+    on.quietly(step, index, || absent_is_fine(find_existing(place)))
+}
+
+fn is_directory(place: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(sys::file::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn absent_is_fine(found: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
@@ -50,32 +70,12 @@ fn absent_is_fine(found: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// A file gets /dev/null laid over it. Directories share one empty, read-only tmpfs: a tmpfs each would cost a
-/// superblock each.
-fn hide(mask: &Mask, place: BorrowedFd<'_>, empty: &mut Option<OwnedFd>, attached: &mut bool) -> io::Result<()> {
-    let is_directory = sys::file::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
-    let lost = || io::Error::from_raw_os_error(libc::EBADF);
-    if !is_directory {
-        if !Defence::TrueNull.stands() {
-            let false_null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
-            return sys::mount::move_mount(false_null.as_fd(), place);
-        }
-        let null = mask.null.as_ref().ok_or_else(lost)?;
-        return sys::mount::move_mount(null.as_fd(), place);
+/// Lay /dev/null over a file.
+fn hide_file(mask: &Mask, place: BorrowedFd<'_>) -> io::Result<()> {
+    if !Defence::TrueNull.stands() {
+        let false_null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
+        return sys::mount::move_mount(false_null.as_fd(), place);
     }
-    let directory = empty.as_ref().ok_or_else(lost)?;
-    if *attached {
-        let copy = sys::mount::open_tree(directory.as_fd(), c"", false)?;
-        return sys::mount::move_mount(copy.as_fd(), place);
-    }
-    *attached = true;
-    sys::mount::move_mount(directory.as_fd(), place)
-}
-
-/// Bind the path onto itself, read-only with all that is mounted below.
-fn readonly(place: BorrowedFd<'_>) -> io::Result<()> {
-    let copy = sys::mount::open_tree(place, c"", true)?;
-    let readonly = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    sys::mount::mount_setattr(copy.as_fd(), true, &readonly)?;
-    sys::mount::move_mount(copy.as_fd(), place)
+    let null = mask.null.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+    sys::mount::move_mount(null.as_fd(), place)
 }

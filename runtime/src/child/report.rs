@@ -44,6 +44,15 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    /// As [`Reporter::nth`] for what only prepares the step: it is reported when it fails, and not told when it does not.
+    pub(super) fn quietly<T>(&self, step: Step, index: usize, act: impl FnOnce() -> io::Result<T>) -> T {
+        let answer = act();
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
+        answer.unwrap_or_else(|error| {
+            self.fail(Report { step: step as u16, index, errno: error.raw_os_error().unwrap_or(libc::EINVAL) })
+        })
+    }
+
     /// Tell the parent, and end.
     pub(super) fn fail(&self, report: Report) -> ! {
         // Nobody to tell: then there is nothing left to do but to end.

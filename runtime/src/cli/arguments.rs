@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true)]
     pub(crate) systemd_cgroup: bool,
     /// Run as an ordinary user
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) rootless: String,
     /// The verb
     #[command(subcommand)]
@@ -201,6 +201,6 @@ pub(crate) struct SpecFile {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) bundle: Option<PathBuf>,
     /// For an ordinary user
-    #[arg(long)]
+    #[arg(id = "for_rootless", long = "rootless")]
     pub(crate) rootless: bool,
 }

@@ -1,99 +1,79 @@
-//! Waiting in the foreground: signals go on to the container, its terminal is ours.
+//! Waiting in the foreground: signals go on to the container, and a terminal of its own is tied to ours.
 
-use super::arguments::{Exec, Run};
-use super::verbs::console_socket;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use rbox_runtime::console::{self, Guardian};
+use rbox_runtime::session::{Caller, Session, Streams};
+use rbox_runtime::terminal::{Raw, Signals, is_terminal};
 use rbox_runtime::{Error, Result};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-fn os(doing: &str) -> impl Fn(nix::errno::Errno) -> Error {
-    let doing = doing.to_owned();
-    move |errno| Error::Os { doing: doing.clone(), source: errno.into() }
+fn os(doing: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Os { doing: doing.to_owned(), source }
 }
 
 /// Become the parent of the container's orphans, so that nobody is left behind unseen.
 pub(super) fn adopt_orphans() -> Result<()> {
-    nix::sys::prctl::set_child_subreaper(true).map_err(os("become the reaper of the container's orphans"))
+    let adopted = nix::sys::prctl::set_child_subreaper(true);
+    adopted.map_err(|errno| os("become the reaper of the container's orphans")(errno.into()))
 }
 
-/// The signals that came for us, to be passed on.
-pub(super) struct Signals {
-    queue: SignalFd,
+/// What ties a program to this one until it has ended.
+pub(super) struct Foreground {
+    signals: Signals,
+    /// Through which the terminal's master comes.
+    socket: Option<OwnedFd>,
 }
 
-impl Signals {
-    /// From now on signals wait in a queue instead of ending this program.
-    pub(super) fn take() -> Result<Signals> {
-        let mut all = SigSet::all();
-        // These two tell of our own life, not of the container's.
-        all.remove(Signal::SIGSEGV);
-        all.remove(Signal::SIGBUS);
-        all.thread_block().map_err(os("block signals"))?;
-        let queue = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map_err(os("make a signalfd"))?;
-        Ok(Signals { queue })
+impl Foreground {
+    /// Hold signals back from now on, so that none is lost. With `terminal`, the second is the socket for the program.
+    pub(super) fn prepare(terminal: bool) -> Result<(Foreground, Option<OwnedFd>)> {
+        let signals = Signals::hold(true).map_err(os("hold signals back"))?;
+        let (theirs, ours) = if terminal { console::pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
+        Ok((Foreground { signals, socket: ours }, theirs))
     }
 
-    /// Pass on what has come, but for what is about our own children and terminal.
-    fn forward(&self, process: BorrowedFd<'_>) {
-        while let Ok(Some(signal)) = self.queue.read_signal() {
-            let number = signal.ssi_signo.cast_signed();
-            if ![libc::SIGCHLD, libc::SIGPIPE, libc::SIGURG, libc::SIGWINCH].contains(&number) {
-                // It may have ended in this moment.
-                let _ = rbox_runtime::container::signal(process, number);
+    /// Carry bytes and signals until `process` has ended.
+    pub(super) fn wait(self, process: BorrowedFd<'_>) -> Result<()> {
+        let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+        let caller = Caller { input: Some(input.as_fd()), output: output.as_fd(), errors: errors.as_fd() };
+        let mut settings = None;
+        let streams = match self.socket {
+            None => Streams::default(),
+            Some(socket) => {
+                let master = console::receive(&socket)?;
+                if is_terminal(input.as_fd()) {
+                    let guardian = Guardian::watch(input.as_fd())?;
+                    // In this order they are dropped: our own settings first, then the guardian goes home.
+                    settings = Some((Raw::enter(input.as_fd()).map_err(os("make the terminal raw"))?, guardian));
+                }
+                Streams::terminal(caller, master).map_err(os("tie the terminals together"))?
             }
-        }
-    }
-}
-
-/// The socket that the container's terminal is sent to.
-pub(super) struct Terminal {
-    socket: OwnedFd,
-}
-
-impl Terminal {
-    /// For `run`: `create` takes the socket from its own flag.
-    pub(super) fn for_run(_flags: &Run) -> Result<Option<Terminal>> {
-        Ok(None)
-    }
-
-    /// For `exec`.
-    pub(super) fn for_exec(flags: &Exec, wanted: bool) -> Result<Option<Terminal>> {
-        match (&flags.console_socket, wanted) {
-            (Some(path), true) => Ok(Some(Terminal { socket: console_socket(path)? })),
-            (None, true) => {
-                Err(Error::InvalidSpec { path: "--tty".to_owned(), why: "needs --console-socket".to_owned() })
-            }
-            (Some(_), false) => Err(Error::InvalidSpec {
-                path: "--console-socket".to_owned(),
-                why: "is given, but the process has no terminal".to_owned(),
-            }),
-            (None, false) => Ok(None),
-        }
-    }
-
-    pub(super) fn socket(&self) -> Result<OwnedFd> {
-        self.socket.try_clone().map_err(|source| Error::Os { doing: "duplicate the console socket".to_owned(), source })
-    }
-}
-
-/// Wait until `process` has ended, and pass signals on meanwhile.
-pub(super) fn wait(process: BorrowedFd<'_>, signals: &Signals, terminal: Option<Terminal>) -> Result<bool> {
-    drop(terminal);
-    loop {
-        let mut files =
-            [PollFd::new(process, PollFlags::POLLIN), PollFd::new(signals.queue.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut files, PollTimeout::NONE) {
-            Err(nix::errno::Errno::EINTR) => continue,
-            answer => answer.map_err(os("wait for the container"))?,
         };
-        if files[1].any().unwrap_or(false) {
-            signals.forward(process);
-        }
-        if files[0].any().unwrap_or(false) {
-            return Ok(false);
-        }
+        let mut forward = |signal: Signal| {
+            // It may have ended in this moment.
+            let _ = rbox_runtime::container::signal(process, signal as i32);
+        };
+        let session = Session {
+            child: process,
+            streams,
+            signals: Some(&self.signals),
+            forward: &mut forward,
+            watched: Vec::new(),
+        };
+        let carried = session.run().map_err(os("carry the program's input and output"));
+        drop(settings);
+        carried
     }
+}
+
+/// The rules of runc's `--console-socket`: a terminal that nobody in the foreground takes must go somewhere.
+pub(super) fn check_terminal(terminal: bool, detached: bool, socket: bool) -> Result<()> {
+    let why = match (terminal, detached, socket) {
+        (true, true, false) => "is missing: a detached program's terminal has to go somewhere",
+        (false, _, true) => "is given, but the program has no terminal",
+        (true, false, true) => "is given, but the terminal is this one's own: add --detach",
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidSpec { path: "--console-socket".to_owned(), why: why.to_owned() })
 }

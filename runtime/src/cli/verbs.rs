@@ -1,23 +1,22 @@
 //! One function for each verb.
 
 use super::arguments::{Arguments, Create, Delete, Exec, Kill, Run, Verb};
-use super::{foreground, spec};
+use super::foreground::{self, Foreground};
+use super::spec;
 use oci_spec::runtime::{Capabilities, Process, Spec};
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Status, Ties};
 use rbox_runtime::{Error, Result, Root};
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Do what the command line says. Answers the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     refuse_unsupported(arguments)?;
     let root = arguments.root.as_path();
     match &arguments.verb {
-        Verb::Create(flags) => {
-            create(root, flags, StartedBy::Anyone).and_then(|live| announce(&live, flags)).map(|()| 0)
-        }
+        Verb::Create(flags) => create_detached(root, flags).map(|()| 0),
         Verb::Start(flags) => Container::load(root, &flags.id)?.start().map(|()| 0),
         Verb::State(flags) => state(root, &flags.id).map(|()| 0),
         Verb::Kill(flags) => kill(root, flags).map(|()| 0),
@@ -55,29 +54,50 @@ fn os(doing: String, source: io::Error) -> Error {
     Error::Os { doing, source }
 }
 
-fn create(root: &Path, flags: &Create, start: StartedBy) -> Result<Live> {
-    let bundle =
-        flags.bundle.canonicalize().map_err(|error| os(format!("open bundle {}", flags.bundle.display()), error))?;
-    let config = bundle.join("config.json");
-    let spec = spec::load(&config)?;
-    let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
-    let rootfs = rootfs
-        .ok_or_else(|| Error::InvalidSpec { path: "config.json: root".to_owned(), why: "is missing".to_owned() })?;
-    Container::create(Blueprint {
-        state_root: root,
-        id: &flags.id,
-        bundle: &bundle,
-        spec: &spec,
-        root: Root::open(&rootfs)?,
-        ties: Ties {
-            console: flags.console_socket.as_deref().map(connect).transpose()?,
-            stdio: [None, None, None],
-            preserve_fds: flags.preserve_fds,
-            keep_keyring: flags.no_new_keyring,
-        },
-        start,
-        reaper: false,
-    })
+/// A bundle, read.
+struct Bundle {
+    directory: PathBuf,
+    spec: Spec,
+}
+
+impl Bundle {
+    fn open(flags: &Create) -> Result<Bundle> {
+        let directory = flags.bundle.canonicalize();
+        let directory = directory.map_err(|error| os(format!("open bundle {}", flags.bundle.display()), error))?;
+        let spec = spec::load(&directory.join("config.json"))?;
+        Ok(Bundle { directory, spec })
+    }
+
+    fn wants_terminal(&self) -> bool {
+        self.spec.process().as_ref().and_then(Process::terminal).unwrap_or(false)
+    }
+
+    fn create(&self, state_root: &Path, flags: &Create, start: StartedBy, console: Option<OwnedFd>) -> Result<Live> {
+        let rootfs = self.spec.root().as_ref().map(|root| self.directory.join(root.path()));
+        let missing = || Error::InvalidSpec { path: "config.json: root".to_owned(), why: "is missing".to_owned() };
+        Container::create(Blueprint {
+            state_root,
+            id: &flags.id,
+            bundle: &self.directory,
+            spec: &self.spec,
+            root: Root::open(&rootfs.ok_or_else(missing)?)?,
+            ties: Ties {
+                console,
+                stdio: [None, None, None],
+                preserve_fds: flags.preserve_fds,
+                keep_keyring: flags.no_new_keyring,
+            },
+            start,
+            reaper: false,
+        })
+    }
+}
+
+fn create_detached(root: &Path, flags: &Create) -> Result<()> {
+    let bundle = Bundle::open(flags)?;
+    foreground::check_terminal(bundle.wants_terminal(), true, flags.console_socket.is_some())?;
+    let console = flags.console_socket.as_deref().map(connect).transpose()?;
+    announce(&bundle.create(root, flags, StartedBy::Anyone, console)?, flags)
 }
 
 fn connect(socket: &Path) -> Result<OwnedFd> {
@@ -119,25 +139,37 @@ fn send(socket: &OwnedFd, file: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn run_container(root: &Path, flags: &Run) -> Result<u8> {
-    if !flags.detach && !flags.no_subreaper {
+    let bundle = Bundle::open(&flags.create)?;
+    let (terminal, socket) = (bundle.wants_terminal(), flags.create.console_socket.as_deref());
+    foreground::check_terminal(terminal, flags.detach, socket.is_some())?;
+    if flags.detach {
+        let console = socket.map(connect).transpose()?;
+        begin(bundle.create(root, &flags.create, StartedBy::Us, console)?, &flags.create)?;
+        return Ok(0);
+    }
+    if !flags.no_subreaper {
         foreground::adopt_orphans()?;
     }
-    let terminal = foreground::Terminal::for_run(flags)?;
-    let signals = if flags.detach { None } else { Some(foreground::Signals::take()?) };
-    let mut live = create(root, &flags.create, StartedBy::Us)?;
-    let started = announce(&live, &flags.create).and_then(|()| live.start());
-    if let Err(error) = started {
-        let _ = live.into_container().delete(true);
-        return Err(error);
-    }
-    let Some(signals) = signals else { return Ok(0) };
-    let ended = foreground::wait(live.pidfd(), &signals, terminal)?;
-    debug_assert!(!ended, "the pidfd is readable");
+    let (foreground, console) = Foreground::prepare(terminal)?;
+    let live = begin(bundle.create(root, &flags.create, StartedBy::Us, console)?, &flags.create)?;
+    foreground.wait(live.pidfd())?;
     let code = live.wait()?.code();
     if !flags.keep {
         live.into_container().delete(true)?;
     }
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// Announce a container and open its gate. One that cannot be started is removed.
+fn begin(mut live: Live, flags: &Create) -> Result<Live> {
+    match announce(&live, flags).and_then(|()| live.start()) {
+        Ok(()) => Ok(live),
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = live.into_container().delete(true);
+            Err(error)
+        }
+    }
 }
 
 fn state(root: &Path, id: &str) -> Result<()> {
@@ -189,18 +221,20 @@ fn exec(root: &Path, flags: &Exec) -> Result<u8> {
         return Err(Error::WrongStatus { id: flags.id.clone(), verb: "exec in", have });
     }
     let process = process(&container, flags)?;
-    let terminal = foreground::Terminal::for_exec(flags, process.terminal().unwrap_or(false))?;
-    let signals = if flags.detach { None } else { Some(foreground::Signals::take()?) };
-    let ties = Ties {
-        console: terminal.as_ref().map(foreground::Terminal::socket).transpose()?,
-        stdio: [None, None, None],
-        preserve_fds: flags.preserve_fds,
-        keep_keyring: false,
+    let (terminal, socket) = (process.terminal().unwrap_or(false), flags.console_socket.as_deref());
+    foreground::check_terminal(terminal, flags.detach || socket.is_some(), socket.is_some())?;
+    let (foreground, console) = match socket {
+        Some(socket) => (Foreground::prepare(false)?.0, Some(connect(socket)?)),
+        None => Foreground::prepare(terminal)?,
     };
+    let stdio = [None, None, None];
+    let ties = Ties { console, stdio, preserve_fds: flags.preserve_fds, keep_keyring: false };
     let extra = container.exec(&process, ties)?;
     tell_pid(extra.pid(), extra.pidfd(), flags.pid_file.as_deref(), flags.pidfd_socket.as_deref())?;
-    let Some(signals) = signals else { return Ok(0) };
-    foreground::wait(extra.pidfd(), &signals, terminal)?;
+    if flags.detach {
+        return Ok(0);
+    }
+    foreground.wait(extra.pidfd())?;
     Ok(u8::try_from(extra.wait()?.code()).unwrap_or(u8::MAX))
 }
 
@@ -278,11 +312,6 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     }
     process.set_capabilities(Some(sets));
     Ok(())
-}
-
-/// Where `--console-socket` points.
-pub(super) fn console_socket(path: &Path) -> Result<OwnedFd> {
-    connect(path)
 }
 
 #[cfg(test)]

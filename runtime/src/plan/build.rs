@@ -334,6 +334,8 @@ fn devices(linux: &Linux) -> Result<Vec<Device>> {
 
 /// runtime-spec runtime-linux.md#dev-symbolic-links, and the two that runc adds (ptmx, core).
 fn device_links() -> Vec<(CString, CString)> {
+    // A kernel without /proc/kcore gets no link to it, as with runc.
+    let has_kcore = std::path::Path::new("/proc/kcore").exists();
     [
         (c"fd", c"/proc/self/fd"),
         (c"stdin", c"/proc/self/fd/0"),
@@ -342,6 +344,8 @@ fn device_links() -> Vec<(CString, CString)> {
         (c"core", c"/proc/kcore"),
         (c"ptmx", c"pts/ptmx"),
     ]
+    .into_iter()
+    .filter(|(name, _)| has_kcore || *name != c"core")
     .map(|(name, text)| (name.to_owned(), text.to_owned()))
-    .into()
+    .collect()
 }

@@ -173,7 +173,7 @@ fn bind_mount(bind: Bind, options: &Options, bundle: &Path, place: Place, said: 
         let attributes =
             Attributes { set: options.set, clear: options.clear | atime(options.set), ..Attributes::default() };
         let source = Source::Remount { attributes, recursive };
-        return Ok(Mount { source, place, is_file: false, readonly_at_last: false, made: None, links: vec![], said });
+        return Ok(Mount::new(source, place, said));
     }
     let source = bundle.join(&said.source);
     let tree = open_bind(&source, bind == Bind::Recursive)?;
@@ -191,7 +191,7 @@ fn bind_mount(bind: Bind, options: &Options, bundle: &Path, place: Place, said: 
     if whole {
         set_attributes(&tree, true, everywhere, &said)?;
     }
-    Ok(Mount { source: Source::Bind, place, is_file, readonly_at_last: false, made: Some(tree), links: vec![], said })
+    Ok(Mount { is_file, made: Some(tree), ..Mount::new(Source::Bind, place, said) })
 }
 
 /// mount_setattr(2) wants the access time bits cleared whenever one of them is set.
@@ -232,6 +232,10 @@ fn filesystem(kind: &str, options: Options, place: Place, said: Said, path: &str
     if kind.is_empty() {
         return Err(Error::spec(path, "has neither a type nor the option bind"));
     }
+    let propagation = match options.propagation {
+        Some((libc::MS_PRIVATE, _)) | None => 0,
+        Some((propagation, _)) => propagation,
+    };
     let mut data = options.data;
     data.insert(0, (c"source".to_owned(), CString::new(said.source.as_str()).ok()));
     // tmpfs may still have to take mount points of later mounts: read-only at last
@@ -242,7 +246,7 @@ fn filesystem(kind: &str, options: Options, place: Place, said: Said, path: &str
         return Err(Error::spec(path, "recursive options are for bind mounts"));
     }
     let source = Source::Filesystem { kind, options: data, attributes };
-    Ok(Mount { source, place, is_file: false, readonly_at_last, made: None, links: vec![], said })
+    Ok(Mount { readonly_at_last, propagation, ..Mount::new(source, place, said) })
 }
 
 /// `/sys/fs/cgroup`: cgroup2 itself, or with cgroup v1 a tmpfs with one bind for each hierarchy.
@@ -261,15 +265,7 @@ fn cgroup_mounts(
             attributes: options.set,
         };
         let said = Said { kind: "cgroup2".to_owned(), ..said };
-        planned.push(Mount {
-            source,
-            place: place.clone(),
-            is_file: false,
-            readonly_at_last: false,
-            made: None,
-            links: vec![],
-            said,
-        });
+        planned.push(Mount::new(source, place.clone(), said));
         return Ok(());
     }
     let links =
@@ -277,15 +273,9 @@ fn cgroup_mounts(
     let links = links.collect();
     let mode = vec![(c"source".to_owned(), Some(c"tmpfs".to_owned())), (c"mode".to_owned(), Some(c"755".to_owned()))];
     let target = said.target.clone();
-    planned.push(Mount {
-        source: Source::Filesystem { kind: c"tmpfs".to_owned(), options: mode, attributes: options.set & !RDONLY },
-        place: place.clone(),
-        is_file: false,
-        readonly_at_last: readonly != 0,
-        made: None,
-        links,
-        said: Said { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), ..said },
-    });
+    let source = Source::Filesystem { kind: c"tmpfs".to_owned(), options: mode, attributes: options.set & !RDONLY };
+    let said = Said { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), ..said };
+    planned.push(Mount { readonly_at_last: readonly != 0, links, ..Mount::new(source, place.clone(), said) });
     for (name, directory) in &view.controllers {
         let at = format!("{target}/{name}");
         let place = Place::new(&at).ok_or_else(|| Error::spec("mounts", "a cgroup path contains a zero byte"))?;
@@ -298,15 +288,7 @@ fn cgroup_mounts(
         let tree = open_bind(directory, false)?;
         let change = Attributes { set: options.set, propagation: libc::MS_PRIVATE, ..Attributes::default() };
         set_attributes(&tree, false, change, &said)?;
-        planned.push(Mount {
-            source: Source::Bind,
-            place,
-            is_file: false,
-            readonly_at_last: false,
-            made: Some(tree),
-            links: vec![],
-            said,
-        });
+        planned.push(Mount { made: Some(tree), ..Mount::new(Source::Bind, place, said) });
     }
     Ok(())
 }

@@ -51,13 +51,32 @@ impl Plan {
                     format!("make the link /dev/{}", text(name)),
                 )
             }
-            Step::Mask => {
+            Step::Mask | Step::MaskCopy => {
                 let path = at(tree.masked.get(index).map(|mask| &mask.place));
-                words(format!("move_mount(\"/dev/null\" or an empty directory, {path:?})"), format!("hide {path}"))
+                let request = match step {
+                    Step::MaskCopy => "open_tree(empty directory, OPEN_TREE_CLONE)".to_owned(),
+                    _ => format!("move_mount(/dev/null or an empty directory, {path:?})"),
+                };
+                words(request, format!("hide {path}"))
             }
-            Step::ReadonlyPath => {
+            Step::ReadonlyCopy | Step::ReadonlyFlags | Step::ReadonlyPath => {
                 let path = at(tree.readonly_paths.get(index));
-                words(format!("mount --bind -o ro {path} {path}"), format!("make {path} read-only"))
+                let request = match step {
+                    Step::ReadonlyCopy => format!("open_tree({path:?}, OPEN_TREE_CLONE | AT_RECURSIVE)"),
+                    Step::ReadonlyFlags => format!("mount_setattr({path:?}, AT_RECURSIVE, set MOUNT_ATTR_RDONLY)"),
+                    _ => format!("move_mount({path:?}, {path:?})"),
+                };
+                words(request, format!("make {path} read-only"))
+            }
+            Step::AttachLink | Step::AttachPropagation => {
+                let target = at(mount.map(|mount| &mount.place));
+                match step {
+                    Step::AttachLink => words(format!("symlink in {target}"), format!("make the links in {target}")),
+                    _ => words(
+                        format!("mount_setattr({target:?}, propagation)"),
+                        format!("set the propagation of {target}"),
+                    ),
+                }
             }
             Step::ReadonlyMount => match mount {
                 Some(mount) => words(
@@ -133,8 +152,9 @@ impl Plan {
             Step::RootAttach => words("move_mount(root, \"/\")", "mount the root file system"),
             Step::PivotRoot => words("pivot_root(\".\", \".\")", "make the new root file system /"),
             Step::DetachOldRoot => words("umount2(\".\", MNT_DETACH)", "let go of the old root file system"),
-            Step::Console if index == 0 => words("openat2(\"/dev/pts/ptmx\")", "make a terminal"),
-            Step::Console => words("move_mount(pts, \"/dev/console\")", "mount /dev/console"),
+            Step::Console => words("openat2(\"/dev/pts/ptmx\")", "make a terminal"),
+            Step::ConsoleCopy => words("open_tree(terminal, OPEN_TREE_CLONE)", "copy the terminal's mount"),
+            Step::ConsoleMount => words("move_mount(terminal, \"/dev/console\")", "mount /dev/console"),
             Step::Sysctl => {
                 let (path, value) =
                     self.sysctls.get(index).map_or_else(Default::default, |one| (text(&one.path), text(&one.value)));

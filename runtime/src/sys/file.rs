@@ -176,3 +176,11 @@ pub(crate) fn is_on_readonly_mount(file: BorrowedFd<'_>) -> io::Result<bool> {
 pub(crate) fn adopt(number: i32) -> io::Result<OwnedFd> {
     descriptor(i64::from(number))
 }
+
+/// The text of the symbolic link `name` in `dir`, as far as it fits into `buffer`. readlinkat(2). Errors: EINVAL for no link.
+pub(crate) fn readlinkat<'a>(dir: BorrowedFd<'_>, name: &CStr, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    // SAFETY: a C string, pointer and length of one buffer.
+    let length = unsafe { libc::readlinkat(dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    let length = usize::try_from(check(length as libc::c_long)?).unwrap_or(0);
+    Ok(&buffer[..length])
+}

@@ -12,8 +12,8 @@ use rbox_runtime::console::{self, Guardian};
 use rbox_runtime::container::{Ended, Live, Ties};
 
 use crate::cli::RunArgs;
-use crate::io::{Caller, Pipes, Session, Streams, Watched};
-use crate::terminal::{Raw, Signals};
+use rbox_runtime::session::{Caller, Pipes, Session, Streams, Watched};
+use rbox_runtime::terminal::{self, Raw, Signals};
 
 /// Our ends of what the program gets.
 pub(super) enum Inside {
@@ -92,7 +92,7 @@ impl Stdio {
     /// Errors: standard input is no terminal.
     pub(super) fn check(&self, flags: &RunArgs) -> Result<()> {
         let both = flags.terminal.tty && flags.terminal.interactive;
-        if both && !crate::terminal::is_terminal(self.input.as_fd()) {
+        if both && !terminal::is_terminal(self.input.as_fd()) {
             let problem =
                 crate::report::Problem::new("cannot give the program a terminal: standard input is not a terminal");
             return Err(problem.hint("leave out -t when input comes from a pipe or file").into());

@@ -31,52 +31,52 @@ const CALLER_BYTES: usize = 4096;
 const LAST_WORDS_MS: u16 = 50;
 
 /// One run of a program, seen from the caller.
-pub(crate) struct Session<'a> {
+pub struct Session<'a> {
     /// A descriptor that is readable when the program has ended (pidfd_open(2)).
-    pub(crate) child: BorrowedFd<'a>,
+    pub child: BorrowedFd<'a>,
     /// The bytes to carry.
-    pub(crate) streams: Streams<'a>,
+    pub streams: Streams<'a>,
     /// Signals that are held back.
-    pub(crate) signals: Option<&'a Signals>,
+    pub signals: Option<&'a Signals>,
     /// What to do with one that is for the program.
-    pub(crate) forward: &'a mut dyn FnMut(Signal),
+    pub forward: &'a mut dyn FnMut(Signal),
     /// Further descriptors, and what to do when one is readable.
-    pub(crate) watched: Vec<Watched<'a>>,
+    pub watched: Vec<Watched<'a>>,
 }
 
 /// A descriptor that has nothing to do with the program's bytes.
-pub(crate) struct Watched<'a> {
+pub struct Watched<'a> {
     /// The descriptor: a copy, since what it belongs to is the callback's.
-    pub(crate) fd: OwnedFd,
+    pub fd: OwnedFd,
     /// Called when it is readable; `false` ends the watch.
-    pub(crate) ready: Box<dyn FnMut() -> bool + 'a>,
+    pub ready: Box<dyn FnMut() -> bool + 'a>,
 }
 
 /// Where the caller's bytes come from and go to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller<'a> {
+pub struct Caller<'a> {
     /// The caller's standard input, if it is to be passed on.
-    pub(crate) input: Option<BorrowedFd<'a>>,
+    pub input: Option<BorrowedFd<'a>>,
     /// The caller's standard output.
-    pub(crate) output: BorrowedFd<'a>,
+    pub output: BorrowedFd<'a>,
     /// The caller's standard error.
-    pub(crate) errors: BorrowedFd<'a>,
+    pub errors: BorrowedFd<'a>,
 }
 
 /// Our ends of the program's pipes.
 #[derive(Debug, Default)]
-pub(crate) struct Pipes {
+pub struct Pipes {
     /// The program reads what is written here.
-    pub(crate) input: Option<OwnedFd>,
+    pub input: Option<OwnedFd>,
     /// What the program writes to its standard output.
-    pub(crate) output: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
     /// What the program writes to its standard error.
-    pub(crate) errors: Option<OwnedFd>,
+    pub errors: Option<OwnedFd>,
 }
 
 /// The flows of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Streams<'a> {
+pub struct Streams<'a> {
     input: Option<Flow<'a>>,
     outputs: Vec<Flow<'a>>,
     /// The caller's terminal and the program's, which has to have the same size.
@@ -87,7 +87,7 @@ impl<'a> Streams<'a> {
     /// The program has a terminal: `master` is our end of it. It takes the size of the caller's at once.
     ///
     /// Errors: those of fcntl(2) on `master`.
-    pub(crate) fn terminal(caller: Caller<'a>, master: OwnedFd) -> io::Result<Self> {
+    pub fn terminal(caller: Caller<'a>, master: OwnedFd) -> io::Result<Self> {
         not_blocking(&master)?;
         let master = Rc::new(master);
         let ours = [caller.input, Some(caller.output)].into_iter().flatten().find(|fd| terminal::is_terminal(*fd));
@@ -104,7 +104,7 @@ impl<'a> Streams<'a> {
     /// The program has pipes. One that is missing is none of our business: the program has the caller's descriptor.
     ///
     /// Errors: those of fcntl(2) on the pipes.
-    pub(crate) fn pipes(caller: Caller<'a>, pipes: Pipes) -> io::Result<Self> {
+    pub fn pipes(caller: Caller<'a>, pipes: Pipes) -> io::Result<Self> {
         for pipe in [&pipes.input, &pipes.output, &pipes.errors].into_iter().flatten() {
             not_blocking(pipe)?;
         }
@@ -123,7 +123,7 @@ impl Session<'_> {
     /// pipeline.
     ///
     /// Errors: poll(2) or a descriptor of the caller's fails.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
         let mut ended = false;
         loop {
             if ended && self.streams.outputs.is_empty() {

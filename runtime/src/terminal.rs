@@ -18,7 +18,7 @@ use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
 /// The caller's terminal in raw mode; as it was again when this goes out of scope.
 #[derive(Debug)]
-pub(crate) struct Raw {
+pub struct Raw {
     terminal: OwnedFd,
     before: Termios,
 }
@@ -27,7 +27,7 @@ impl Raw {
     /// Set a terminal to raw mode: no echo, no lines, no keys that make signals.
     ///
     /// Errors: `ENOTTY` where it is no terminal.
-    pub(crate) fn enter(terminal: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn enter(terminal: BorrowedFd<'_>) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
@@ -47,19 +47,19 @@ impl Drop for Raw {
 }
 
 /// Whether this is a terminal.
-pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     io::IsTerminal::is_terminal(&fd)
 }
 
 /// Give one terminal the size of another; nothing happens where either is no terminal or has no size.
-pub(crate) fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
+pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
     if let Some(size) = size(from) {
         let _ = tcsetwinsize(to, size);
     }
 }
 
 /// The size of a terminal, if it has one.
-pub(crate) fn size(terminal: BorrowedFd<'_>) -> Option<Winsize> {
+pub fn size(terminal: BorrowedFd<'_>) -> Option<Winsize> {
     tcgetwinsize(terminal).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0)
 }
 
@@ -88,11 +88,11 @@ const FORWARDED: [Signal; 16] = [
 ];
 
 /// The signals by which a person ends rbox.
-pub(crate) const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+pub const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// Signals held back and read from a descriptor, in this thread; let through again when this goes out of scope.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     fd: SignalFd,
     before: SigSet,
     forward: bool,
@@ -103,7 +103,7 @@ impl Signals {
     ///
     /// To be called before the program is started, so that no signal is lost between. The mask is inherited: who makes the
     /// program has to clear it.
-    pub(crate) fn hold(forward: bool) -> io::Result<Self> {
+    pub fn hold(forward: bool) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGWINCH);
         mask.extend(if forward { FORWARDED.as_slice() } else { ENDING.as_slice() }.iter().copied());
@@ -121,12 +121,12 @@ impl Signals {
     }
 
     /// Whether the signals are the program's; if not, those that end are rbox's own.
-    pub(crate) fn are_forwarded(&self) -> bool {
+    pub fn are_forwarded(&self) -> bool {
         self.forward
     }
 
     /// The next signal that came, if there is one.
-    pub(crate) fn next(&self) -> io::Result<Option<Signal>> {
+    pub fn next(&self) -> io::Result<Option<Signal>> {
         match self.fd.read_signal() {
             Ok(Some(info)) => Ok(i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())),
             Ok(None) | Err(Errno::EINTR) => Ok(None),
