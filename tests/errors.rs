@@ -15,7 +15,7 @@ const BUSYBOX: &str = "rbox-fixtures/busybox";
 const COMMAND_LINE: &[Row] = &[
     (&["nosuch"], "rbox: unknown command nosuch", 125),
     (&["ps"], "rbox: the command ps is not supported", 125),
-    (&["run"], "rbox: IMAGE is missing", 125),
+    (&["run"], "rbox: IMAGE is missing", 1),
     (&["run", "--nosuch", BUSYBOX], "rbox: unknown flag --nosuch", 125),
     (&["run", "--gpus", "all", BUSYBOX], "rbox: --gpus is not supported", 125),
     (&["run", "-d", BUSYBOX], "rbox: -d is not supported", 125),
@@ -43,7 +43,7 @@ const PORTS: &[Row] = &[
     (&["-p", "99999:80"], "99999", 125),
     (&["-p", "0x50:80"], "0x50", 125),
     (&["-p", "8080:80/nosuch"], "nosuch", 125),
-    (&["-p", "8080-8081:80"], "8080-8081", 125),
+    (&["-p", "8080-8082:80-81"], "8080-8082", 125),
     (&["-p", "300.0.0.1:8080:80"], "300.0.0.1", 125),
     (&["-p", "198.51.100.1:8080:80"], "198.51.100.1", 125),
     (&["-p", "8080:80", "-p", "8080:81"], "8080", 125),
@@ -54,6 +54,7 @@ const PORTS: &[Row] = &[
 fn bad_ports_are_named_and_nothing_is_made() {
     need!(Root);
     let host = Host::with_busybox();
+    host.run(&[], &["true"]).ok();
     let before = host.snapshot();
     for (flags, words, code) in PORTS {
         let output = host.run(flags, &["true"]).code(*code);
@@ -64,13 +65,13 @@ fn bad_ports_are_named_and_nothing_is_made() {
 }
 
 const PROGRAMS: &[Row] = &[
-    (&["no-such-program"], "rbox: cannot run no-such-program: executable file not found in $PATH", 127),
-    (&["/no/such/program"], "rbox: cannot run /no/such/program: no such file or directory", 127),
-    (&["/etc/passwd"], "rbox: cannot run /etc/passwd: permission denied", 126),
-    (&["/etc"], "rbox: cannot run /etc: permission denied", 126),
-    (&["/t/wrong-machine"], "rbox: cannot run /t/wrong-machine: exec format error", 126),
-    (&["/t/no-loader"], "rbox: cannot run /t/no-loader: no such file or directory", 127),
-    (&["/t/no-interpreter"], "rbox: cannot run /t/no-interpreter: no such file or directory", 127),
+    (&["no-such-program"], "rbox: cannot execute no-such-program: executable file not found in $PATH", 127),
+    (&["/no/such/program"], "rbox: cannot execute /no/such/program: no such file or directory", 127),
+    (&["/etc/passwd"], "rbox: cannot execute /etc/passwd: permission denied", 126),
+    (&["/etc"], "rbox: cannot execute /etc: permission denied", 126),
+    (&["/t/wrong-machine"], "rbox: cannot execute /t/wrong-machine: exec format error", 126),
+    (&["/t/no-loader"], "rbox: cannot execute /t/no-loader: no such file or directory", 127),
+    (&["/t/no-interpreter"], "rbox: cannot execute /t/no-interpreter: no such file or directory", 127),
 ];
 
 /// Programs that cannot be executed, each for a reason of its own.
@@ -98,6 +99,7 @@ fn programs_that_cannot_be_executed() {
     need!(Root);
     let host = Host::with_busybox();
     let bind = format!("{}:/t:ro", make_programs(&host));
+    host.run(&[], &["true"]).ok();
     let before = host.snapshot();
     for (program, message, code) in PROGRAMS {
         let output = host.run(&["--network", "none", "-v", &bind], program).code(*code);
@@ -110,8 +112,16 @@ fn programs_that_cannot_be_executed() {
 const IMAGES: &[Row] = &[
     (&["run", "--pull", "never", "nosuch"], "rbox: image nosuch: not found here", 125),
     (&["run", "--pull", "never", "rbox-fixtures/busybx"], "rbox: image rbox-fixtures/busybx: not found here", 125),
-    (&["run", "UPPER/case", "true"], "rbox: UPPER/case:", 125),
-    (&["run", "127.0.0.1:1/none", "true"], "rbox: cannot pull 127.0.0.1:1/none: 127.0.0.1:1: connection refused", 125),
+    (
+        &["run", "rbox-fixtures/UPPER", "true"],
+        "rbox: image rbox-fixtures/UPPER: a repository name must be lower case",
+        125,
+    ),
+    (
+        &["run", "127.0.0.1:1/none", "true"],
+        "rbox: cannot pull 127.0.0.1:1/none:latest: 127.0.0.1:1: connection refused",
+        125,
+    ),
     (&["load", "--input", "/no/such/archive"], "rbox: cannot", 125),
     (&["load", "--input", "/etc/passwd"], "rbox: /etc/passwd:", 125),
     (&["rmi", "nosuch"], "rbox: image nosuch: not found", 125),
@@ -152,14 +162,15 @@ fn places_that_cannot_be_written() {
 fn limits_that_the_kernel_refuses() {
     need!(Root);
     let host = Host::with_busybox();
+    host.run(&[], &["true"]).ok();
     let before = host.snapshot();
     for (flags, words) in [
-        (&["--cpuset-cpus", "4000"][..], "cpuset.cpus"),
-        (&["--cpuset-mems", "60"], "cpuset.mems"),
+        (&["--cpuset-cpus", "4000"][..], "4000"),
+        (&["--cpuset-mems", "60"], "60"),
         (&["--memory", "1"], "memory"),
         (&["--memory", "64m", "--memory-swap", "32m"], "memory-swap"),
         (&["--device", "/no/such/device"], "/no/such/device"),
-        (&["-v", "/no/such/source:/x"], "/no/such/source"),
+        (&["--mount", "type=bind,source=/no/such/source,target=/x"], "/no/such/source"),
         (&["-w", "/etc/passwd"], "/etc/passwd"),
         (&["--cgroup-parent", "../up"], "../up"),
     ] {

@@ -368,6 +368,7 @@ fn network_reset_takes_bridge_and_chains_away() {
 fn a_hundred_containers_at_once_each_on_its_own_port() {
     need!(Root);
     let host = Host::with_busybox();
+    host.run(&["-p", "80"], &["true"]).ok();
     let before = host.snapshot();
     let many: usize = std::env::var("RBOX_TEST_MANY").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let bind = format!("{}:/probe:ro", crate::support::probe().display());

@@ -101,7 +101,6 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("mounts", "cut -d' ' -f5- /proc/self/mountinfo | sed -E 's/(shared|master|propagate_from):[0-9]+//g' | sort"),
     ("netns names", "ls /run/netns 2>/dev/null"),
     ("processes", "ps -e -o args= | grep -v -E '^(ps -e|/bin/sh -c ps|grep|\\[)' | sort"),
-    ("locks", "cut -d' ' -f3- /proc/locks | wc -l"),
 ];
 
 fn list_folders(folder: &Path, found: &mut Vec<String>) {
