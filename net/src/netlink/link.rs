@@ -67,7 +67,7 @@ impl Netlink {
 
     /// Make the cable: plug the host's end into the bridge and switch it on; the container's end stays down.
     ///
-    /// Same as: `ip link add <host> up mtu <mtu> master <bridge> type veth peer name eth0 address <mac>
+    /// Same as: `ip link add <host> up mtu <mtu> txqueuelen 0 master <bridge> type veth peer name eth0 address <mac>
     /// mtu <mtu> txqueuelen 0 netns <netns>`
     /// Errors: `Os`; a taken name is one. veth(4), IFLA_LINKINFO "veth", VETH_INFO_PEER.
     pub(crate) fn add_cable(&mut self, cable: Cable<'_>, netns: BorrowedFd<'_>) -> Result<()> {
@@ -87,6 +87,8 @@ impl Netlink {
         message.attributes = vec![
             LinkAttribute::IfName(host.into()),
             LinkAttribute::Mtu(mtu_bytes),
+            // A-058: shown without qlen
+            LinkAttribute::TxQueueLen(0),
             LinkAttribute::Controller(bridge.0),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
@@ -95,8 +97,8 @@ impl Netlink {
         ];
         let words = || {
             format!(
-                "ip link add {host} up mtu {mtu_bytes} master {} type veth peer name eth0 address {mac} mtu {mtu_bytes} \
-                 txqueuelen 0 netns <container>",
+                "ip link add {host} up mtu {mtu_bytes} txqueuelen 0 master {} type veth peer name eth0 address {mac} \
+                 mtu {mtu_bytes} txqueuelen 0 netns <container>",
                 bridge.1
             )
         };
