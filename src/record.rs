@@ -56,6 +56,10 @@ pub(crate) struct Record {
     pub(crate) exit_code: Option<i32>,
     /// Why there is no better exit code, and what else a person should know.
     pub(crate) error: Option<String>,
+    /// What asks the program to end: the signal's name.
+    pub(crate) stop_signal: String,
+    /// Seconds until it is killed all the same; -1 waits for ever; none is the default, ten.
+    pub(crate) stop_timeout: Option<i32>,
     /// Remove everything when the program has ended (`--rm`).
     pub(crate) remove: bool,
     /// The network's name.

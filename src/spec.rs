@@ -20,7 +20,6 @@ mod mounts;
 mod namespaces;
 mod process;
 mod resources;
-mod seccomp;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -202,8 +201,9 @@ fn seccomp_profile(request: &Request<'_>, capabilities: &Capabilities) -> Result
     });
     match (typed, &request.host.seccomp) {
         (Some(SeccompChoice::Unconfined), _) => Ok(None),
-        (Some(SeccompChoice::File(_)), Some(profile)) => {
-            seccomp::filter(profile, capabilities, request.host.kernel).map(Some)
+        (Some(SeccompChoice::File(file)), Some(text)) => {
+            let profile = rbox_runtime::seccomp::profile_from_json(text, capabilities);
+            profile.map(Some).map_err(|error| Problem::new(format!("seccomp profile {}: {error}", file.display())))
         }
         (None, _) if security.privileged => Ok(None),
         _ => Ok(Some((request.default_seccomp)(capabilities))),

@@ -368,6 +368,11 @@ impl Container {
         Ok(())
     }
 
+    /// Remove the directories above its control group as far as they are empty: `/rbox` of the last container.
+    pub fn prune_cgroups(&self) {
+        self.state.cgroup.prune();
+    }
+
     fn is_of_this_boot(&self) -> bool {
         state::boot_id().is_ok_and(|boot| boot == self.state.boot_id)
     }

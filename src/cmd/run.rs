@@ -15,7 +15,6 @@ use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
 use crate::cli::{Global, PullPolicy, RunArgs};
 use crate::dirs::Dirs;
 use crate::record::{self, Claim, Record};
-use crate::report::Problem;
 use crate::spec::{self, Prepared};
 use crate::{names, sweep};
 
@@ -160,6 +159,8 @@ fn record(
         finished: None,
         exit_code: None,
         error: None,
+        stop_signal: prepared.stop_signal.to_string(),
+        stop_timeout: prepared.stop_timeout,
         remove: flags.container.rm,
         network: flags.network.name().to_owned(),
         ports: network::ports_shown(reservation.ports(), &prepared.exposed),
@@ -197,14 +198,19 @@ impl Made {
 
     fn delete(mut self) -> Result<()> {
         let live = self.live.take().expect("taken only here, which takes self");
-        Ok(live.into_container().delete(true)?)
+        let container = live.into_container();
+        container.clone().delete(true)?;
+        container.prune_cgroups();
+        Ok(())
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
-            warn(live.into_container().delete(true).err().map(anyhow::Error::from).into_iter().collect());
+            let container = live.into_container();
+            warn(container.clone().delete(true).err().map(anyhow::Error::from).into_iter().collect());
+            container.prune_cgroups();
         }
     }
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::devices::{self, HostDevice};
 use super::files;
-use super::seccomp::Profile;
 use crate::cli::RunArgs;
 use crate::cli::value::{SeccompChoice, SecurityOpt, expand_list};
 use crate::report::Problem;
@@ -16,8 +15,6 @@ use crate::report::Problem;
 pub(crate) struct Host {
     /// Its name.
     pub(crate) hostname: String,
-    /// The kernel's version: `(6, 18)`.
-    pub(crate) kernel: (u32, u32),
     /// The processors that are on.
     pub(crate) cpus: Vec<u32>,
     /// The memory nodes that are on.
@@ -46,8 +43,8 @@ pub(crate) struct Host {
     pub(crate) env: Vec<String>,
     /// The labels of `--label-file`.
     pub(crate) labels: Vec<(String, String)>,
-    /// The profile of `--security-opt seccomp=FILE`.
-    pub(crate) seccomp: Option<Profile>,
+    /// The text of `--security-opt seccomp=FILE`.
+    pub(crate) seccomp: Option<String>,
     /// The directory that relative paths of `-v` begin at.
     pub(crate) directory: PathBuf,
 }
@@ -58,7 +55,7 @@ impl Host {
     /// Errors: a file or device that a flag names cannot be read or is not what it should be.
     pub(crate) fn read(flags: &RunArgs) -> Result<Self, Problem> {
         let profile = flags.security.security_opt.iter().rev().find_map(|option| match option {
-            SecurityOpt::Seccomp(SeccompChoice::File(file)) => Some(Profile::read(file)),
+            SecurityOpt::Seccomp(SeccompChoice::File(file)) => Some(read_profile(file)),
             _ => None,
         });
         let mut devices = BTreeMap::new();
@@ -68,7 +65,6 @@ impl Host {
         let cgroup_v2 = is_cgroup_v2();
         Ok(Self {
             hostname: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            kernel: kernel(),
             cpus: list("/sys/devices/system/cpu/online"),
             mems: list("/sys/devices/system/node/online"),
             capabilities: own_capabilities(),
@@ -89,6 +85,11 @@ impl Host {
     }
 }
 
+fn read_profile(file: &Path) -> Result<String, Problem> {
+    let read = std::fs::read_to_string(file);
+    read.map_err(|error| Problem::new(format!("cannot read seccomp profile {}: {}", file.display(), cause(&error))))
+}
+
 /// An operating system's error as the messages say it.
 pub(super) fn cause(error: &io::Error) -> String {
     let text = error.to_string();
@@ -103,13 +104,6 @@ fn read(path: &str) -> String {
 
 fn list(path: &str) -> Vec<u32> {
     expand_list(&read(path)).filter(|numbers| !numbers.is_empty()).unwrap_or_else(|| vec![0])
-}
-
-fn kernel() -> (u32, u32) {
-    let release =
-        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// `CapEff` of proc(5): nobody can give more than he has, so `ALL` means these (moby `caps.GetAllCapabilities`).

@@ -56,7 +56,7 @@ impl Netlink {
         let doing = || "open a netlink socket in the container's network namespace".to_owned();
         let runtime = Builder::new_current_thread().enable_io().build().doing(doing)?;
         let of = runtime.handle().clone();
-        let words = || "setns(netns, CLONE_NEWNET), socket(AF_NETLINK, NETLINK_ROUTE)".to_owned();
+        let words = || "socket(AF_NETLINK, NETLINK_ROUTE)".to_owned();
         let act = || netns::inside(netns, || connect(&of).map(|handle| (handle, also())));
         let (handle, also) = rbox_explain::step(&steps::SETNS, words, act).doing(doing)?;
         also?;

@@ -18,21 +18,39 @@ pub(super) fn make_directory(hierarchy: &Hierarchy) -> Result<bool, Error> {
         Err(Errno::ENOENT) => {}
         Err(source) => return Err(failed(path, source)),
     }
-    let mut above: Vec<_> = path.ancestors().skip(1).take_while(|above| *above != hierarchy.mount).collect();
+    // The last container of another rbox may remove an empty directory above (`prune`) while we are on our way down.
+    let mut last = Err(Errno::ENOENT);
+    for _ in 0..ATTEMPTS {
+        last = make_above(hierarchy).and_then(|()| file::make(path));
+        if last != Err(Errno::ENOENT) {
+            break;
+        }
+    }
+    last.map(|()| true).map_err(|source| failed(path, source))
+}
+
+/// How often a directory that others remove is made again.
+const ATTEMPTS: u32 = 100;
+
+/// Make the directories above the group.
+fn make_above(hierarchy: &Hierarchy) -> Result<(), Errno> {
+    let above = hierarchy.path.ancestors().skip(1).take_while(|above| *above != hierarchy.mount);
+    let mut above: Vec<_> = above.collect();
     above.reverse();
     for directory in above {
         match file::make(directory) {
             Ok(()) if hierarchy.has("cpuset") => {
-                fill_cpuset(&hierarchy.mount, directory)?;
                 // So that the kernel fills the next ones itself: one write here saves four requests for each container.
-                let inherit = directory.join("cgroup.clone_children");
-                file::write(Purpose::Set, &inherit, "1").map_err(|source| failed(directory, source))?;
+                match fill_cpuset(&hierarchy.mount, directory) {
+                    Err(Error::Os { source, .. } | Error::Set { source, .. }) => return Err(source),
+                    _ => file::write(Purpose::Set, &directory.join("cgroup.clone_children"), "1")?,
+                }
             }
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(source) => return Err(failed(directory, source)),
+            Err(source) => return Err(source),
         }
     }
-    file::make(path).map(|()| true).map_err(|source| failed(path, source))
+    Ok(())
 }
 
 fn refuse_inhabited(path: &Path) -> Result<(), Error> {

@@ -148,7 +148,7 @@ impl Plan {
             Step::Propagation => {
                 words("mount(\"/\", propagation of the root)", "set the propagation of the root file system")
             }
-            Step::Loopback => words("ip link set lo up", "bring lo up"),
+            Step::Loopback => words("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", "bring lo up"),
             Step::RootAttach => words("move_mount(root, \"/\")", "mount the root file system"),
             Step::PivotRoot => words("pivot_root(\".\", \".\")", "make the new root file system /"),
             Step::DetachOldRoot => words("umount2(\".\", MNT_DETACH)", "let go of the old root file system"),

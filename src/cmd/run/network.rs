@@ -18,6 +18,14 @@ use crate::record::Claim;
 ///
 /// Errors: a port that is none.
 pub(super) fn request(flags: &RunArgs, claim: &Claim, image: Option<&ImageConfiguration>) -> Result<EndpointRequest> {
+    if ["host", "none"].contains(&flags.network.name())
+        && (flags.network.publish_all || !flags.network.publish.is_empty())
+    {
+        let why = "the program's ports are the host's own already";
+        let why =
+            if flags.network.is_host() { why } else { "nothing leads into a network of its own that has no link" };
+        eprintln!("rbox: -p is discarded on network {}: {why}", flags.network.name());
+    }
     let mut publish = flags.network.publish.iter().map(|text| text.parse()).collect::<Result<Vec<Publish>, _>>()?;
     if flags.network.publish_all {
         let of_image = image.and_then(|image| image.config().as_ref()?.exposed_ports().clone()).unwrap_or_default();
