@@ -79,11 +79,7 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
 /// End what runs, and remove its control group and the runtime's state.
 fn stop(dirs: &Dirs, id: &str) -> Vec<Error> {
     let deleted = match Container::load(&dirs.runtime(), id) {
-        Ok(container) => {
-            let deleted = container.clone().delete(true);
-            container.prune_cgroups();
-            deleted
-        }
+        Ok(container) => container.delete(true),
         Err(rbox_runtime::Error::NotFound { .. }) => remove_empty_state(dirs, id),
         Err(error) => Err(error),
     };

@@ -135,7 +135,7 @@ impl Drop for Unmake<'_> {
     fn drop(&mut self) {
         if !self.done {
             // The error that brought us here is the one to be reported.
-            let _ = self.container.state.cgroup.delete();
+            let _ = self.container.delete_cgroup();
             let _ = std::fs::remove_dir_all(&self.container.directory);
         }
     }
@@ -343,7 +343,7 @@ impl Container {
             return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "delete", have });
         }
         self.end()?;
-        self.state.cgroup.delete()?;
+        self.delete_cgroup()?;
         match std::fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.doing(|| format!("remove {}", self.directory.display())),
@@ -368,9 +368,14 @@ impl Container {
         Ok(())
     }
 
-    /// Remove the directories above its control group as far as they are empty: `/rbox` of the last container.
-    pub fn prune_cgroups(&self) {
-        self.state.cgroup.prune();
+    /// Remove its control group, and with the last container of rbox the `/rbox` above it.
+    fn delete_cgroup(&self) -> Result<()> {
+        self.state.cgroup.delete()?;
+        let ours = |path: &&Path| path.parent().and_then(Path::file_name).is_some_and(|name| name == OUR_PARENT);
+        if self.state.cgroup.paths().values().any(|path| ours(&path)) {
+            self.state.cgroup.prune();
+        }
+        Ok(())
     }
 
     fn is_of_this_boot(&self) -> bool {
@@ -440,6 +445,10 @@ impl Container {
         })
     }
 }
+
+/// The directory in each control group hierarchy that holds the containers of `rbox`, and goes with the last of them.
+/// Others' parents (containerd's, a `--cgroup-parent`) are theirs to remove.
+const OUR_PARENT: &str = "rbox";
 
 /// runtime-spec of which this is an implementation.
 pub const OCI_VERSION: &str = "1.2.1";
@@ -567,7 +576,7 @@ impl State {
         let spec = blueprint.spec;
         let linux = spec.linux().as_ref();
         let wish = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
-        let cgroups_path = wish.unwrap_or_else(|| Path::new("/rbox").join(blueprint.id));
+        let cgroups_path = wish.unwrap_or_else(|| Path::new("/").join(blueprint.id));
         let rootfs = spec.root().as_ref().map_or_else(PathBuf::new, |root| blueprint.bundle.join(root.path()));
         let doing = || "read this process's own state".to_owned();
         Ok(State {

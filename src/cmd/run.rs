@@ -198,19 +198,14 @@ impl Made {
 
     fn delete(mut self) -> Result<()> {
         let live = self.live.take().expect("taken only here, which takes self");
-        let container = live.into_container();
-        container.clone().delete(true)?;
-        container.prune_cgroups();
-        Ok(())
+        Ok(live.into_container().delete(true)?)
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
-            let container = live.into_container();
-            warn(container.clone().delete(true).err().map(anyhow::Error::from).into_iter().collect());
-            container.prune_cgroups();
+            warn(live.into_container().delete(true).err().map(anyhow::Error::from).into_iter().collect());
         }
     }
 }

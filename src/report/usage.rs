@@ -142,7 +142,7 @@ mod tests {
         match parse(words) {
             Err(Stop::Wrong(problem)) => {
                 let report = report(&problem.into());
-                assert_eq!(report.code, if message.ends_with("is missing") { INCOMPLETE } else { 125 });
+                assert_eq!(report.code, if report.message.ends_with(" is missing") { 1 } else { 125 }, "{line}");
                 (report.message, report.hint)
             }
             other => panic!("{line}: {other:?}"),

@@ -132,8 +132,12 @@ fn find<'a>(socket: &Socket, chains: &[(Table, &'a str)], owner: &str) -> io::Re
         let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
         message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (NFPROTO_IPV4, 0), &names);
         let handles = loop {
-            socket.send(&request, 0)?;
-            if let Some(handles) = dump(socket, owner.as_bytes())? {
+            let words = || format!("nft -a list chain ip {table} {chain}");
+            let listed = rbox_explain::step(&steps::RULES_LIST, words, || {
+                socket.send(&request, 0)?;
+                dump(socket, owner.as_bytes())
+            })?;
+            if let Some(handles) = listed {
                 break handles;
             }
         };
