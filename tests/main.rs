@@ -10,6 +10,7 @@ mod support;
 mod attacks;
 mod bridge;
 mod cleanup;
+mod docker;
 mod errors;
 mod explain;
 mod network;

@@ -17,7 +17,6 @@ const ID: &str = "444b69a1b0fc0123456789abcdef0123456789abcdef0123456789abcdef01
 fn host() -> Host {
     Host {
         hostname: "desk".into(),
-        kernel: (6, 1),
         cpus: vec![0, 1],
         mems: vec![0],
         capabilities: (1 << 41) - 1,
