@@ -4,6 +4,7 @@
 //! [`value`], what the flags mean together is said by [`crate::spec`]. Habits of `docker` that clap does not have
 //! (`--rm=false`, a value that begins with a dash, options that end at the image's name) are in [`parse`].
 
+mod container;
 mod image;
 mod network;
 mod parse;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use container::{PsArgs, RmArgs};
 pub(crate) use image::{
     ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, SaveForm,
     TagArgs,
@@ -48,6 +50,10 @@ pub(crate) struct Global {
 pub(crate) enum Verb {
     /// Make a container from an image and run a program in it
     Run(Box<RunArgs>),
+    /// List the containers
+    Ps(PsArgs),
+    /// Remove containers
+    Rm(RmArgs),
     /// Fetch an image from a registry
     Pull(PullArgs),
     /// Take images from an archive (docker save, OCI archive or layout)

@@ -7,7 +7,9 @@ mod import;
 mod load;
 mod network;
 pub(crate) mod print;
+mod ps;
 mod pull;
+mod rm;
 mod rmi;
 mod run;
 mod save;
@@ -30,6 +32,8 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
             crate::explain::listen(&flags.explain)?;
             run::run(global, flags)
         }
+        Verb::Ps(args) => ps::run(global, args),
+        Verb::Rm(args) => rm::run(global, args),
         Verb::Images(args) | Verb::Image(ImageVerb::Ls(args)) => images::run(global, args),
         Verb::Pull(args) | Verb::Image(ImageVerb::Pull(args)) => pull::run(global, args),
         Verb::Load(args) | Verb::Image(ImageVerb::Load(args)) => load::run(global, args),

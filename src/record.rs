@@ -141,6 +141,11 @@ impl Claim {
         }
     }
 
+    /// A claim that nobody holds any more, for taking apart what stands in its name.
+    pub(crate) fn of_nobody(id: &str, name: &str) -> Claim {
+        Claim { id: id.to_owned(), name: name.to_owned(), pid: 0, start_time: 0, boot_id: String::new() }
+    }
+
     /// Give the name back, if it is ours.
     pub(crate) fn release_name(&self, dirs: &Dirs) -> Result<()> {
         let link = dirs.names().join(&self.name);

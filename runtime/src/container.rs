@@ -371,8 +371,8 @@ impl Container {
     /// Remove its control group, and with the last container of rbox the `/rbox` above it.
     fn delete_cgroup(&self) -> Result<()> {
         self.state.cgroup.delete()?;
-        let ours = |path: &&Path| path.parent().and_then(Path::file_name).is_some_and(|name| name == OUR_PARENT);
-        if self.state.cgroup.paths().values().any(|path| ours(&path)) {
+        let ours = |path: &Path| path.parent().and_then(Path::file_name).is_some_and(|name| name == OUR_PARENT);
+        if self.state.cgroup.paths().values().any(|path| ours(path)) {
             self.state.cgroup.prune();
         }
         Ok(())

@@ -86,7 +86,8 @@ pub struct Streams<'a> {
 impl<'a> Streams<'a> {
     /// The program has a terminal: `master` is our end of it. It takes the size of the caller's at once.
     ///
-    /// Errors: those of fcntl(2) on `master`.
+    /// # Errors
+    /// those of fcntl(2) on `master`.
     pub fn terminal(caller: Caller<'a>, master: OwnedFd) -> io::Result<Self> {
         not_blocking(&master)?;
         let master = Rc::new(master);
@@ -103,7 +104,8 @@ impl<'a> Streams<'a> {
 
     /// The program has pipes. One that is missing is none of our business: the program has the caller's descriptor.
     ///
-    /// Errors: those of fcntl(2) on the pipes.
+    /// # Errors
+    /// those of fcntl(2) on the pipes.
     pub fn pipes(caller: Caller<'a>, pipes: Pipes) -> io::Result<Self> {
         for pipe in [&pipes.input, &pipes.output, &pipes.errors].into_iter().flatten() {
             not_blocking(pipe)?;
@@ -122,7 +124,8 @@ impl Session<'_> {
     /// A caller that reads no more is no error: a pipe is closed, so that the program is told by SIGPIPE as in a shell's
     /// pipeline.
     ///
-    /// Errors: poll(2) or a descriptor of the caller's fails.
+    /// # Errors
+    /// poll(2) or a descriptor of the caller's fails.
     pub fn run(mut self) -> io::Result<()> {
         let mut ended = false;
         loop {

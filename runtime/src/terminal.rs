@@ -26,7 +26,8 @@ pub struct Raw {
 impl Raw {
     /// Set a terminal to raw mode: no echo, no lines, no keys that make signals.
     ///
-    /// Errors: `ENOTTY` where it is no terminal.
+    /// # Errors
+    /// `ENOTTY` where it is no terminal.
     pub fn enter(terminal: BorrowedFd<'_>) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
@@ -103,6 +104,9 @@ impl Signals {
     ///
     /// To be called before the program is started, so that no signal is lost between. The mask is inherited: who makes the
     /// program has to clear it.
+    ///
+    /// # Errors
+    /// EMFILE and the like, of signalfd(2).
     pub fn hold(forward: bool) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGWINCH);
@@ -126,6 +130,9 @@ impl Signals {
     }
 
     /// The next signal that came, if there is one.
+    ///
+    /// # Errors
+    /// Those of read(2).
     pub fn next(&self) -> io::Result<Option<Signal>> {
         match self.fd.read_signal() {
             Ok(Some(info)) => Ok(i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())),

@@ -51,32 +51,16 @@ impl Plan {
                     format!("make the link /dev/{}", text(name)),
                 )
             }
-            Step::Mask | Step::MaskCopy => {
-                let path = at(tree.masked.get(index).map(|mask| &mask.place));
-                let request = match step {
-                    Step::MaskCopy => "open_tree(empty directory, OPEN_TREE_CLONE)".to_owned(),
-                    _ => format!("move_mount(/dev/null or an empty directory, {path:?})"),
-                };
-                words(request, format!("hide {path}"))
+            Step::Mask | Step::MaskCopy | Step::ReadonlyCopy | Step::ReadonlyFlags | Step::ReadonlyPath => {
+                return shield_words(tree, step, index);
             }
-            Step::ReadonlyCopy | Step::ReadonlyFlags | Step::ReadonlyPath => {
-                let path = at(tree.readonly_paths.get(index));
-                let request = match step {
-                    Step::ReadonlyCopy => format!("open_tree({path:?}, OPEN_TREE_CLONE | AT_RECURSIVE)"),
-                    Step::ReadonlyFlags => format!("mount_setattr({path:?}, AT_RECURSIVE, set MOUNT_ATTR_RDONLY)"),
-                    _ => format!("move_mount({path:?}, {path:?})"),
-                };
-                words(request, format!("make {path} read-only"))
-            }
-            Step::AttachLink | Step::AttachPropagation => {
+            Step::AttachLink => {
                 let target = at(mount.map(|mount| &mount.place));
-                match step {
-                    Step::AttachLink => words(format!("symlink in {target}"), format!("make the links in {target}")),
-                    _ => words(
-                        format!("mount_setattr({target:?}, propagation)"),
-                        format!("set the propagation of {target}"),
-                    ),
-                }
+                words(format!("symlink in {target}"), format!("make the links in {target}"))
+            }
+            Step::AttachPropagation => {
+                let target = at(mount.map(|mount| &mount.place));
+                words(format!("mount_setattr({target:?}, propagation)"), format!("set the propagation of {target}"))
             }
             Step::ReadonlyMount => match mount {
                 Some(mount) => words(
@@ -165,6 +149,23 @@ impl Plan {
             other => words(other.row().key, format!("do the step {}", other.row().key)),
         }
     }
+}
+
+/// Masked and read-only paths.
+fn shield_words(tree: &Tree, step: Step, index: usize) -> Option<Words> {
+    let path = match step {
+        Step::Mask | Step::MaskCopy => tree.masked.get(index)?.place.text(),
+        _ => tree.readonly_paths.get(index)?.text(),
+    };
+    let hide = format!("hide {path}");
+    let protect = format!("make {path} read-only");
+    Some(match step {
+        Step::MaskCopy => words("open_tree(empty directory, OPEN_TREE_CLONE)", hide),
+        Step::Mask => words(format!("move_mount(/dev/null or an empty directory, {path:?})"), hide),
+        Step::ReadonlyCopy => words(format!("open_tree({path:?}, OPEN_TREE_CLONE | AT_RECURSIVE)"), protect),
+        Step::ReadonlyFlags => words(format!("mount_setattr({path:?}, AT_RECURSIVE, set MOUNT_ATTR_RDONLY)"), protect),
+        _ => words(format!("move_mount({path:?}, {path:?})"), protect),
+    })
 }
 
 fn filesystem_words(tree: &Tree, index: usize) -> Words {
