@@ -89,7 +89,10 @@ fn everything(engine: &Engine) -> Answers {
     let all_capabilities = has_all_capabilities();
     for line in LINES {
         if !all_capabilities && line.wants_all_capabilities() {
-            eprintln!("left out, since this machine itself lacks capabilities, and dockerd refuses then: {}", line.name);
+            eprintln!(
+                "left out, since this machine itself lacks capabilities, and dockerd refuses then: {}",
+                line.name
+            );
             continue;
         }
         let words = [&["run", "--rm"], line.words].concat();
