@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::dirs::Dirs;
-use crate::record;
+use crate::record::{self, Claim};
 
 static QUALITIES: &[&str] = &[
     "able", "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "clear", "clever", "crisp", "deft",
@@ -65,19 +65,28 @@ static MAKERS: &[&str] = &[
     "zimmermann",
 ];
 
-/// Draw a name that no container has.
+/// Claim `id` by a name that no container has.
 ///
-/// Errors: a hundred draws were all taken.
-pub(crate) fn random(dirs: &Dirs) -> Result<String> {
+/// Errors: a hundred draws were all taken; those of [`Claim::make`].
+pub(crate) fn claim(dirs: &Dirs, id: &str) -> Result<Claim> {
     for _ in 0..100 {
-        let id = record::random_id()?;
-        let number = |from: usize| usize::from_str_radix(&id[from..from + 8], 16).unwrap_or(0);
-        let name = format!("{}_{}", QUALITIES[number(0) % QUALITIES.len()], MAKERS[number(8) % MAKERS.len()]);
-        if !dirs.names().join(&name).is_symlink() {
-            return Ok(name);
+        let name = draw()?;
+        // Seen as taken, or taken by another rbox in this moment: draw again.
+        if dirs.names().join(&name).is_symlink() {
+            continue;
+        }
+        match Claim::make(dirs, id.to_owned(), name.clone()) {
+            Err(_) if dirs.names().join(&name).is_symlink() => {}
+            made => return made,
         }
     }
     bail!("cannot find a free name for the container: give it one with --name")
+}
+
+fn draw() -> Result<String> {
+    let digits = record::random_id()?;
+    let number = |from: usize| usize::from_str_radix(&digits[from..from + 8], 16).unwrap_or(0);
+    Ok(format!("{}_{}", QUALITIES[number(0) % QUALITIES.len()], MAKERS[number(8) % MAKERS.len()]))
 }
 
 #[cfg(test)]

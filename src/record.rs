@@ -114,7 +114,9 @@ impl Claim {
         for directory in [dirs.claims(), dirs.names(), dirs.containers()] {
             make_private(&directory)?;
         }
-        write_whole(&claim.path(dirs), &claim)?;
+        // The temporary name tells its writer, so that a sweep knows what a dead one left.
+        let beside = dirs.claims().join(format!(".{pid}.{start_time}.{}", claim.id));
+        write_beside(&claim.path(dirs), &beside, &claim)?;
         if let Err(error) = claim.take_name(dirs) {
             claim.release(dirs)?;
             return Err(error);
@@ -163,6 +165,23 @@ impl Claim {
     /// Whether the process that claims is still there.
     pub(crate) fn is_alive(&self) -> bool {
         is_alive(self.pid, self.start_time, &self.boot_id)
+    }
+
+    /// Remove what processes left that were killed while they wrote a claim.
+    ///
+    /// Errors: the directory cannot be listed, or a file not be removed.
+    pub(crate) fn sweep_unfinished(dirs: &Dirs) -> Result<()> {
+        for path in entries(&dirs.claims(), |name| name.starts_with('.'))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut parts = name.trim_start_matches('.').split('.');
+            let writer =
+                parts.next().and_then(|pid| pid.parse().ok()).zip(parts.next().and_then(|start| start.parse().ok()));
+            let is_alive = writer.is_some_and(|(pid, start): (i32, u64)| start_time(pid) == Some(start));
+            if !is_alive {
+                remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// All claims.
@@ -224,6 +243,10 @@ fn remove_file(path: &Path) -> Result<()> {
 
 /// The entries of a directory, hidden ones left out; none when it is not there.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    entries(directory, |name| !name.starts_with('.'))
+}
+
+fn entries(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("cannot list {}", directory.display()))?,
@@ -231,7 +254,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", directory.display()))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
+        if wanted(&entry.file_name().to_string_lossy()) {
             paths.push(entry.path());
         }
     }
@@ -247,15 +270,19 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     serde_json::from_slice(&text).map(Some).with_context(|| format!("{}: not what rbox wrote", path.display()))
 }
 
-/// Write a JSON file that a reader sees whole or not at all. Its temporary name is hidden, and its owner's alone.
+/// Write a JSON file that a reader sees whole or not at all. Its temporary name is hidden.
 fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
-    let doing = || format!("cannot write {}", path.display());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}"));
+    write_beside(path, &path.with_file_name(format!(".{name}")), value)
+}
+
+/// As [`write_whole`], by a temporary file of that name.
+fn write_beside(path: &Path, beside: &Path, value: &impl Serialize) -> Result<()> {
+    let doing = || format!("cannot write {}", path.display());
     let text = serde_json::to_vec(value).with_context(doing)?;
     let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).with_context(doing)?;
-    file.write_all(&text).and_then(|()| fs::rename(&beside, path)).with_context(doing)
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside).with_context(doing)?;
+    file.write_all(&text).and_then(|()| fs::rename(beside, path)).with_context(doing)
 }
 
 #[cfg(test)]

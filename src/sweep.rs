@@ -34,6 +34,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
             }
         }
     }
+    errors.extend(Claim::sweep_unfinished(dirs).err());
     let alive = |owner: &rbox_net::Owner| record::is_alive(owner.pid, owner.start_time, &owner.boot_id);
     errors.extend(networks.sweep(&alive).into_iter().map(Error::from));
     errors

@@ -42,8 +42,11 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     // 2. The id and the name. From here on the next rbox can tell what we leave if we are killed.
     let host = spec::Host::read(flags)?;
     let id = record::random_id()?;
-    let name = flags.container.name.clone().map_or_else(|| names::random(&dirs), Ok)?;
-    let claimed = Claimed { claim: Claim::make(&dirs, id, name)?, dirs: &dirs, keep: false };
+    let claim = match &flags.container.name {
+        Some(name) => Claim::make(&dirs, id, name.clone())?,
+        None => names::claim(&dirs, &id)?,
+    };
+    let claimed = Claimed { claim, dirs: &dirs, keep: false };
     let claim = &claimed.claim;
 
     // 3. Address and host ports, before anything is made: what is taken is refused here.
