@@ -122,7 +122,7 @@ const IMAGES: &[Row] = &[
         "rbox: cannot pull 127.0.0.1:1/none:latest: 127.0.0.1:1: connection refused",
         125,
     ),
-    (&["load", "--input", "/no/such/archive"], "rbox: cannot", 125),
+    (&["load", "--input", "/no/such/archive"], "rbox: cannot open /no/such/archive: no such file or directory", 125),
     (&["load", "--input", "/etc/passwd"], "rbox: /etc/passwd:", 125),
     (&["rmi", "nosuch"], "rbox: image nosuch: not found", 125),
 ];
