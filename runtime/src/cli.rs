@@ -15,6 +15,11 @@ const FAILED: u8 = 1;
 
 /// Run one verb. The exit code is the program's for `run` and `exec`, else 0, or 1 for an error.
 pub(crate) fn main() -> ExitCode {
+    // Before anything else, so that little is done twice. What makes no process in a container needs it not.
+    if let Some(Err(error)) = makes_a_process().then(rbox_runtime::seal) {
+        log::stderr(&error.to_string());
+        return ExitCode::from(FAILED);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -23,8 +28,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let log = log::Log::new(&arguments);
-    let sealed = if arguments.verb.makes_a_process() { rbox_runtime::seal() } else { Ok(()) };
-    match sealed.and_then(|()| verbs::run(&arguments)) {
+    match verbs::run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.error(&error.to_string());
@@ -33,12 +37,12 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-impl Verb {
-    /// Whether a process of ours will be inside a container.
-    fn makes_a_process(&self) -> bool {
-        matches!(self, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_))
-    }
+/// Whether a process of ours will be inside a container: one of the words is a verb that makes one.
+fn makes_a_process() -> bool {
+    std::env::args_os().skip(1).any(|word| word == "create" || word == "run" || word == "exec")
+}
 
+impl Verb {
     /// Whether the caller expects the exit code of a program.
     fn runs_a_program(&self) -> bool {
         matches!(self, Verb::Run(_) | Verb::Exec(_))

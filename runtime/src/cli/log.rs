@@ -5,6 +5,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+/// One line for a person.
+pub(crate) fn stderr(message: &str) {
+    let _ = writeln!(std::io::stderr(), "rbox-runtime: {message}");
+}
+
 /// Where errors and, with `--debug`, steps go: standard error, and the file of `--log`.
 pub(crate) struct Log {
     file: Option<PathBuf>,
@@ -34,7 +39,7 @@ impl Log {
         if self.file.is_some() {
             self.line("error", message);
         }
-        let _ = writeln!(std::io::stderr(), "rbox-runtime: {message}");
+        stderr(message);
     }
 
     fn line(&self, level: &str, message: &str) {
