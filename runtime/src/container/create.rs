@@ -1,0 +1,325 @@
+//! Making a container: from a [`Blueprint`] to a [`Live`] one that stands before its gate.
+
+use super::Container;
+use crate::cgroup::{self, Cgroup};
+use crate::error::{Doing, Error, Result};
+use crate::parent::{self, Child, Ended, Surroundings};
+use crate::plan::{self, CgroupView, Console, Gate, ParentDeath, Plan};
+use crate::root::Root;
+use crate::seccomp;
+use crate::state::{self, ProcessName, State};
+use crate::sys::shared::SharedPage;
+use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, Spec};
+use std::ffi::CString;
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// How a container or a further process is tied to the world outside.
+#[derive(Debug, Default)]
+pub struct Ties {
+    /// Where the master of the terminal is sent, if `process.terminal` asks for one.
+    pub console: Option<OwnedFd>,
+    /// Descriptors for standard input, output and error; a missing one is the caller's own.
+    pub stdio: [Option<OwnedFd>; 3],
+    /// How many descriptors from 3 on go through to the program.
+    pub preserve_fds: u32,
+    /// Stay in the caller's session keyring.
+    pub keep_keyring: bool,
+}
+
+/// What a new container is made from.
+#[derive(Debug)]
+pub struct Blueprint<'a> {
+    /// Where states are kept; one directory for each container.
+    pub state_root: &'a Path,
+    /// Its name: letters, digits and `_ + - .`.
+    pub id: &'a str,
+    /// Where relative paths of the specification begin.
+    pub bundle: &'a Path,
+    /// config.json.
+    pub spec: &'a Spec,
+    /// The root file system.
+    pub root: Root,
+    /// Terminal and descriptors.
+    pub ties: Ties,
+    /// Who opens the gate.
+    pub start: StartedBy,
+    /// Process 1 is a reaper of ours, the program process 2.
+    pub reaper: bool,
+}
+
+/// Who will start a container that is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartedBy {
+    /// Another program, with [`Container::start`]. The container outlives us.
+    Anyone,
+    /// We, with [`Live::start`]. The container outlives us once it runs.
+    Us,
+    /// We; and the container dies with us, also when it runs: its output has nowhere else to go.
+    UsAndDiesWithUs,
+}
+
+/// A container that this program has created and still holds by the hand.
+pub struct Live {
+    container: Container,
+    child: Child,
+    plan: Plan,
+    root: Root,
+    oom_score_adj: Option<i32>,
+    told: usize,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("container", &self.container).field("child", &self.child).finish_non_exhaustive()
+    }
+}
+
+/// Takes back what was made, unless it is told that all went well.
+struct Unmake<'a> {
+    container: &'a Container,
+    done: bool,
+}
+
+impl Drop for Unmake<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            // The error that brought us here is the one to be reported.
+            let _ = self.container.delete_cgroup();
+            let _ = std::fs::remove_dir_all(&self.container.directory);
+        }
+    }
+}
+
+impl Container {
+    /// Make a container, up to the gate: namespaces, limits and mounts are there, the program does not run.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `InvalidSpec`, and for what the kernel refuses `Os`, `Cgroup`, `Child` or `Program`. Nothing is
+    /// left then.
+    pub fn create(blueprint: Blueprint<'_>) -> Result<Live> {
+        let directory = state::reserve(blueprint.state_root, blueprint.id)?;
+        let state = match State::new(&blueprint) {
+            Ok(state) => state,
+            Err(error) => {
+                let _ = std::fs::remove_dir(&directory);
+                return Err(error);
+            }
+        };
+        let container = Container { directory, state };
+        let mut unmake = Unmake { container: &container, done: false };
+        container.state.save(&container.directory)?;
+        container.state.cgroup.make(Some(&resources(blueprint.spec)))?;
+        let made = make_init(&container, blueprint)?;
+        unmake.done = true;
+        drop(unmake);
+        let Made { child, plan, root, oom_score_adj, told } = made;
+        let mut live = Live { container, child, plan, root, oom_score_adj, told };
+        live.container.state.init =
+            Some(ProcessName::of(live.child.pid).doing(|| "read the start time of the container's init".to_owned())?);
+        match live.container.state.save(&live.container.directory) {
+            Ok(()) => Ok(live),
+            Err(error) => {
+                live.child.end();
+                drop(Unmake { container: &live.container, done: false });
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn seccomp_cache(&self) -> PathBuf {
+        cache_of(self.directory.parent().unwrap_or(&self.directory))
+    }
+}
+
+fn cache_of(state_root: &Path) -> PathBuf {
+    state_root.join(".seccomp")
+}
+
+pub(super) fn keyring(ties: &Ties, id: &str) -> Option<CString> {
+    if ties.keep_keyring { None } else { CString::new(format!("_ses.{id}")).ok() }
+}
+
+pub(super) fn console_size(process: &oci_spec::runtime::Process) -> Option<(u16, u16)> {
+    let size = process.console_size()?;
+    let (rows, columns) = (u16::try_from(size.height()).ok()?, u16::try_from(size.width()).ok()?);
+    (rows != 0 || columns != 0).then_some((rows, columns))
+}
+
+pub(super) fn trace() -> Result<Option<SharedPage>> {
+    if !rbox_explain::listening() {
+        return Ok(None);
+    }
+    SharedPage::map().map(Some).doing(|| "map a page shared with the container's init".to_owned())
+}
+
+struct Made {
+    child: Child,
+    plan: Plan,
+    root: Root,
+    oom_score_adj: Option<i32>,
+    told: usize,
+}
+
+/// Plan, clone, and wait until init stands before the gate.
+fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
+    let Blueprint { spec, root, ties, start, reaper, .. } = blueprint;
+    let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let filter = profile.map(|profile| seccomp::cached(profile, Some(&container.seccomp_cache()))).transpose()?;
+    if process.terminal().unwrap_or(false) != ties.console.is_some() {
+        let why = if ties.console.is_some() {
+            "is false, but a console socket is given"
+        } else {
+            "is true, but no console socket is given"
+        };
+        return Err(Error::spec("process.terminal", why));
+    }
+    let new_keyring = keyring(&ties, &container.state.id);
+    let (ours, theirs) = parent::channel()?;
+    let gate = match start {
+        StartedBy::Anyone => Gate::Listener(listen(&container.gate())?),
+        StartedBy::Us | StartedBy::UsAndDiesWithUs => Gate::Channel,
+    };
+    let mut plan = plan::build(plan::Request {
+        spec,
+        bundle: &container.state.bundle,
+        root: &root,
+        cgroup: view(&container.state.cgroup, spec),
+        doors: container.state.cgroup.doors()?,
+        seccomp: filter,
+        console: ties.console.map(|socket| Console { socket, size: console_size(process) }),
+        stdio: ties.stdio,
+        preserve_fds: ties.preserve_fds,
+        new_keyring,
+        reaper,
+        parent_end: ours.as_raw_fd(),
+        gate,
+        parent_death: if start == StartedBy::UsAndDiesWithUs { ParentDeath::Always } else { ParentDeath::UntilGate },
+        trace: trace()?,
+    })?;
+    let oom_score_adj = process.oom_score_adj();
+    let around = Surroundings { cgroup: &container.state.cgroup, oom_score_adj, root: &root };
+    let child = parent::clone(&mut plan, (ours, theirs), &around)?;
+    let created = child.await_created(&plan, &around);
+    let told = parent::tell_steps(&plan, 0);
+    created?;
+    Ok(Made { child, plan, root, oom_score_adj, told })
+}
+
+/// The gate: a socket in the state directory, where only root comes.
+fn listen(path: &Path) -> Result<OwnedFd> {
+    UnixListener::bind(path).map(OwnedFd::from).doing(|| format!("make the gate {}", path.display()))
+}
+
+fn view(cgroup: &Cgroup, spec: &Spec) -> CgroupView {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let own_namespace =
+        namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::Cgroup && one.path().is_none());
+    let views = cgroup.views();
+    let v1 = || views.iter().filter(|view| view.file_system == "cgroup");
+    CgroupView {
+        controllers: v1().map(|view| (view.name.clone(), view.path.clone())).collect(),
+        links: v1().flat_map(|view| view.links.iter().map(|link| (link.clone(), view.name.clone()))).collect(),
+        own_namespace,
+    }
+}
+
+impl State {
+    fn new(blueprint: &Blueprint<'_>) -> Result<State> {
+        let spec = blueprint.spec;
+        let linux = spec.linux().as_ref();
+        let wish = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
+        let cgroups_path = wish.unwrap_or_else(|| Path::new("/").join(blueprint.id));
+        let rootfs = spec.root().as_ref().map_or_else(PathBuf::new, |root| blueprint.bundle.join(root.path()));
+        let doing = || "read this process's own state".to_owned();
+        Ok(State {
+            id: blueprint.id.to_owned(),
+            bundle: blueprint.bundle.to_owned(),
+            rootfs,
+            created: now(),
+            init: None,
+            creator: ProcessName::this().doing(doing)?,
+            boot_id: state::boot_id().doing(doing)?,
+            cgroup: Cgroup::locate(&cgroups_path)?,
+            annotations: spec.annotations().clone().unwrap_or_default(),
+        })
+    }
+}
+
+/// The limits of config.json, with the devices that every container may use added to its rules (as in runc): what no
+/// rule allows is denied.
+fn resources(spec: &Spec) -> LinuxResources {
+    let mut resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let deny_all =
+        LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build().expect("every field has a default");
+    let mut rules = vec![deny_all];
+    rules.extend(resources.devices().iter().flatten().cloned());
+    rules.extend(cgroup::default_rules());
+    resources.set_devices(Some(rules));
+    resources
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+impl Live {
+    /// The container as others see it.
+    #[must_use]
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// The pid of its first process on the host.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// A descriptor that stands for its first process: readable when that has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_fd()
+    }
+
+    /// Open the gate, and wait until init has become the program.
+    ///
+    /// # Errors
+    /// `Program` when execve fails, `Child` for a step before it. The container is stopped then, and is to be deleted.
+    pub fn start(&mut self) -> Result<()> {
+        self.child.open_gate()?;
+        let around =
+            Surroundings { cgroup: &self.container.state.cgroup, oom_score_adj: self.oom_score_adj, root: &self.root };
+        let started = self.child.await_program(&self.plan, &around);
+        self.told = parent::tell_steps(&self.plan, self.told);
+        started
+    }
+
+    /// Send a signal to its first process.
+    ///
+    /// # Errors
+    /// `Os`; ended already is no error.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        match parent::signal(self.pidfd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            sent => sent.doing(|| format!("send signal {signal} to container {}", self.container.state.id)),
+        }
+    }
+
+    /// Wait for its end.
+    ///
+    /// # Errors
+    /// `Os` when it was collected by somebody else.
+    pub fn wait(&self) -> Result<Ended> {
+        self.child.wait().doing(|| format!("wait for container {}", self.container.state.id))
+    }
+
+    /// Let go: the container is on its own, as it is on disk.
+    #[must_use]
+    pub fn into_container(self) -> Container {
+        self.container
+    }
+}

@@ -1,0 +1,118 @@
+//! A further process in a running container.
+
+use super::create::{Ties, console_size, keyring, trace};
+use super::{Container, Status};
+use crate::error::{Doing, Error, Result};
+use crate::parent::{self, Child, Ended, Surroundings};
+use crate::plan::{self, Console, Gate, ParentDeath, Plan};
+use crate::root::Root;
+use crate::seccomp;
+use crate::state::ProcessName;
+use crate::sys;
+use oci_spec::runtime::Spec;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// A further process of a container, made by [`Container::exec`].
+#[derive(Debug)]
+pub struct Extra {
+    child: Child,
+}
+
+impl Extra {
+    /// Its pid on the host.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// A descriptor that stands for it: readable when it has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_fd()
+    }
+
+    /// Wait for its end.
+    ///
+    /// # Errors
+    /// `Os` when it was collected by somebody else.
+    pub fn wait(&self) -> Result<Ended> {
+        self.child.wait().doing(|| format!("wait for process {}", self.child.pid))
+    }
+}
+
+impl Container {
+    /// Run a further process in the container; it has become the program when this returns.
+    ///
+    /// # Errors
+    /// `WrongStatus` unless it runs; those of [`Container::create`].
+    pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
+        let have = self.status();
+        let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
+        let Some(init) = init else {
+            return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have });
+        };
+        let root = Root::of_process(init.pid)?;
+        let spec = Spec::load(self.state.bundle.join("config.json")).ok();
+        let profile = spec.as_ref().and_then(|spec| spec.linux().as_ref()?.seccomp().clone());
+        let filter = profile.map(|profile| seccomp::cached(&profile, Some(&self.seccomp_cache()))).transpose()?;
+        let extra = plan::Extra {
+            seccomp: filter,
+            preserve_fds: ties.preserve_fds,
+            new_keyring: keyring(&ties, &self.state.id),
+            reaper: false,
+            make_cwd: false,
+        };
+        let mut planned = plan::process(process, &root, extra)?;
+        planned.stdio = ties.stdio;
+        let (ours, theirs) = parent::channel()?;
+        let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
+        plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
+        let around = Surroundings { cgroup: &self.state.cgroup, oom_score_adj: process.oom_score_adj(), root: &root };
+        let child = in_pid_namespace(init, || parent::clone(&mut plan, (ours, theirs), &around))?;
+        child.await_program(&plan, &around)?;
+        parent::tell_steps(&plan, 0);
+        Ok(Extra { child })
+    }
+
+    /// The plan of a process that joins all namespaces of `init` but the pid namespace, which clone(2) puts it into.
+    fn entering(&self, init: ProcessName, process: plan::Process, parent_end: i32) -> Result<Plan> {
+        let doing = || format!("open the namespaces of container {}", self.state.id);
+        let pidfd = sys::process::pidfd_open(init.pid).doing(doing)?;
+        let kind =
+            libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
+        let path = format!("/proc/{}/ns", init.pid);
+        Ok(Plan {
+            clone_flags: 0,
+            joins: vec![plan::Join { namespace: pidfd, kind, path }],
+            doors: self.state.cgroup.doors()?,
+            cgroup_namespace: plan::CgroupNamespace::Host,
+            loopback: false,
+            tree: None,
+            hostname: None,
+            domainname: None,
+            sysctls: vec![],
+            console: None,
+            process,
+            parent_end,
+            gate: Gate::Open,
+            parent_death: ParentDeath::UntilGate,
+            trace: trace()?,
+        })
+    }
+}
+
+/// Clone with the pid namespace of `init` as that of our next child, then take our own back.
+fn in_pid_namespace<T>(init: ProcessName, clone: impl FnOnce() -> Result<T>) -> Result<T> {
+    let open = |path: String| {
+        let name = CString::new(path.as_str()).expect("digits contain no zero byte");
+        sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open {path}"))
+    };
+    let theirs = open(format!("/proc/{}/ns/pid", init.pid))?;
+    let ours = open("/proc/self/ns/pid".to_owned())?;
+    let doing = || "join the container's pid namespace".to_owned();
+    sys::process::setns(theirs.as_fd(), libc::CLONE_NEWPID).doing(doing)?;
+    let made = clone();
+    sys::process::setns(ours.as_fd(), libc::CLONE_NEWPID).doing(|| "leave the container's pid namespace".to_owned())?;
+    made
+}
