@@ -121,6 +121,11 @@ fn of_runtime(error: &rbox_runtime::Error) -> (Option<String>, u8) {
     match error {
         rbox_runtime::Error::Program { errno, .. } if *errno == Errno::ENOENT as i32 => (None, NOT_FOUND),
         rbox_runtime::Error::Program { .. } => (None, NOT_EXECUTABLE),
+        rbox_runtime::Error::Os { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root() =>
+        {
+            (Some("rbox needs root: run it with sudo".into()), OWN)
+        }
         _ => (None, OWN),
     }
 }

@@ -218,20 +218,14 @@ fn take_apart(endpoint: Endpoint, made: Made, mut claimed: Claimed<'_>, record: 
     let mut errors: Vec<anyhow::Error> = Vec::new();
     let leaving = endpoint.leave();
     errors.extend(made.delete().err());
-    if !record.remove {
+    if record.remove {
+        drop(claimed);
+    } else {
         claimed.keep = true;
         errors.extend(record.save(claimed.dirs).err());
+        errors.extend(claimed.claim.release(claimed.dirs).err());
     }
-    let (dirs, claim, keep) = (claimed.dirs, claimed.claim.clone(), claimed.keep);
-    if !keep {
-        // The directories while the kernel ends the network namespace, and with it the cable.
-        claimed.keep = true;
-    }
+    // Last: by now the kernel has ended the network namespace, and the cable with it.
     errors.extend(leaving.finish().into_iter().map(anyhow::Error::from));
-    if keep {
-        errors.extend(claim.release(dirs).err());
-    } else {
-        errors.extend(sweep::erase(dirs, &claim));
-    }
     errors
 }
