@@ -133,7 +133,9 @@ fn apparmor(request: &Request<'_>) -> Result<Option<String>, Problem> {
     });
     match typed {
         None | Some("unconfined") => Ok(None),
-        Some(profile) if request.host.apparmor => Ok(Some(profile.to_owned())),
+        Some(profile) if request.host.apparmor => {
+            Err(Problem::new(format!("--security-opt apparmor={profile}: profiles of AppArmor are not supported")))
+        }
         Some(profile) => {
             Err(Problem::new(format!("--security-opt apparmor={profile}: AppArmor is not enabled on this host")))
         }
