@@ -14,7 +14,7 @@ const BUSYBOX: &str = "rbox-fixtures/busybox";
 
 const COMMAND_LINE: &[Row] = &[
     (&["nosuch"], "rbox: unknown command nosuch", 125),
-    (&["ps"], "rbox: the command ps is not supported", 125),
+    (&["commit"], "rbox: the command commit is not supported", 125),
     (&["run"], "rbox: IMAGE is missing", 1),
     (&["run", "--nosuch", BUSYBOX], "rbox: unknown flag --nosuch", 125),
     (&["run", "--gpus", "all", BUSYBOX], "rbox: --gpus is not supported", 125),
@@ -124,7 +124,7 @@ const IMAGES: &[Row] = &[
     ),
     (&["load", "--input", "/no/such/archive"], "rbox: cannot open /no/such/archive: no such file or directory", 125),
     (&["load", "--input", "/etc/passwd"], "rbox: /etc/passwd:", 125),
-    (&["rmi", "nosuch"], "rbox: image nosuch: not found", 125),
+    (&["rmi", "nosuch"], "rbox: image nosuch: not found here", 125),
 ];
 
 #[test]

@@ -119,6 +119,7 @@ impl Host {
         }
         // A tmpfs on /run: leftovers of the machine's own services (a container engine's sockets) are not ours to see.
         script += "mount -t tmpfs -o mode=755 tmpfs /run; mkdir /run/lock\n";
+        script += "cut -d' ' -f1 /proc/self/mountinfo > mounts.born\n";
         self.shell(&script).ok();
     }
 

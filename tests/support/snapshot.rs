@@ -98,7 +98,12 @@ const SCRIPTS: &[(&str, &str)] = &[
     ),
     ("nft", "nft list tables 2>/dev/null | grep -v -E '^table ip6? (raw|mangle|filter|nat)$'"),
     ("sysctl", "sysctl -a -r 'net.ipv4.(ip_forward|conf.*route_localnet)' 2>/dev/null"),
-    ("mounts", "cut -d' ' -f5- /proc/self/mountinfo | sed -E 's/(shared|master|propagate_from):[0-9]+//g' | sort"),
+    // New ones alone: a copy of the machine's own mounts came with the namespace, and may vanish when the machine does.
+    (
+        "mounts",
+        "awk 'NR == FNR { born[$1]; next } !($1 in born)' mounts.born /proc/self/mountinfo | cut -d' ' -f5- |
+         sed -E 's/(shared|master|propagate_from):[0-9]+//g' | sort",
+    ),
     ("netns names", "ls /run/netns 2>/dev/null"),
     ("processes", "ps -e -o args= | grep -v -E '^(ps -e|/bin/sh -c ps|grep|\\[)' | sort"),
 ];
