@@ -74,9 +74,9 @@ fn cve_2019_5736_overwriting_the_runtime_through_proc_self_exe() {
     });
 }
 
-/// Wait for a file, at most ten seconds.
+/// Wait for a file, at most a minute.
 fn comes(path: &std::path::Path) -> bool {
-    (0..100).any(|_| {
+    (0..600).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
         path.exists()
     })

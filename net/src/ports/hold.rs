@@ -64,6 +64,11 @@ fn listens(mapping: &PortMapping) -> bool {
 }
 
 fn bound(mapping: &PortMapping, port: u16) -> nix::Result<OwnedFd> {
+    if listens(mapping) {
+        // A listening socket keeps the port also with SO_REUSEADDR; and connections that it accepts must have it, else
+        // their TIME_WAIT would refuse the port to the next container.
+        return try_bind(mapping, port, true);
+    }
     match try_bind(mapping, port, false) {
         // A connection of an earlier program may still be in TIME_WAIT here: that is nobody's port. With
         // SO_REUSEADDR the kernel overlooks those, and still refuses a port where anybody listens.
