@@ -31,8 +31,10 @@ fn processor_limits_are_written() {
     let bundle = limited(&oci, json!({ "cpu": { "shares": 512, "quota": 50_000, "period": 100_000 } }));
     if oci.is_v2() {
         assert_eq!(oci.cgroup_file(&bundle, ("", ""), "cpu.max"), "50000 100000");
-        // 1 + ((shares - 2) * 9999) / 262142
-        assert_eq!(oci.cgroup_file(&bundle, ("", ""), "cpu.weight"), "20");
+        // Debian's runc converts in a straight line, 1 + ((shares - 2) * 9999) / 262142, which makes 39 of the usual 1024;
+        // runc from 1.3.2 and crun from 1.23 draw a curve through 1024 = 100.
+        let wanted = if crate::support::lacks(crate::support::Need::OurRuntime).is_some() { "20" } else { "59" };
+        assert_eq!(oci.cgroup_file(&bundle, ("", ""), "cpu.weight"), wanted);
     } else {
         assert_eq!(oci.cgroup_file(&bundle, ("cpu", "cpu.cfs_quota_us"), ""), "50000");
         assert_eq!(oci.cgroup_file(&bundle, ("cpu", "cpu.cfs_period_us"), ""), "100000");

@@ -26,7 +26,7 @@ const LIMITS: &[Limit] = &[
         "33554432",
     ),
     (&["--cpus", "0.5"], ("cpu", "cpu.cfs_quota_us"), "cpu.max", "50000", "50000 100000"),
-    (&["--cpu-shares", "512"], ("cpu", "cpu.shares"), "cpu.weight", "512", "20"),
+    (&["--cpu-shares", "512"], ("cpu", "cpu.shares"), "cpu.weight", "512", "59"),
     (
         &["--cpu-quota", "30000", "--cpu-period", "60000"],
         ("cpu", "cpu.cfs_period_us"),
