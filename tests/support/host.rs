@@ -61,6 +61,7 @@ impl Host {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let cgroup = CgroupTree { name: format!("rbox-test-{}-{number}", std::process::id()) };
         for place in cgroup_places() {
+            remove_left_over(&place);
             make_cgroup(&place, &cgroup.name);
         }
         let dir = tempfile::Builder::new().prefix("rbox-").tempdir().unwrap();
@@ -363,6 +364,17 @@ fn make_cgroup(place: &CgroupPlace, name: &str) {
 fn delegate(folder: &Path) {
     for controller in text(folder.join("cgroup.controllers")).split_whitespace() {
         let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+}
+
+/// Remove the empty cgroups of test processes that were killed, and so could not do it themselves.
+fn remove_left_over(place: &CgroupPlace) {
+    for entry in fs::read_dir(&place.at).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("rbox-test-").and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove_cgroups(&entry.path());
+        }
     }
 }
 
