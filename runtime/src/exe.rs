@@ -15,10 +15,13 @@ use crate::error::{Doing, Result};
 use crate::steps;
 use crate::sys;
 use crate::sys::mount::Attributes;
+use rbox_explain::{Actor, Record};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
 /// Make sure that this program runs from a file that nobody can write, executing it again if need be.
 ///
@@ -35,13 +38,28 @@ pub fn seal() -> Result<()> {
     if sys::file::is_on_readonly_mount(exe.as_fd()).doing(doing)? {
         return Ok(());
     }
-    let copy = rbox_explain::step(
-        &steps::SEAL,
-        || "open_tree(\"/proc/self/exe\", OPEN_TREE_CLONE), mount_setattr(MOUNT_ATTR_RDONLY)".to_owned(),
-        || readonly_copy(&exe),
-    )
-    .doing(doing)?;
+    let copy = readonly_copy(&exe).doing(doing)?;
     Err(execute(&copy)).doing(doing)
+}
+
+/// Tell the listener of `--explain` what [`seal`] did: that was before anybody could listen.
+pub fn tell_seal() {
+    // The copy is attached nowhere, so its path is that of its own root.
+    if !rbox_explain::listening() || std::fs::read_link("/proc/self/exe").is_ok_and(|path| path != Path::new("/")) {
+        return;
+    }
+    for request in [
+        "open_tree(\"/proc/self/exe\", OPEN_TREE_CLONE)",
+        "mount_setattr(copy of the program, set MOUNT_ATTR_RDONLY, MS_PRIVATE)",
+    ] {
+        rbox_explain::tell(Record {
+            actor: Actor::Host,
+            row: &steps::SEAL,
+            request: request.to_owned(),
+            result: Ok("before this list began".to_owned()),
+            took: Duration::ZERO,
+        });
+    }
 }
 
 fn readonly_copy(exe: &OwnedFd) -> io::Result<OwnedFd> {

@@ -35,6 +35,6 @@ pub mod terminal;
 mod users;
 
 pub use error::{Error, Result, cause};
-pub use exe::seal;
+pub use exe::{seal, tell_seal};
 pub use root::{Root, User};
 pub use seccomp::default_profile as default_seccomp_profile;
