@@ -26,6 +26,8 @@ mod plan;
 mod root;
 pub mod seccomp;
 pub mod session;
+#[cfg(test)]
+mod skip;
 mod state;
 mod steps;
 mod sync;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use nix::errno::Errno;
 
 use super::*;
-use crate::sys;
+use crate::{skip, sys};
 
 /// A group under a name of its own that is gone after the test, however it ends.
 struct Fresh {
@@ -18,8 +18,7 @@ struct Fresh {
 impl Fresh {
     /// `None`, with the reason printed, where this host cannot run the test.
     fn locate(name: &str) -> Option<Fresh> {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root");
+        if !skip::is_root() {
             return None;
         }
         let path = format!("/rbox-test-{}-{name}/group", std::process::id());
@@ -29,7 +28,7 @@ impl Fresh {
     fn on_v1(name: &str, resources: &str) -> Option<Fresh> {
         let fresh = Fresh::locate(name)?;
         if fresh.cgroup.layout == Layout::V2 {
-            eprintln!("skipped: needs cgroup v1");
+            skip::leave_to_another_host("it needs cgroup v1");
             return None;
         }
         fresh.cgroup.make(Some(&parse(resources))).unwrap();
@@ -42,7 +41,7 @@ impl Fresh {
         fresh.cgroup.hierarchies.retain(Hierarchy::is_unified);
         fresh.cgroup.layout = Layout::V2;
         if fresh.cgroup.hierarchies.is_empty() {
-            eprintln!("skipped: needs a cgroup2 mount");
+            skip::leave_to_another_host("it needs a cgroup2 mount");
             return None;
         }
         Some(fresh)
@@ -162,7 +161,7 @@ fn an_idle_group_and_a_rate_for_a_disk() {
         (metadata.file_type().is_block_device() && whole).then(|| metadata.rdev())
     });
     let Some(disk) = disk else {
-        eprintln!("skipped: no disk");
+        skip::skip("it needs a disk below /dev");
         return;
     };
     let (major, minor) = (nix::sys::stat::major(disk), nix::sys::stat::minor(disk));
