@@ -10,6 +10,7 @@ mod support;
 mod attacks;
 mod bridge;
 mod cleanup;
+mod debian;
 mod docker;
 mod errors;
 mod explain;

@@ -79,13 +79,20 @@ fn fields(container: &Record, claims: &[Claim], args: &PsArgs, now: Timestamp) -
     ])
 }
 
+/// `"nginx -g 'daemon of…"`: an argument with a space stands in quotes (moby `container.snapshot`), and what would break
+/// the line is escaped.
 fn command(container: &Record, args: &PsArgs) -> String {
-    let whole = container.command.join(" ");
+    let quoted = |(at, word): (usize, &String)| match at > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    let words: Vec<String> = container.command.iter().enumerate().map(quoted).collect();
+    let whole = words.join(" ");
     if args.no_trunc || whole.chars().count() <= COMMAND_LETTERS {
-        return format!("\"{whole}\"");
+        return format!("{whole:?}");
     }
     let begin: String = whole.chars().take(COMMAND_LETTERS - 1).collect();
-    format!("\"{begin}…\"")
+    format!("{:?}", format!("{begin}…"))
 }
 
 /// `Up 10 seconds`, `Exited (0) 2 hours ago`, `Created`.
