@@ -13,6 +13,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod capabilities;
 pub mod cgroup;
 mod child;
 pub mod console;

@@ -1,10 +1,10 @@
 //! The program and its identity: `process` of config.json -> [`Process`] (runtime-spec config.md#process).
 
 use super::{Argv, Capabilities, Place, Process};
+use crate::capabilities::ALL;
 use crate::error::{Error, Result};
 use crate::root::Root;
 use crate::seccomp::Filter;
-use caps::Capability;
 use oci_spec::runtime::{LinuxCapabilities, PosixRlimitType};
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -138,10 +138,11 @@ fn capabilities(spec: Option<&LinuxCapabilities>) -> Result<Capabilities> {
 }
 
 fn capability_bit(capability: oci_spec::runtime::Capability) -> Result<u64> {
-    let name = format!("CAP_{capability}");
-    let known: Capability =
-        name.parse().map_err(|_| Error::spec("process.capabilities", format!("unknown capability {name}")))?;
-    Ok(known.bitmask())
+    let number = ALL.iter().position(|known| *known == capability);
+    let number = number.ok_or_else(|| {
+        Error::spec("process.capabilities", format!("capability CAP_{capability} has no number that is known"))
+    })?;
+    Ok(1 << number)
 }
 
 /// The highest capability of this kernel. /proc/sys/kernel/cap_last_cap, Linux 3.2.

@@ -9,6 +9,7 @@ use oci_spec::runtime::{
 };
 
 use super::docker;
+use crate::capabilities;
 
 /// What a matching call gets.
 #[derive(Debug, Clone, Copy)]
@@ -131,28 +132,9 @@ fn docker_name(architecture: &str) -> &str {
     }
 }
 
-/// The capabilities that Docker gives a container: the profile for them is compiled when rbox is built.
-#[allow(dead_code, reason = "build.rs makes the built-in filter of it")]
-pub(super) const USUAL_CAPABILITIES: [Capability; 14] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fsetid,
-    Capability::Fowner,
-    Capability::Mknod,
-    Capability::NetRaw,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setfcap,
-    Capability::Setpcap,
-    Capability::NetBindService,
-    Capability::SysChroot,
-    Capability::Kill,
-    Capability::AuditWrite,
-];
-
 /// The profile that the built-in filter is made of. rbox needs a kernel far younger than the table's one condition.
 #[allow(dead_code, reason = "build.rs makes the built-in filter of it")]
 pub(super) fn usual(architecture: &str) -> LinuxSeccomp {
-    let capabilities = HashSet::from(USUAL_CAPABILITIES);
+    let capabilities = HashSet::from(capabilities::DEFAULT);
     resolve(&Target { capabilities: &capabilities, architecture, kernel: (5, 6) })
 }

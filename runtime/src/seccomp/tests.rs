@@ -291,7 +291,7 @@ fn calls_that_a_container_lives_and_dies_by() {
 
 #[test]
 fn the_profile_for_the_usual_capabilities_is_not_compiled_again() {
-    let capabilities = HashSet::from(profile::USUAL_CAPABILITIES);
+    let capabilities = HashSet::from(crate::capabilities::DEFAULT);
     let profile = default_profile(&capabilities);
     assert!(DEFAULT_DIGEST.starts_with(&cache::digest(&profile)));
     // Through the text of a config.json it is still the same profile.
