@@ -268,3 +268,14 @@ fn nothing_is_left_of_a_container() {
     host.run(&["-p", "8080:80", "--memory", "1"], &["true"]).fails();
     host.assert_unchanged(&before);
 }
+
+#[test]
+fn the_kernel_has_nothing_to_complain_of() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let complaints = "dmesg | grep -c 'unrecognized mount option'";
+    let before = host.shell(complaints).text().to_owned();
+    host.run(&[], &["true"]).ok();
+    assert_eq!(host.shell(complaints).text(), before, "an option was tried that this kernel does not know");
+    assert!(!before.is_empty());
+}

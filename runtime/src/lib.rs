@@ -22,6 +22,7 @@ mod defence;
 mod diagnose;
 mod error;
 mod exe;
+mod kernel;
 mod parent;
 mod plan;
 mod root;

@@ -160,8 +160,15 @@ fn c_bytes(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// overlayfs by the new mount calls: one `lowerdir+` a layer (Linux 6.5), or all in one option, which may be 255 bytes long.
+/// Linux 6.7: overlayfs takes layers one by one. An older one writes a line into the kernel's log for each that it is
+/// offered, so it is not asked.
+const LAYER_BY_LAYER: (u32, u32) = (6, 7);
+
+/// overlayfs by the new mount calls: one `lowerdir+` a layer, or all in one option, which may be 255 bytes long.
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
+    if crate::kernel::version() < LAYER_BY_LAYER {
+        return overlay_in_one_option(lower, upper, work);
+    }
     match overlay_layer_by_layer(lower, upper, work) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => overlay_in_one_option(lower, upper, work),
         answer => answer,
@@ -180,7 +187,7 @@ fn overlay_layer_by_layer(lower: &[PathBuf], upper: &Path, work: &Path) -> io::R
     sys::mount::fsmount(context.as_fd(), 0)
 }
 
-/// Before Linux 6.5. The option may be 255 bytes long; more layers than that holds go the way of mount(2).
+/// Before Linux 6.7. The option may be 255 bytes long; more layers than that holds go the way of mount(2).
 fn overlay_in_one_option(lower: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
     let layers = joined(lower);
     if layers.len() > 255 {

@@ -55,15 +55,7 @@ pub fn profile_from_json(text: &str, capabilities: &HashSet<Capability>) -> Resu
 }
 
 fn target(capabilities: &HashSet<Capability>) -> Target<'_> {
-    Target { capabilities, architecture: std::env::consts::ARCH, kernel: kernel() }
-}
-
-/// The running kernel's version; (0, 0) if it calls itself by something else than numbers.
-fn kernel() -> (u32, u32) {
-    let Ok(name) = nix::sys::utsname::uname() else { return (0, 0) };
-    let release = name.release().to_string_lossy();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    Target { capabilities, architecture: std::env::consts::ARCH, kernel: crate::kernel::version() }
 }
 
 /// The filter of a profile: the built-in one if it is that profile's, else one kept in `directory`, else compiled now
