@@ -14,6 +14,7 @@ mod debian;
 mod docker;
 mod errors;
 mod explain;
+mod install;
 mod network;
 mod oci_cgroup;
 mod oci_exec;

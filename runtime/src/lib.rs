@@ -13,6 +13,9 @@
 
 #![deny(unsafe_code)]
 
+#[path = "cli/arguments.rs"]
+#[allow(dead_code, reason = "the program reads them; here they are only described")]
+mod arguments;
 pub mod capabilities;
 pub mod cgroup;
 mod child;
@@ -42,3 +45,8 @@ pub use error::{Error, Result, cause};
 pub use exe::{seal, tell_seal};
 pub use root::{Root, User};
 pub use seccomp::default_profile as default_seccomp_profile;
+
+/// The command line of the program `rbox-runtime`, for what is made of it: man pages and completions.
+pub fn command_line() -> clap::Command {
+    <arguments::Arguments as clap::CommandFactory>::command()
+}

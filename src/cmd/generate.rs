@@ -1,9 +1,11 @@
-//! `rbox generate`: the man pages and completion scripts, made of the same command line that is parsed.
+//! `rbox generate`: the man pages and completion scripts of both programs, made of the same command lines that are
+//! parsed. rbox-runtime has no verb for it: its command line is runc's.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Command;
 use clap_complete::Shell;
 
 use crate::cli::{GenerateVerb, command};
@@ -12,21 +14,38 @@ use crate::cli::{GenerateVerb, command};
 ///
 /// Errors: the directory cannot be written to.
 pub(crate) fn run(verb: &GenerateVerb) -> Result<ExitCode> {
-    match verb {
-        GenerateVerb::Man { dir } => {
-            make(dir)?;
-            clap_mangen::generate_to(command(), dir)
-                .with_context(|| format!("cannot write man pages to {}", dir.display()))?;
-        }
-        GenerateVerb::Completion { dir } => {
-            make(dir)?;
-            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-                clap_complete::generate_to(shell, &mut command(), "rbox", dir)
-                    .with_context(|| format!("cannot write completion for {shell} to {}", dir.display()))?;
-            }
+    for (name, program) in [("rbox", command()), ("rbox-runtime", rbox_runtime::command_line())] {
+        match verb {
+            GenerateVerb::Man { dir } => man(program, dir)?,
+            GenerateVerb::Completion { dir } => completion(name, &program, dir)?,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn man(program: Command, dir: &Path) -> Result<()> {
+    make(dir)?;
+    clap_mangen::generate_to(program, dir).with_context(|| format!("cannot write man pages to {}", dir.display()))
+}
+
+fn completion(name: &'static str, program: &Command, dir: &Path) -> Result<()> {
+    make(dir)?;
+    let mut shown = without_hidden(name, program);
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut shown, name, dir)
+            .with_context(|| format!("cannot write completion for {shell} to {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// The scripts offer hidden verbs too, so these are taken away before.
+fn without_hidden(name: &'static str, program: &Command) -> Command {
+    let verbs = program.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(program.is_disable_help_subcommand_set())
+        .args(program.get_arguments().cloned())
+        .subcommands(verbs)
 }
 
 fn make(dir: &Path) -> Result<()> {
