@@ -25,27 +25,40 @@ fn every_verb_of_both_programs_has_a_man_page() {
             let page = host.path("man").join(format!("{name}-{verb}.1"));
             let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
             assert!(text.contains(&format!(".TH {name}-{verb} 1")), "{text}");
+            // In the locale C, man leaves out what is not ASCII, and complains.
+            assert!(text.is_ascii(), "{}: {text}", page.display());
         }
     }
 }
 
+/// What bash offers after `WORDS`, whose last is yet to be completed: load the file, then call the function that it
+/// registers.
+fn offered(host: &Host, words: &[&str]) -> Vec<String> {
+    let (name, last) = (words[0], words[words.len() - 1]);
+    let script = format!(
+        "source made/{name}.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); registered=($(complete -p {name}))
+         for ((at = 0; at < ${{#registered[@]}}; at++)); do [ \"${{registered[at]}}\" = -F ] && break; done
+         \"${{registered[at + 1]}}\" {name} '{last}' \"${{COMP_WORDS[COMP_CWORD - 1]}}\"
+         printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let arguments: Vec<&str> = ["-c", &script, "bash"].iter().chain(words).copied().collect();
+    host.exec("bash", &arguments).ok().stdout.lines().map(str::to_owned).collect()
+}
+
 #[test]
-fn bash_completes_the_verbs_and_not_the_hidden_one() {
+fn bash_completes_the_verbs_their_flags_and_nothing_hidden() {
     need!(Root, OurRuntime);
     let host = Host::offline();
     host.rbox(&["generate", "completion", &host.path("made").display().to_string()]).ok();
-    for (name, program) in [("rbox", rbox()), ("rbox-runtime", runtime())] {
+    for (name, program, flag) in [("rbox", rbox(), "--publish"), ("rbox-runtime", runtime(), "--bundle")] {
         for file in [format!("_{name}"), format!("{name}.fish")] {
             assert!(host.path("made").join(&file).exists(), "{file}");
         }
-        // What bash does at `NAME <TAB>`: load the file, then call the function that it registers.
-        let script = format!(
-            "source made/{name}.bash; words=($(complete -p {name})); COMP_WORDS=({name} ''); COMP_CWORD=1
-             for ((at = 0; at < ${{#words[@]}}; at++)); do [ \"${{words[at]}}\" = -F ] && break; done
-             \"${{words[at + 1]}}\" {name} '' {name}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-        );
-        let offered = host.exec("bash", &["-c", &script]).ok();
-        let offered: Vec<&str> = offered.stdout.lines().filter(|word| !word.starts_with('-')).collect();
-        assert_eq!(offered, verbs(&host, &program), "{name}");
+        let mut first = offered(&host, &[name, ""]);
+        first.retain(|word| !word.starts_with('-'));
+        assert_eq!(first, verbs(&host, &program), "{name}");
+        let flags = offered(&host, &[name, "run", "--"]);
+        assert!(flags.contains(&flag.to_owned()), "{name} run: {flags:?}");
+        assert_eq!(offered(&host, &[name, "run", &flag[..5]]).iter().filter(|word| *word == flag).count(), 1, "{name}");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct PullArgs {
     /// Print nothing but the image's full name
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// What to fetch: alpine, alpine:3.20, registry.example/team/web@sha256:…
+    /// What to fetch: alpine, alpine:3.20, registry.example/team/web@sha256:DIGEST
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     pub(crate) name: String,
 }

@@ -160,11 +160,11 @@ pub(crate) struct FileFlags {
     /// Make the root file system read-only
     #[arg(long)]
     pub(crate) read_only: bool,
-    /// Show a directory or file of the host in the container; MODE: ro, rshared, rslave, rprivate, z …
+    /// Show a directory or file of the host in the container; MODE: ro, rshared, rslave, rprivate, z and others
     #[arg(short, long, value_name = "SOURCE:TARGET[:MODE]", value_parser = value::volume)]
     pub(crate) volume: Vec<MountFlag>,
-    /// The same with named fields: type=bind|tmpfs,source=…,target=…,readonly …
-    #[arg(long, value_name = "FIELD=VALUE,…", value_parser = value::mount)]
+    /// The same with named fields: type=bind|tmpfs,source=PATH,target=PATH,readonly and others
+    #[arg(long, value_name = "FIELD=VALUE[,...]", value_parser = value::mount)]
     pub(crate) mount: Vec<MountFlag>,
     /// Mount an empty file system in memory
     #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = value::tmpfs)]

@@ -30,12 +30,22 @@ fn man(program: Command, dir: &Path) -> Result<()> {
 
 fn completion(name: &'static str, program: &Command, dir: &Path) -> Result<()> {
     make(dir)?;
-    let mut shown = without_hidden(name, program);
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut shown, name, dir)
-            .with_context(|| format!("cannot write completion for {shell} to {}", dir.display()))?;
+    // Making a script writes the program's name into every verb, so each is made of a copy.
+    let shown = without_hidden(name, program);
+    let failed = |shell| move || format!("cannot write completion for {shell} to {}", dir.display());
+    for shell in [Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut shown.clone(), name, dir).with_context(failed(shell))?;
     }
-    Ok(())
+    std::fs::write(dir.join(format!("{name}.bash")), bash(name, shown)).with_context(failed(Shell::Bash))
+}
+
+/// A hyphen in the program's name leaves a verb's flags out (github.com/clap-rs/clap/issues/6421), so the script is made
+/// for another name, which it says only where it registers its function.
+fn bash(name: &str, mut program: Command) -> Vec<u8> {
+    let plain = name.replace('-', "_");
+    let mut script = Vec::new();
+    clap_complete::generate(Shell::Bash, &mut program, &plain, &mut script);
+    String::from_utf8_lossy(&script).replace(&format!(" {plain}\n"), &format!(" {name}\n")).into_bytes()
 }
 
 /// The scripts offer hidden verbs too, so these are taken away before.
