@@ -24,6 +24,7 @@ const SOURCES: [&str; 6] =
     ["capabilities", "seccomp/compile", "seccomp/docker", "seccomp/numbers", "seccomp/profile", "seccomp/stub"];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    entry();
     let out = std::env::var("OUT_DIR")?;
     let target = std::env::var("CARGO_CFG_TARGET_ARCH")?;
     let mut fingerprint = Sha256::new();
@@ -36,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fingerprint.update(format!("{version}"));
     let fingerprint: String = fingerprint.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     println!("cargo::rustc-env=RBOX_SECCOMP_BUILD={fingerprint}");
+    println!("cargo::rerun-if-changed=build.rs");
 
     // The library makes filters for the machine it runs on: for another one, containers compile for themselves.
     let (program, digest) =
@@ -43,6 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(Path::new(&out).join("default_filter.bpf"), program)?;
     std::fs::write(Path::new(&out).join("default_filter.digest"), digest)?;
     Ok(())
+}
+
+/// Where the program begins: `src/sys/entry.rs`. (The root package's build.rs says the same for `rbox`.)
+fn entry() {
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    if of("CARGO_CFG_TARGET_ARCH") == "x86_64" && std::env::var_os("CARGO_FEATURE_WEAKEN").is_none() {
+        println!("cargo::rustc-link-arg-bins=-Wl,--entry=rbox_entry");
+    }
 }
 
 /// The program, and the digest of its profile followed by its flags.

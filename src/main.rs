@@ -21,9 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else, so that little is done twice: what is about to be inside a container must not be writable.
-    if makes_a_process()
-        && let Err(error) = rbox_runtime::seal()
-    {
+    if let Err(error) = rbox_runtime::seal() {
         return report::print(&error.into());
     }
     match cli::parse(std::env::args_os().collect()) {
@@ -34,11 +32,4 @@ fn main() -> ExitCode {
         },
         Err(cli::Stop::Wrong(problem)) => report::print(&problem.into()),
     }
-}
-
-/// Whether one of the words is the verb that makes a process in a container.
-fn makes_a_process() -> bool {
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
-    // `rbox run --help` is for everybody.
-    words.iter().any(|word| word == "run") && !words.iter().any(|word| word == "--help")
 }

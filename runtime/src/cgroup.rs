@@ -3,12 +3,12 @@
 //! On v1 a group is one directory in each hierarchy, on v2 it is one directory. Life of a group:
 //!
 //! ```text
-//!  locate ──▶ make ──▶ clone3 into directory(), doors() ──▶ set, freeze, kill, stats … ──▶ delete
-//!  where it   mkdir,   the first process enters by itself;  while it lives                rmdir, with what the
-//!  will be    limits   its children are born inside                                       container made below
+//!  locate ──▶ make_birthplace ──▶ clone3 into directory() ──▶ make_rest, doors() ──▶ set, freeze, stats … ──▶ delete
+//!  where it   the unified one,    the first process is born   the first process      while it lives         rmdir,
+//!  will be    whole on v2         inside                      enters the v1 ones                            all below
 //! ```
 //!
-//! Every limit is written before a process is inside, so none is ever without it. A limit that the host cannot set
+//! Every limit is written before a process goes in, so none is ever without it. A limit that the host cannot set
 //! is an error that names the file. cgroups(7), runtime-spec config-linux.md#control-groups.
 
 mod devices;
@@ -115,13 +115,38 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// Make what the first process is born into: the unified hierarchy's directory. On v2 that is the whole group.
+    /// The other hierarchies can be made while that process is busy.
+    ///
+    /// # Errors
+    /// As [`Cgroup::make`].
+    pub fn make_birthplace(&self, resources: Option<&LinuxResources>) -> Result<(), Error> {
+        match self.layout {
+            Layout::V2 => self.make(resources),
+            Layout::V1 | Layout::Hybrid => self.unified().map_or(Ok(()), |group| make_directory(group).map(drop)),
+        }
+    }
+
+    /// Make what [`Cgroup::make_birthplace`] has left, and set its limits.
+    ///
+    /// # Errors
+    /// As [`Cgroup::make`]; the caller removes the group.
+    pub fn make_rest(&self, resources: Option<&LinuxResources>) -> Result<(), Error> {
+        if self.layout == Layout::V2 {
+            return Ok(());
+        }
+        let split = self.hierarchies.iter().filter(|hierarchy| !hierarchy.is_unified());
+        self.make_directories(split, &mut Vec::new())?;
+        resources.map_or(Ok(()), |resources| self.set_fresh(resources))
+    }
+
     /// Make the group in every hierarchy and set its limits. If that fails, what was made is removed again.
     ///
     /// # Errors
     /// `Inhabited` if the group exists and holds processes; `InvalidSpec`, `Set` and `NotMounted` for a limit.
     pub fn make(&self, resources: Option<&LinuxResources>) -> Result<(), Error> {
         let mut made = Vec::with_capacity(self.hierarchies.len());
-        let outcome = self.make_directories(&mut made).and_then(|()| match resources {
+        let outcome = self.make_directories(self.hierarchies.iter(), &mut made).and_then(|()| match resources {
             Some(resources) => self.set_fresh(resources),
             None => Ok(()),
         });
@@ -134,8 +159,12 @@ impl Cgroup {
         outcome
     }
 
-    fn make_directories<'a>(&'a self, made: &mut Vec<&'a Path>) -> Result<(), Error> {
-        for hierarchy in &self.hierarchies {
+    fn make_directories<'a>(
+        &'a self,
+        hierarchies: impl Iterator<Item = &'a Hierarchy>,
+        made: &mut Vec<&'a Path>,
+    ) -> Result<(), Error> {
+        for hierarchy in hierarchies {
             if make_directory(hierarchy)? {
                 made.push(&hierarchy.path);
             }
@@ -182,16 +211,15 @@ impl Cgroup {
         Ok(())
     }
 
-    /// The `tasks` file of each v1 hierarchy, open: a process with one thread that writes `0` into each has entered,
-    /// in 10 µs each. Moving oneself needs none of the locks that moving another takes (kernel 5.5, commit
+    /// The `tasks` file of each v1 hierarchy: a process with one thread that writes `0` into each has entered, in 10 µs
+    /// each. Moving oneself needs none of the locks that moving another takes (kernel 5.5, commit
     /// 9a3284fad42f, "cgroup: Optimize single thread migration"). With [`Cgroup::directory`] for the clone itself,
     /// the child is then in every hierarchy, before a cgroup namespace is made.
-    ///
-    /// # Errors
-    /// `Os` if the group is gone.
-    pub fn doors(&self) -> Result<Vec<OwnedFd>, Error> {
-        let split = self.hierarchies.iter().filter(|hierarchy| !hierarchy.is_unified());
-        split.map(|hierarchy| file::open_to_write(&hierarchy.path.join("tasks"))).collect()
+    pub fn doors(&self) -> impl Iterator<Item = PathBuf> {
+        self.hierarchies
+            .iter()
+            .filter(|hierarchy| !hierarchy.is_unified())
+            .map(|hierarchy| hierarchy.path.join("tasks"))
     }
 
     /// A handle on the unified hierarchy's directory, for clone3's CLONE_INTO_CGROUP; `None` on v1 alone.

@@ -15,8 +15,8 @@ const FAILED: u8 = 1;
 
 /// Run one verb. The exit code is the program's for `run` and `exec`, else 0, or 1 for an error.
 pub(crate) fn main() -> ExitCode {
-    // Before anything else, so that little is done twice. What makes no process in a container needs it not.
-    if let Some(Err(error)) = makes_a_process().then(rbox_runtime::seal) {
+    // Before anything else, so that little is done twice.
+    if let Err(error) = rbox_runtime::seal() {
         log::stderr(&error.to_string());
         return ExitCode::from(FAILED);
     }
@@ -35,11 +35,6 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(verbs::exit_code(&arguments.verb, &error))
         }
     }
-}
-
-/// Whether a process of ours will be inside a container: one of the words is a verb that makes one.
-fn makes_a_process() -> bool {
-    std::env::args_os().skip(1).any(|word| word == "create" || word == "run" || word == "exec")
 }
 
 impl Verb {

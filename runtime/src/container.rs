@@ -99,7 +99,10 @@ impl Container {
     /// What it is doing now, as the kernel has it.
     #[must_use]
     pub fn status(&self) -> Status {
-        let this_boot = state::boot_id().is_ok_and(|boot| boot == self.state.boot_id);
+        self.status_in(self.is_of_this_boot())
+    }
+
+    fn status_in(&self, this_boot: bool) -> Status {
         match self.state.init {
             _ if !this_boot => Status::Stopped,
             None if self.state.creator.is_alive() => Status::Creating,
@@ -224,12 +227,16 @@ impl Container {
     /// # Errors
     /// `WrongStatus` unless it is stopped, without `force`.
     pub fn delete(self, force: bool) -> Result<()> {
-        let have = self.status();
+        let this_boot = self.is_of_this_boot();
+        let have = self.status_in(this_boot);
         // A created container has not begun its program: as in runc, delete ends it.
         if !matches!(have, Status::Stopped | Status::Created) && !force {
             return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "delete", have });
         }
-        self.end()?;
+        // After another boot the numbers are other processes'.
+        if this_boot {
+            self.end()?;
+        }
         self.delete_cgroup()?;
         match std::fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -240,7 +247,7 @@ impl Container {
     /// Kill every process of it, and wait until the kernel has taken them apart (at most ten seconds).
     fn end(&self) -> Result<()> {
         // Alive is asked for behind the descriptor too: the number may be another process's by then.
-        if let Some(init) = self.state.init.filter(|init| init.is_alive() && self.is_of_this_boot())
+        if let Some(init) = self.state.init.filter(|init| init.is_alive())
             && let Ok(pidfd) = sys::process::pidfd_open(init.pid)
             && init.is_alive()
         {
@@ -249,7 +256,7 @@ impl Container {
             await_end(pidfd.as_fd());
         }
         // Processes of a shared pid namespace, or a half-made one, do not die with init.
-        if self.is_of_this_boot() && !self.state.cgroup.pids().unwrap_or_default().is_empty() {
+        if !self.state.cgroup.pids().unwrap_or_default().is_empty() {
             self.state.cgroup.kill()?;
         }
         Ok(())

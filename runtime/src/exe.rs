@@ -16,20 +16,29 @@ use crate::steps;
 use crate::sys;
 use crate::sys::mount::Attributes;
 use rbox_explain::{Actor, Record};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Make sure that this program runs from a file that nobody can write, executing it again if need be.
+/// The words of a command line after which a process of ours will be inside a container. Another word may look like
+/// one of them (`rbox rm run`): then the program is sealed for nothing.
+pub(crate) const VERBS: &[&CStr] = &[c"create", c"run", c"exec", c"monitor"];
+
+/// Make sure that this program, if its words say that it makes a process in a container, runs from a file that nobody
+/// can write, executing it again if need be.
 ///
-/// To be called first thing in `main`, before anything is opened or said.
+/// To be called first thing in `main`, before anything is opened or said. On x86-64 it finds its work done already, by
+/// the program's first instructions (`sys/entry.rs`).
 ///
 /// # Errors
 /// `Os` when the kernel refuses: without `CAP_SYS_ADMIN`, or before Linux 5.12.
 pub fn seal() -> Result<()> {
+    if !std::env::args_os().skip(1).any(|word| VERBS.iter().any(|verb| verb.to_bytes() == word.as_bytes())) {
+        return Ok(());
+    }
     let doing = || "protect this program from its containers".to_owned();
     let exe = sys::file::open(c"/proc/self/exe", libc::O_PATH).doing(doing)?;
     if !Defence::OwnProgram.stands() {

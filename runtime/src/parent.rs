@@ -33,14 +33,13 @@ pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd)> {
 /// What the parent does with the child between clone and gate.
 pub(crate) struct Surroundings<'a> {
     pub(crate) cgroup: &'a Cgroup,
-    pub(crate) oom_score_adj: Option<i32>,
     pub(crate) root: &'a Root,
 }
 
 /// Clone the child of `plan`, born into its unified control group where there is one.
 ///
 /// # Errors
-/// `Os` for the clone; `Cgroup` for the control group. The child has ended then.
+/// `Os` for the clone; `Cgroup` for the control group.
 pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around: &Surroundings<'_>) -> Result<Child> {
     refuse_threads()?;
     let directory = around.cgroup.directory()?;
@@ -60,14 +59,7 @@ pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around:
     // While we hold a copy of the far end, we would never see the channel close.
     drop(theirs);
     plan.release();
-    let child = Child { pid, pidfd, channel: ours };
-    match child.settle(around, is_init) {
-        Ok(()) => Ok(child),
-        Err(error) => {
-            child.end();
-            Err(error)
-        }
-    }
+    Ok(Child { pid, pidfd, channel: ours })
 }
 
 /// A lock that another thread holds would stay locked in the child for ever. The child takes none, but a user of this
@@ -106,13 +98,16 @@ fn namespace_hint(error: &io::Error) -> &'static str {
 }
 
 impl Child {
-    /// What can only be set from outside; then a further process may go on.
-    fn settle(&self, around: &Surroundings<'_>, is_init: bool) -> Result<()> {
-        if let Some(adjustment) = around.oom_score_adj {
+    /// Set what can only be set from outside; then the child may go on.
+    ///
+    /// # Errors
+    /// `Os`. The child lives still: [`Child::end`] is the caller's.
+    pub(crate) fn settle(&self, oom_score_adj: Option<i32>) -> Result<()> {
+        if let Some(adjustment) = oom_score_adj {
             let path = format!("/proc/{}/oom_score_adj", self.pid);
             std::fs::write(&path, adjustment.to_string()).doing(|| format!("set oom_score_adj to {adjustment}"))?;
         }
-        match if is_init { Ok(()) } else { sync::say(self.channel.as_fd(), sync::GO) } {
+        match sync::say(self.channel.as_fd(), sync::GO) {
             // It has ended already: what it said is waiting to be heard.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
             answer => answer.doing(|| "speak to the new process".to_owned()),

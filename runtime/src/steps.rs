@@ -15,9 +15,13 @@ pub(crate) enum Step {
     JoinCgroup,
     CgroupNamespace,
     Propagation,
+    NetworkNamespace,
     Loopback,
     NewFilesystem,
     Null,
+    AwaitCgroups,
+    CgroupCopy,
+    CgroupFlags,
     RootAttach,
     PivotRoot,
     DetachOldRoot,
@@ -78,7 +82,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 51] = [
+static TABLE: [(Step, Row); 55] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -103,6 +107,14 @@ static TABLE: [(Step, Row); 51] = [
     ),
     (Step::CgroupNamespace, row("cgroupns", "inside, its own control group is the top one", "cgroup_namespaces(7)")),
     (Step::Propagation, row("propagation", "mounts made here must not appear on the host", "mount_namespaces(7)")),
+    (
+        Step::NetworkNamespace,
+        row(
+            "netns",
+            "interfaces, addresses, routes and rules of its own; made here and not by clone3, for it takes longest",
+            "network_namespaces(7)",
+        ),
+    ),
     (Step::Loopback, row("lo", "a new network namespace has only lo, and it is down", "network_namespaces(7)")),
     (
         Step::NewFilesystem,
@@ -112,6 +124,15 @@ static TABLE: [(Step, Row); 51] = [
         Step::Null,
         row("open_tree", "the host's real /dev/null, to be laid over what the container must not read", "open_tree(2)"),
     ),
+    (
+        Step::AwaitCgroups,
+        row("await", "rbox makes the control groups in the meantime, and writes down that we exist", "socketpair(2)"),
+    ),
+    (
+        Step::CgroupCopy,
+        row("open_tree", "the container's own part of a cgroup hierarchy, to be shown inside", "open_tree(2)"),
+    ),
+    (Step::CgroupFlags, row("mount_setattr", "flags of that copy, in the container only", "mount_setattr(2)")),
     (
         Step::RootAttach,
         row("root", "lay the container's tree over /, so that the two can change places", "move_mount(2)"),

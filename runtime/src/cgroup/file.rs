@@ -125,12 +125,6 @@ pub(super) fn directory(path: &Path) -> Result<OwnedFd, Error> {
         .map_err(|source| Error::Os { doing: format!("open {}", path.display()), source })
 }
 
-/// A control file that somebody else will write to.
-pub(super) fn open_to_write(file: &Path) -> Result<OwnedFd, Error> {
-    open(file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|source| Error::Os { doing: format!("open {}", file.display()), source })
-}
-
 /// The names of the directories in `path`: its sub-cgroups.
 pub(super) fn children(path: &Path) -> Result<Vec<PathBuf>, Errno> {
     let entries = std::fs::read_dir(path).map_err(|error| errno_of(&error))?;

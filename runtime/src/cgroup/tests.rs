@@ -253,12 +253,10 @@ fn a_process_joins_every_hierarchy_and_the_group_goes_after_it() {
 
 #[test]
 fn a_process_enters_through_the_doors_by_itself() {
-    use std::os::fd::AsRawFd;
     let Some(fresh) = Fresh::on_v1("doors", "{}") else { return };
-    let doors = fresh.cgroup.doors().unwrap();
     let mut script = String::new();
-    for door in &doors {
-        script += &format!("echo 0 > /proc/{}/fd/{}; ", std::process::id(), door.as_raw_fd());
+    for door in fresh.cgroup.doors() {
+        script += &format!("echo 0 > {}; ", door.display());
     }
     let output =
         Command::new("/bin/sh").args(["-c", &format!("{script} exec cat /proc/self/cgroup")]).output().unwrap();
@@ -376,9 +374,11 @@ fn the_kernel_s_counts_are_read() {
     let mut guest = Guest::sh(&fresh.cgroup, "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; sleep 60");
     guest.go();
     assert!(eventually(|| fresh.cgroup.stats().unwrap().cpu.usage_ns > 1_000_000));
+    // The kernel counts memory in batches for each processor: the first pages may not be told yet.
+    assert!(eventually(|| fresh.cgroup.stats().unwrap().memory.usage > 0));
     let stats = fresh.cgroup.stats().unwrap();
     assert_eq!(stats.memory.limit, Some(33_554_432));
-    assert!(stats.memory.usage > 0 && stats.memory.peak >= stats.memory.usage);
+    assert!( stats.memory.peak >= stats.memory.usage);
     assert_eq!(stats.pids.limit, Some(9));
     assert!(stats.pids.current >= 1);
     assert_eq!(fresh.cgroup.oom_kills().unwrap(), 0);

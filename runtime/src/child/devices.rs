@@ -16,14 +16,18 @@ const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 pub(super) fn make(on: &Reporter<'_>, tree: &Tree) {
     // The mask must not take bits from the modes below; the program's own umask is set later.
     sys::process::umask(0);
+    let dev = (!tree.device_links.is_empty()).then(|| on.step(Step::DeviceDirectory, dev));
     for (index, device) in tree.devices.iter().enumerate() {
-        on.nth(Step::Device, index, || node(device));
+        on.nth(Step::Device, index, || match (&dev, device.place.parts.as_slice()) {
+            (Some(dev), [directory, name]) if directory.as_c_str() == c"dev" => node(dev.as_fd(), name, device),
+            (_, [.., name]) => node(parent_of(&device.place)?.as_fd(), name, device),
+            (_, []) => Ok(()),
+        });
     }
-    if tree.device_links.is_empty() {
+    let Some(dev) = dev else {
         sys::process::umask(0o022);
         return;
-    }
-    let dev = on.step(Step::DeviceDirectory, dev);
+    };
     for (index, (name, target)) in tree.device_links.iter().enumerate() {
         on.nth(Step::DeviceLink, index, || link(dev.as_fd(), name, target));
     }
@@ -40,16 +44,13 @@ fn dev() -> io::Result<OwnedFd> {
     sys::file::openat2(sys::file::here(), c"/dev", libc::O_PATH | libc::O_DIRECTORY, 0, resolve)
 }
 
-fn node(device: &Device) -> io::Result<()> {
-    let Some(name) = device.place.parts.last() else { return Ok(()) };
-    let parent = parent_of(&device.place)?;
-    let made = sys::file::mknodat(parent.as_fd(), name, device.mode, device.number);
-    match made {
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => return verify(parent.as_fd(), name, device),
+fn node(parent: BorrowedFd<'_>, name: &CStr, device: &Device) -> io::Result<()> {
+    match sys::file::mknodat(parent, name, device.mode, device.number) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => return verify(parent, name, device),
         made => made?,
     }
     if device.uid != 0 || device.gid != 0 {
-        sys::file::chownat(parent.as_fd(), name, device.uid, device.gid)?;
+        sys::file::chownat(parent, name, device.uid, device.gid)?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
 
     // 3. Into its control groups first, through doors that only the host has; then into its namespaces, all at once.
     on.step(Step::Gate, || sync::await_word(channel, sync::GO));
-    identity::join_cgroups(&on, plan);
+    identity::join_cgroups(&on, &plan.doors);
     for (index, join) in plan.joins.iter().enumerate() {
         on.nth(Step::Join, index, || sys::process::setns(join.namespace.as_fd(), join.kind));
     }

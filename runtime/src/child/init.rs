@@ -18,6 +18,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     // 1. The parent's end of the channel was copied with everything else: close it, or its death would go unnoticed.
     drop_parent_end(plan);
     let mut tree = plan.tree.take();
+    let mut doors = std::mem::take(&mut plan.doors);
     let plan = &*plan;
     let on = Reporter::new(plan, channel);
 
@@ -35,7 +36,8 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     if plan.cgroup_namespace == CgroupNamespace::AtBirth {
         on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
     }
-    if plan.loopback {
+    if plan.new_network {
+        on.step(Step::NetworkNamespace, || sys::process::unshare(libc::CLONE_NEWNET));
         on.step(Step::Loopback, sys::socket::loopback_up);
     }
 
@@ -45,6 +47,10 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         on.step(Step::Propagation, || sys::mount::set_root_propagation(libc::MS_SLAVE | libc::MS_REC));
         filesystem::make(&on, tree, !plan.sysctls.is_empty());
         masks::copy_null(&on, tree);
+        // Meanwhile the parent has made the control groups, and has written down that we exist.
+        on.step(Step::AwaitCgroups, || sync::await_word(channel, sync::GO));
+        filesystem::copy_cgroups(&on, tree);
+        identity::open_doors(&on, &mut doors);
         filesystem::pivot(&on, tree);
         filesystem::attach(&on, tree);
         devices::make(&on, tree);
@@ -68,7 +74,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     }
 
     // 9. Into the control groups of cgroup v1, when the memory for all of the above has been spent.
-    identity::join_cgroups(&on, plan);
+    identity::join_cgroups(&on, &doors);
     if plan.cgroup_namespace == CgroupNamespace::AfterJoin {
         on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
     }

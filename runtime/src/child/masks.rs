@@ -3,46 +3,60 @@
 use super::filesystem::find_existing;
 use super::report::Reporter;
 use crate::defence::Defence;
-use crate::plan::{Mask, Place, Tree};
+use crate::plan::{Place, Tree};
 use crate::steps::Step;
 use crate::sys;
 use crate::sys::mount::Attributes;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Copy the host's /dev/null once for each masked path, before the host's tree is gone.
+/// Copy the host's /dev/null, before the host's tree is gone.
 ///
 /// Never the container's own /dev/null, which an image could make a link to anything (CVE-2025-31133).
 pub(super) fn copy_null(on: &Reporter<'_>, tree: &mut Tree) {
-    for (index, mask) in tree.masked.iter_mut().enumerate() {
-        mask.null = Some(on.nth(Step::Null, index, || {
-            let null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
-            let found = sys::file::fstat(null.as_fd())?;
-            // admin-guide/devices.txt: 1 char, 3 = /dev/null
-            let is_null = found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == libc::makedev(1, 3);
-            if is_null { Ok(null) } else { Err(io::Error::from_raw_os_error(libc::ENODEV)) }
-        }));
+    if tree.masked.is_empty() {
+        return;
+    }
+    tree.made.null = Some(on.step(Step::Null, || {
+        let null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
+        let found = sys::file::fstat(null.as_fd())?;
+        // admin-guide/devices.txt: 1 char, 3 = /dev/null
+        let is_null = found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == libc::makedev(1, 3);
+        if is_null { Ok(null) } else { Err(io::Error::from_raw_os_error(libc::ENODEV)) }
+    }));
+}
+
+/// What hides one kind of path: a mount that is attached for the first, and copied for each further one.
+struct Cover {
+    mount: Option<OwnedFd>,
+    attached: bool,
+}
+
+impl Cover {
+    fn over(&mut self, on: &Reporter<'_>, index: usize, place: BorrowedFd<'_>) {
+        let Some(mount) = &self.mount else { return };
+        if self.attached {
+            let copy = on.nth(Step::MaskCopy, index, || sys::mount::open_tree(mount.as_fd(), c"", false));
+            on.nth(Step::Mask, index, || sys::mount::move_mount(copy.as_fd(), place));
+        } else {
+            self.attached = true;
+            on.nth(Step::Mask, index, || sys::mount::move_mount(mount.as_fd(), place));
+        }
     }
 }
 
 /// Hide the masked paths and make the read-only ones read-only. A path that is not there needs neither.
 pub(super) fn cover(on: &Reporter<'_>, tree: &mut Tree) {
-    let empty = tree.made.empty_directory.take();
-    let mut attached = false;
-    for (index, mask) in tree.masked.iter().enumerate() {
-        let Some(place) = look(on, Step::Mask, index, &mask.place) else { continue };
-        let is_directory = on.quietly(Step::Mask, index, || is_directory(place.as_fd()));
-        if !is_directory {
-            on.nth(Step::Mask, index, || hide_file(mask, place.as_fd()));
-            continue;
-        }
-        let Some(directory) = &empty else { continue };
-        if attached {
-            let copy = on.nth(Step::MaskCopy, index, || sys::mount::open_tree(directory.as_fd(), c"", false));
-            on.nth(Step::Mask, index, || sys::mount::move_mount(copy.as_fd(), place.as_fd()));
+    let mut directories = Cover { mount: tree.made.empty_directory.take(), attached: false };
+    let mut files = Cover { mount: tree.made.null.take(), attached: false };
+    for (index, path) in tree.masked.iter().enumerate() {
+        let Some(place) = look(on, Step::Mask, index, path) else { continue };
+        if on.quietly(Step::Mask, index, || is_directory(place.as_fd())) {
+            directories.over(on, index, place.as_fd());
+        } else if Defence::TrueNull.stands() {
+            files.over(on, index, place.as_fd());
         } else {
-            attached = true;
-            on.nth(Step::Mask, index, || sys::mount::move_mount(directory.as_fd(), place.as_fd()));
+            on.nth(Step::Mask, index, || hide_with_their_null(place.as_fd()));
         }
     }
     for (index, path) in tree.readonly_paths.iter().enumerate() {
@@ -70,12 +84,8 @@ fn absent_is_fine(found: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Lay /dev/null over a file.
-fn hide_file(mask: &Mask, place: BorrowedFd<'_>) -> io::Result<()> {
-    if !Defence::TrueNull.stands() {
-        let false_null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
-        return sys::mount::move_mount(false_null.as_fd(), place);
-    }
-    let null = mask.null.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+/// What a runtime does that takes the container's word for what /dev/null is: only in the build of the attack tests.
+fn hide_with_their_null(place: BorrowedFd<'_>) -> io::Result<()> {
+    let null = sys::mount::open_tree(sys::file::here(), c"/dev/null", false)?;
     sys::mount::move_mount(null.as_fd(), place)
 }

@@ -151,7 +151,9 @@ fn run_container(root: &Path, flags: &Run) -> Result<u8> {
         foreground::adopt_orphans()?;
     }
     let (foreground, console) = Foreground::prepare(terminal)?;
-    let live = begin(bundle.create(root, &flags.create, StartedBy::Us, console)?, &flags.create)?;
+    let nobody_waits = flags.create.pid_file.is_none() && flags.create.pidfd_socket.is_none();
+    let start = if nobody_waits { StartedBy::UsAtOnce } else { StartedBy::Us };
+    let live = begin(bundle.create(root, &flags.create, start, console)?, &flags.create)?;
     foreground.wait(live.pidfd())?;
     let code = live.wait()?.code();
     if !flags.keep {

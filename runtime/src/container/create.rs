@@ -57,6 +57,9 @@ pub enum StartedBy {
     Anyone,
     /// We, with [`Live::start`]. The container outlives us once it runs.
     Us,
+    /// We, and nothing is to be done in between: the gate is open when init comes to it, which spares both of us the
+    /// wait for the other (0.1 ms). [`Live::start`] only hears how it went.
+    UsAtOnce,
     /// We; and the container dies with us, also when it runs: its output has nowhere else to go.
     UsAndDiesWithUs,
 }
@@ -67,7 +70,8 @@ pub struct Live {
     child: Child,
     plan: Plan,
     root: Root,
-    oom_score_adj: Option<i32>,
+    /// The gate is open already.
+    at_once: bool,
     told: usize,
 }
 
@@ -111,22 +115,13 @@ impl Container {
         let container = Container { directory, state };
         let mut unmake = Unmake { container: &container, done: false };
         container.state.save(&container.directory)?;
-        container.state.cgroup.make(Some(&resources(blueprint.spec)))?;
         let made = make_init(&container, blueprint)?;
         unmake.done = true;
         drop(unmake);
-        let Made { child, plan, root, oom_score_adj, told } = made;
-        let mut live = Live { container, child, plan, root, oom_score_adj, told };
-        live.container.state.init =
-            Some(ProcessName::of(live.child.pid).doing(|| "read the start time of the container's init".to_owned())?);
-        match live.container.state.save(&live.container.directory) {
-            Ok(()) => Ok(live),
-            Err(error) => {
-                live.child.end();
-                drop(Unmake { container: &live.container, done: false });
-                Err(error)
-            }
-        }
+        let Made { child, init, plan, root, at_once, told } = made;
+        let mut live = Live { container, child, plan, root, at_once, told };
+        live.container.state.init = Some(init);
+        Ok(live)
     }
 
     pub(super) fn seccomp_cache(&self) -> PathBuf {
@@ -157,9 +152,10 @@ pub(super) fn trace() -> Result<Option<SharedPage>> {
 
 struct Made {
     child: Child,
+    init: ProcessName,
     plan: Plan,
     root: Root,
-    oom_score_adj: Option<i32>,
+    at_once: bool,
     told: usize,
 }
 
@@ -181,14 +177,14 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     let (ours, theirs) = parent::channel()?;
     let gate = match start {
         StartedBy::Anyone => Gate::Listener(listen(&container.gate())?),
-        StartedBy::Us | StartedBy::UsAndDiesWithUs => Gate::Channel,
+        StartedBy::Us | StartedBy::UsAtOnce | StartedBy::UsAndDiesWithUs => Gate::Channel,
     };
     let mut plan = plan::build(plan::Request {
         spec,
         bundle: &container.state.bundle,
         root: &root,
         cgroup: view(&container.state.cgroup, spec),
-        doors: container.state.cgroup.doors()?,
+        doors: container.state.cgroup.doors().map(|path| plan::Door::new(&path)).collect::<Result<_>>()?,
         seccomp: filter,
         console: ties.console.map(|socket| Console { socket, size: console_size(process) }),
         stdio: ties.stdio,
@@ -201,12 +197,42 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
         trace: trace()?,
     })?;
     let oom_score_adj = process.oom_score_adj();
-    let around = Surroundings { cgroup: &container.state.cgroup, oom_score_adj, root: &root };
+    let cgroup = &container.state.cgroup;
+    let around = Surroundings { cgroup, root: &root };
+    let limits = resources(spec);
+    cgroup.make_birthplace(Some(&limits))?;
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
-    let created = child.await_created(&plan, &around);
+    let at_once = start == StartedBy::UsAtOnce;
+    let created = settle(container, &child, &limits, oom_score_adj).and_then(|init| {
+        if at_once {
+            child.open_gate()?;
+        }
+        child.await_created(&plan, &around)?;
+        Ok(init)
+    });
     let told = parent::tell_steps(&plan, 0);
-    created?;
-    Ok(Made { child, plan, root, oom_score_adj, told })
+    match created {
+        Ok(init) => Ok(Made { child, init, plan, root, at_once, told }),
+        Err(error) => {
+            child.end();
+            Err(error)
+        }
+    }
+}
+
+/// What is to be done outside while init makes its network namespace and its file systems; then it may go on. Its pid
+/// is written down first: once it stands before the gate it outlives this program.
+fn settle(
+    container: &Container,
+    child: &Child,
+    limits: &LinuxResources,
+    oom_score_adj: Option<i32>,
+) -> Result<ProcessName> {
+    let init = ProcessName::of(child.pid).doing(|| "read the start time of the container's init".to_owned())?;
+    init.save(&container.directory)?;
+    container.state.cgroup.make_rest(Some(limits))?;
+    child.settle(oom_score_adj)?;
+    Ok(init)
 }
 
 /// The gate: a socket in the state directory, where only root comes.
@@ -290,9 +316,10 @@ impl Live {
     /// # Errors
     /// `Program` when execve fails, `Child` for a step before it. The container is stopped then, and is to be deleted.
     pub fn start(&mut self) -> Result<()> {
-        self.child.open_gate()?;
-        let around =
-            Surroundings { cgroup: &self.container.state.cgroup, oom_score_adj: self.oom_score_adj, root: &self.root };
+        if !self.at_once {
+            self.child.open_gate()?;
+        }
+        let around = Surroundings { cgroup: &self.container.state.cgroup, root: &self.root };
         let started = self.child.await_program(&self.plan, &around);
         self.told = parent::tell_steps(&self.plan, self.told);
         started

@@ -12,6 +12,7 @@ use crate::sys;
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 
 /// A further process of a container, made by [`Container::exec`].
 #[derive(Debug)]
@@ -68,11 +69,26 @@ impl Container {
         let (ours, theirs) = parent::channel()?;
         let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
         plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
-        let around = Surroundings { cgroup: &self.state.cgroup, oom_score_adj: process.oom_score_adj(), root: &root };
+        let around = Surroundings { cgroup: &self.state.cgroup, root: &root };
         let child = in_pid_namespace(init, || parent::clone(&mut plan, (ours, theirs), &around))?;
+        if let Err(error) = child.settle(process.oom_score_adj()) {
+            child.end();
+            return Err(error);
+        }
         child.await_program(&plan, &around)?;
         parent::tell_steps(&plan, 0);
         Ok(Extra { child })
+    }
+
+    /// Opened here: the process leaves the host's tree before it could open them itself.
+    fn open_doors(&self) -> Result<Vec<plan::Door>> {
+        let open = |path: PathBuf| {
+            let mut door = plan::Door::new(&path)?;
+            let opened = sys::file::open(&door.path, libc::O_WRONLY);
+            door.file = Some(opened.doing(|| format!("open {}", path.display()))?);
+            Ok(door)
+        };
+        self.state.cgroup.doors().map(open).collect()
     }
 
     /// The plan of a process that joins all namespaces of `init` but the pid namespace, which clone(2) puts it into.
@@ -85,9 +101,9 @@ impl Container {
         Ok(Plan {
             clone_flags: 0,
             joins: vec![plan::Join { namespace: pidfd, kind, path }],
-            doors: self.state.cgroup.doors()?,
+            doors: self.open_doors()?,
             cgroup_namespace: plan::CgroupNamespace::Host,
-            loopback: false,
+            new_network: false,
             tree: None,
             hostname: None,
             domainname: None,

@@ -2,7 +2,7 @@
 
 use super::mounts::{CgroupView, mounts};
 use super::process::{Extra, process};
-use super::{CgroupNamespace, Console, Device, Gate, Join, Made, Mask, ParentDeath, Place, Plan, Sysctl, Tree};
+use super::{CgroupNamespace, Console, Device, Door, Gate, Join, Made, ParentDeath, Place, Plan, Sysctl, Tree};
 use crate::defence::Defence;
 use crate::error::{Doing, Error, Result};
 use crate::root::Root;
@@ -22,7 +22,7 @@ pub(crate) struct Request<'a> {
     pub(crate) bundle: &'a Path,
     pub(crate) root: &'a Root,
     pub(crate) cgroup: CgroupView,
-    pub(crate) doors: Vec<OwnedFd>,
+    pub(crate) doors: Vec<Door>,
     pub(crate) seccomp: Option<Filter>,
     pub(crate) console: Option<Console>,
     pub(crate) stdio: [Option<OwnedFd>; 3],
@@ -61,7 +61,7 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         hostname: uts_name("hostname", uts.0.as_deref(), &namespaces)?,
         domainname: uts_name("domainname", uts.1.as_deref(), &namespaces)?,
         sysctls: sysctls(linux, &namespaces)?,
-        loopback: namespaces.is_new(LinuxNamespaceType::Network),
+        new_network: namespaces.is_new(LinuxNamespaceType::Network),
         clone_flags: namespaces.new_flags(),
         cgroup_namespace: match (own_cgroup_namespace, v2) {
             (false, _) => CgroupNamespace::Host,
@@ -130,12 +130,13 @@ impl Namespaces {
         self.is_new(kind) || self.joined.contains(&kind)
     }
 
-    /// For clone3(2). The cgroup namespace is made later, when the process is in its cgroup.
+    /// For clone3(2). The child makes two later: the cgroup namespace when it is in its cgroup, the network namespace
+    /// while the parent makes the cgroups ([`Plan::new_network`]).
     fn new_flags(&self) -> u64 {
         let flag = |kind: &LinuxNamespaceType| KINDS.iter().find(|(known, _, _)| known == kind).map_or(0, |row| row.1);
         self.new
             .iter()
-            .filter(|kind| **kind != LinuxNamespaceType::Cgroup)
+            .filter(|kind| !matches!(kind, LinuxNamespaceType::Cgroup | LinuxNamespaceType::Network))
             .fold(0, |all, kind| all | i64::from(flag(kind))) as u64
     }
 }
@@ -251,7 +252,6 @@ fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &Cgro
         };
         paths.iter().flatten().map(place).collect()
     };
-    let masked = places(linux.masked_paths(), "linux.maskedPaths")?;
     Ok(Tree {
         root: root.try_clone().doing(|| "duplicate the root's descriptor".to_owned())?,
         outside: outside(spec, bundle),
@@ -260,7 +260,7 @@ fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &Cgro
         mounts: mounts(specs, bundle, cgroup)?,
         devices,
         device_links,
-        masked: masked.into_iter().map(|place| Mask { place, null: None }).collect(),
+        masked: places(linux.masked_paths(), "linux.maskedPaths")?,
         readonly_paths: places(linux.readonly_paths(), "linux.readonlyPaths")?,
         made: Made::default(),
     })

@@ -8,7 +8,7 @@ use crate::sys::mount::Attributes;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 const ATIME: u64 = libc::MOUNT_ATTR__ATIME;
@@ -127,7 +127,7 @@ fn data(option: &str, path: &str) -> Result<(CString, Option<CString>)> {
 /// The part of the cgroup tree that a container's `/sys/fs/cgroup` shows.
 pub(crate) struct CgroupView {
     /// cgroup v1: name below /sys/fs/cgroup and the container's own directory on the host. Empty with cgroup v2.
-    pub(crate) controllers: Vec<(String, std::path::PathBuf)>,
+    pub(crate) controllers: Vec<(String, PathBuf)>,
     /// (name, text of the link): `cpu -> cpu,cpuacct`.
     pub(crate) links: Vec<(String, String)>,
     /// A cgroup namespace is made, so that a fresh cgroup2 shows the container's own part.
@@ -276,19 +276,24 @@ fn cgroup_mounts(
     let source = Source::Filesystem { kind: c"tmpfs".to_owned(), options: mode, attributes: options.set & !RDONLY };
     let said = Said { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), ..said };
     planned.push(Mount { readonly_at_last: readonly != 0, links, ..Mount::new(source, place.clone(), said) });
+    let below = planned.len() - 1;
     for (name, directory) in &view.controllers {
         let at = format!("{target}/{name}");
-        let place = Place::new(&at).ok_or_else(|| Error::spec("mounts", "a cgroup path contains a zero byte"))?;
+        let odd = || Error::spec("mounts", "a cgroup path contains a zero byte");
+        let place = Place::new(&at).ok_or_else(odd)?;
         let said = Said {
             kind: "bind".to_owned(),
             source: directory.display().to_string(),
             target: at,
             options: if readonly == 0 { "bind".to_owned() } else { "bind,ro".to_owned() },
         };
-        let tree = open_bind(directory, false)?;
-        let change = Attributes { set: options.set, propagation: libc::MS_PRIVATE, ..Attributes::default() };
-        set_attributes(&tree, false, change, &said)?;
-        planned.push(Mount { made: Some(tree), ..Mount::new(Source::Bind, place, said) });
+        let source = Source::Cgroup {
+            directory: CString::new(directory.as_os_str().as_bytes()).map_err(|_| odd())?,
+            attributes: options.set,
+            below,
+            name: CString::new(name.as_str()).map_err(|_| odd())?,
+        };
+        planned.push(Mount::new(source, place, said));
     }
     Ok(())
 }

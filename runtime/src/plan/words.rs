@@ -30,10 +30,8 @@ impl Plan {
         let at = |place: Option<&super::Place>| place.map_or_else(String::new, super::Place::text);
         Some(match step {
             Step::NewFilesystem => filesystem_words(tree, index),
-            Step::Null => words(
-                "open_tree(\"/dev/null\", OPEN_TREE_CLONE)",
-                format!("copy the host's /dev/null to hide {}", at(tree.masked.get(index).map(|mask| &mask.place))),
-            ),
+            Step::Null => words("open_tree(\"/dev/null\", OPEN_TREE_CLONE)", "copy the host's /dev/null to hide files"),
+            Step::CgroupCopy | Step::CgroupFlags => return cgroup_words(step, mount?),
             Step::Target => {
                 let target = at(mount.map(|mount| &mount.place));
                 words(format!("openat2({target:?}, O_PATH)"), format!("find the mount point {target}"))
@@ -126,7 +124,12 @@ impl Plan {
                 let path = self.joins.get(index).map_or("", |join| join.path.as_str());
                 words(format!("setns({path:?})"), format!("join namespace {path}"))
             }
-            Step::JoinCgroup => words("echo 0 > cgroup/tasks", "join the control groups"),
+            Step::JoinCgroup => {
+                let path = self.doors.get(index).map_or_else(|| "tasks".to_owned(), |door| text(&door.path));
+                words(format!("echo 0 > {path}"), format!("join the control group of {path}"))
+            }
+            Step::NetworkNamespace => words("unshare(CLONE_NEWNET)", "make a network namespace"),
+            Step::AwaitCgroups => words("read(channel)", "hear that the control groups are made"),
             Step::CgroupNamespace => words("unshare(CLONE_NEWCGROUP)", "make a cgroup namespace"),
             Step::Propagation if index == 0 => words("mount(\"/\", MS_SLAVE | MS_REC)", "make the mounts private"),
             Step::Propagation => {
@@ -151,16 +154,31 @@ impl Plan {
     }
 }
 
+fn cgroup_words(step: Step, mount: &Mount) -> Option<Words> {
+    let Source::Cgroup { directory, attributes, .. } = &mount.source else { return None };
+    let directory = text(directory);
+    Some(match step {
+        Step::CgroupCopy => {
+            words(format!("open_tree({directory:?}, OPEN_TREE_CLONE)"), format!("copy the control group {directory}"))
+        }
+        _ => {
+            let change = Attributes { set: *attributes, propagation: libc::MS_PRIVATE, ..Attributes::default() };
+            let request = format!("mount_setattr({directory}, {})", self::attributes(&change));
+            words(request, format!("set options {} of the mount of {directory}", mount.said.options))
+        }
+    })
+}
+
 /// Masked and read-only paths.
 fn shield_words(tree: &Tree, step: Step, index: usize) -> Option<Words> {
     let path = match step {
-        Step::Mask | Step::MaskCopy => tree.masked.get(index)?.place.text(),
+        Step::Mask | Step::MaskCopy => tree.masked.get(index)?.text(),
         _ => tree.readonly_paths.get(index)?.text(),
     };
     let hide = format!("hide {path}");
     let protect = format!("make {path} read-only");
     Some(match step {
-        Step::MaskCopy => words("open_tree(empty directory, OPEN_TREE_CLONE)", hide),
+        Step::MaskCopy => words("open_tree(/dev/null or an empty directory, OPEN_TREE_CLONE)", hide),
         Step::Mask => words(format!("move_mount(/dev/null or an empty directory, {path:?})"), hide),
         Step::ReadonlyCopy => words(format!("open_tree({path:?}, OPEN_TREE_CLONE | AT_RECURSIVE)"), protect),
         Step::ReadonlyFlags => words(format!("mount_setattr({path:?}, AT_RECURSIVE, set MOUNT_ATTR_RDONLY)"), protect),

@@ -4,6 +4,8 @@
 //! runs in the child after the clone must not allocate, lock or panic: everything here keeps to that.
 
 pub(crate) mod bpf;
+#[cfg(all(target_arch = "x86_64", not(feature = "weaken")))]
+mod entry;
 pub(crate) mod file;
 pub(crate) mod mount;
 pub(crate) mod process;

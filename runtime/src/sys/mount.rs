@@ -65,6 +65,23 @@ pub(crate) fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result
     })
 }
 
+/// Attach the mount `from` on top of `name` in `directory`, where a last part that is a link is not followed.
+/// move_mount(2).
+pub(crate) fn move_mount_at(from: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    const F_EMPTY_PATH: libc::c_uint = 0x4;
+    // SAFETY: C strings that outlive the call; both descriptors are borrowed for it.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            directory.as_raw_fd(),
+            name.as_ptr(),
+            F_EMPTY_PATH,
+        )
+    })
+}
+
 /// What [`mount_setattr`] changes; all zero changes nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -1,5 +1,6 @@
 //! A trap for the rule "after the clone the child does not allocate": debug builds end with code 99 where it does.
 
+#[cfg(debug_assertions)]
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,9 +11,15 @@ pub(crate) fn arm() {
     ARMED.store(true, Ordering::Relaxed);
 }
 
-/// The system's allocator, with the trap in front of it.
-pub(crate) struct Trap;
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: Trap = Trap;
 
+/// The system's allocator, with the trap in front of it.
+#[cfg(debug_assertions)]
+struct Trap;
+
+#[cfg(debug_assertions)]
 impl Trap {
     fn check() {
         if ARMED.load(Ordering::Relaxed) {
@@ -21,6 +28,7 @@ impl Trap {
     }
 }
 
+#[cfg(debug_assertions)]
 // SAFETY: every call is handed on unchanged to the system's allocator; the check before it returns or ends the process.
 unsafe impl GlobalAlloc for Trap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -41,7 +49,3 @@ unsafe impl GlobalAlloc for Trap {
         unsafe { System.realloc(memory, layout, size) }
     }
 }
-
-#[cfg(debug_assertions)]
-#[global_allocator]
-static ALLOCATOR: Trap = Trap;
