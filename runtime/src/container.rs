@@ -5,8 +5,10 @@
 //! ```text
 //!  1 the directory <root>/<id>    reserves the id            Unmake, or `delete --force`
 //!  2 state.json                   says what will be made     goes with 1
-//!  3 the control group            limits before a process    Unmake, or `delete --force` (its path is in 2)
-//!  4 init                         waits before the gate      dies with its parent until it stands there
+//!  3 the unified control group    init is born inside        Unmake, or `delete --force` (its path is in 2)
+//!  4 init                         makes its file systems     dies with its parent until it stands before the gate
+//!  5 the link `init`              which process it is        goes with 1
+//!  6 the other control groups     meanwhile; init waits      as 3
 //! ```
 
 mod create;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  parent                                              init
-//!    clone3 ───────────────────────────────────────────▶ begins: namespaces, mounts, control groups
+//!    clone3 ───────────────────────────────────────────▶ begins: network namespace, file systems
+//!    Go: its pid is written down, the control groups are made ▶ mounts, control groups, names, masks
 //!    ◀─────────────────────────── Failed(step, errno) ── at any time; then it ends
 //!    ◀──────────────────────────────────────── Created ── stands before the gate
 //!    Start ───────────────────────────────────────────▶ through the channel, or through the gate's socket
@@ -10,7 +11,8 @@
 //!    ◀──────────────────────────────── (end of file) ──── execve closed it: the program runs
 //! ```
 //!
-//! A further process (`exec`) waits for Go first: by then its parent has set what can only be set from outside.
+//! A further process (`exec`) waits for Go first: by then its parent has set what can only be set from outside. Where
+//! nothing is to be done between Created and Start, Start is said before (`StartedBy::UsAtOnce`).
 //!
 //! Both ends are in this file. The child's half does not allocate; the words are made in the parent.
 
@@ -19,7 +21,7 @@ use crate::sys;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// Parent to a further process: what is set from outside is set.
+/// Parent to child: what is made and set from outside is there.
 pub(crate) const GO: u8 = b'g';
 /// Parent (or `start`) to init: become the program.
 pub(crate) const START: u8 = b's';
