@@ -378,7 +378,7 @@ fn the_kernel_s_counts_are_read() {
     assert!(eventually(|| fresh.cgroup.stats().unwrap().memory.usage > 0));
     let stats = fresh.cgroup.stats().unwrap();
     assert_eq!(stats.memory.limit, Some(33_554_432));
-    assert!( stats.memory.peak >= stats.memory.usage);
+    assert!(stats.memory.peak >= stats.memory.usage);
     assert_eq!(stats.pids.limit, Some(9));
     assert!(stats.pids.current >= 1);
     assert_eq!(fresh.cgroup.oom_kills().unwrap(), 0);
