@@ -55,7 +55,7 @@ impl Drop for RuleSocket {
     fn drop(&mut self) {
         if let Some(socket) = self.0.get_mut().ok().and_then(Option::take) {
             // When this fails the socket is closed here, and that only takes longer.
-            let _ = leave_to_the_kernel(&socket);
+            let _ = leave_to_the_kernel(socket);
         }
     }
 }
@@ -65,12 +65,17 @@ impl Drop for RuleSocket {
 /// The socket goes into a unix socket's queue together with that unix socket itself. When we close our ends
 /// nobody can ever receive them, and the kernel's collector of such circles takes them apart, since Linux 6.9
 /// in a worker of its own. unix(7), SCM_RIGHTS; net/unix/garbage.c.
-fn leave_to_the_kernel(socket: &Socket) -> nix::Result<()> {
+///
+/// Our own descriptor must be closed before the circle is cut off: the worker is quick (0.1 ms), and who closes last is
+/// the one who waits (3 to 7 ms).
+fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
     let (one, other) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     let circle = [socket.as_raw_fd(), other.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&circle)];
-    sendmsg::<()>(one.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::empty(), None).map(|_| ())
+    sendmsg::<()>(one.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::empty(), None)?;
+    drop(socket);
+    Ok(())
 }
 
 struct Found<'a> {
