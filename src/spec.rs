@@ -46,6 +46,8 @@ pub(crate) struct Request<'a> {
     pub(crate) root: &'a Path,
     /// The image's configuration; `None` with `--rootfs`.
     pub(crate) image: Option<&'a ImageConfiguration>,
+    /// The network namespace to join; `None` for one that the runtime makes, or with `--network host`.
+    pub(crate) network: Option<&'a Path>,
     /// What was typed.
     pub(crate) flags: &'a RunArgs,
     /// What the machine has.
@@ -176,7 +178,7 @@ fn linux(request: &Request<'_>, profile: Option<LinuxSeccomp>) -> Result<Linux, 
     let (devices, rules) = devices::devices(flags, host);
     let shielded = !flags.security.privileged && !has(flags, &SecurityOpt::SystemPathsUnconfined);
     let mut linux = Linux::default();
-    linux.set_namespaces(Some(namespaces::namespaces(flags, host)));
+    linux.set_namespaces(Some(namespaces::namespaces(flags, host, request.network)));
     linux.set_sysctl(namespaces::sysctls(flags, host));
     linux.set_resources(Some(resources::resources(&flags.resources, host, rules)?));
     linux.set_cgroups_path(Some(resources::cgroup(&flags.resources, request.id)));

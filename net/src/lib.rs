@@ -17,7 +17,8 @@
 //!
 //! 1. [`Networks::sweep`] undoes what the dead left.
 //! 2. [`Networks::reserve`] checks everything and leases address and ports, under one lock. Nothing exists yet.
-//! 3. [`Reservation::connect`] makes link, address, route and rules; on an error it takes all back.
+//! 3. [`Sandbox::new`] makes the namespace, [`Reservation::connect`] link, address, route and rules; on an error it
+//!    takes all back.
 //! 4. [`Endpoint::leave`] and [`Leaving::finish`] take it apart; or [`Networks::disconnect`] does, in any process.
 //!
 //! What has been made stands on disk before it is made, so step 1 can undo step 3 after `kill -9` at any point.
@@ -39,6 +40,7 @@ mod networks;
 mod ports;
 mod relay;
 mod reservation;
+mod sandbox;
 mod steps;
 mod sysctl;
 
@@ -51,3 +53,4 @@ pub use networks::Networks;
 pub use ports::{Expose, PortMapping, PortRange, Protocol, Publish};
 pub use relay::Relay;
 pub use reservation::{EPHEMERAL_PORTS, EndpointRequest, Reservation};
+pub use sandbox::Sandbox;

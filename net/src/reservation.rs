@@ -253,8 +253,9 @@ impl Reservation {
                 let bridged = planned(&self.network)?;
                 let index = bridge::ensure(netlink, &self.networks, bridged, attachment.mtu_bytes)?;
                 let plugged = bridge::attach(netlink, index, attachment, netns)?;
-                publish(&self.networks, bridged, &self.record.rules)?;
-                plugged.announce(netlink, attachment)
+                // Before the rules, because it closes the socket inside: see sandbox.rs.
+                plugged.announce(netlink, attachment)?;
+                publish(&self.networks, bridged, &self.record.rules)
             }
             (Driver::Null, ..) => bridge::isolate(netns),
             _ => Ok(()),

@@ -50,6 +50,13 @@ pub(crate) static ROUTE_SHOW: Row = Row {
     why: "the default route's MTU is the containers' too, and a subnet of the host must not be taken twice",
     see: "rtnetlink(7) RTM_GETROUTE",
 };
+pub(crate) static SANDBOX: Row = Row {
+    key: "netns",
+    why: "the container's own network, made before the container: it is complete when the container joins it",
+    see: "unshare(2), network_namespaces(7)",
+};
+pub(crate) static LOOPBACK: Row =
+    Row { key: "loopback", why: "the container reaches itself at 127.0.0.1", see: "ip-link(8)" };
 pub(crate) static SETNS: Row = Row {
     key: "setns",
     why: "a thread steps into the container's network, opens a netlink socket there, and ends",

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use rbox_images::{Image, Progress, PullOptions, Reference, Snapshot, Store};
-use rbox_net::{Endpoint, Networks, Reservation};
+use rbox_net::{Endpoint, EndpointRecord, Networks, Sandbox};
 use rbox_runtime::Root;
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
 
@@ -53,24 +53,27 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let request = network::request(flags, claim, image.as_ref().map(|image| &image.config))?;
     let reservation = networks.reserve(&request)?;
 
-    // 4. The root file system: a writable layer on the image's, or the directory of --rootfs. A mount of nobody's tree.
+    // 4. Its network: a namespace that no process is in yet, with link, address, route, rules.
+    let (mut endpoint, sandbox) = network::connect(reservation)?;
+
+    // 5. The root file system: a writable layer on the image's, or the directory of --rootfs. A mount of nobody's tree.
     let root = root(&store, flags, image.as_ref(), claim)?;
 
-    // 5. The bundle: config.json, and the files of the host's that the container sees.
+    // 6. The bundle: config.json, and the files of the host's that the container sees.
     let host_gateway = network::host_gateway(&networks)?;
-    let image = image.as_ref();
+    let (image, network) = (image.as_ref(), endpoint.record());
+    let sandbox_path = sandbox.as_ref().map(Sandbox::path);
     let parts =
-        Parts { dirs: &dirs, flags, host: &host, image, claim, reservation: &reservation, root: &root, host_gateway };
+        Parts { dirs: &dirs, flags, host: &host, image, claim, network, sandbox_path, root: &root, host_gateway };
     let prepared = bundle::write(&parts)?;
-    let mut record = record(flags, image, claim, &prepared, &reservation);
+    let mut record = record(flags, image, claim, &prepared, network);
     record.save(&dirs)?;
 
-    // 6. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
+    // 7. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
     let (inside, ties) = Inside::new(flags)?;
     let mut made = Made::create(&dirs, claim, &prepared, root, ties)?;
-
-    // 7. Its network: link, address, route, rules.
-    let mut endpoint = network::connect(reservation, made.live().pid())?;
+    // From here on its network lives as long as its processes.
+    drop(sandbox);
 
     // 8. The gate opens: init becomes the program.
     bundle::write_cidfile(flags.container.cidfile.as_ref(), &claim.id)?;
@@ -146,7 +149,7 @@ fn record(
     image: Option<&Image>,
     claim: &Claim,
     prepared: &Prepared,
-    reservation: &Reservation,
+    network: &EndpointRecord,
 ) -> Record {
     let process = prepared.spec.process().as_ref();
     Record {
@@ -166,7 +169,7 @@ fn record(
         stop_timeout: prepared.stop_timeout,
         remove: flags.container.rm,
         network: flags.network.name().to_owned(),
-        ports: network::ports_shown(reservation.ports(), &prepared.exposed),
+        ports: network::ports_shown(&network.ports, &prepared.exposed),
         labels: prepared.labels.clone(),
     }
 }

@@ -57,6 +57,7 @@ fn try_build(line: &str, image: Option<&ImageConfiguration>, host: &Host) -> Res
         id: ID,
         root: Path::new("/snapshot"),
         image,
+        network: Some(Path::new("/sandbox")),
         flags: &flags,
         host: &host,
         default_seccomp: &|_| LinuxSeccomp::default(),

@@ -15,15 +15,17 @@ use std::time::{Duration, Instant};
 
 use crate::address::{MacAddress, Subnet};
 use crate::endpoint::Attachment;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::firewall::{Iptables, Rule, shared};
 use crate::netlink::{Bridge, Cable, HostRoutes, LinkState, Netlink};
 use crate::network::{Bridged, Network};
 use crate::networks::Networks;
-use crate::{ipam, netns, steps, sysctl};
+use crate::{ipam, steps, sysctl};
 
 /// What a host without a default route gets: Ethernet's.
 const ETHERNET_MTU_BYTES: u32 = 1500;
+/// `lo` is the first link of every network namespace. linux/net/loopback.h, LOOPBACK_IFINDEX.
+const LOOPBACK_INDEX: u32 = 1;
 
 /// Choose name, subnet, gateway and hardware address of a network's bridge, so that they collide with nothing.
 ///
@@ -125,6 +127,7 @@ pub(crate) fn attach(netlink: &mut Netlink, bridge: u32, it: &Attachment, netns:
         sysctl::set(&steps::SYSCTL_IPV6_OFF, "net/ipv6/conf/all/disable_ipv6", "1")?;
         sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/default/arp_notify", "1")
     })?;
+    inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")?;
     let cable = Cable { host: &it.veth, bridge: (bridge, &it.bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
     let host = netlink.show_link(&it.veth)?.ok_or_else(|| gone(&it.veth))?;
@@ -162,10 +165,11 @@ impl Plugged {
     }
 }
 
-/// Switch IPv6 off in the network namespace of a container that is on no network.
+/// Leave nothing but `lo` and IPv4 in the network namespace of a container that is on no network.
 pub(crate) fn isolate(netns: BorrowedFd<'_>) -> Result<()> {
-    let act = || Ok(sysctl::set(&steps::SYSCTL_IPV6_OFF, "net/ipv6/conf/all/disable_ipv6", "1"));
-    netns::inside(netns, act).doing(|| "enter the container's network namespace".into())?
+    let mut inside =
+        Netlink::inside(netns, || sysctl::set(&steps::SYSCTL_IPV6_OFF, "net/ipv6/conf/all/disable_ipv6", "1"))?;
+    inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")
 }
 
 /// Take the bridge and its shared rules away. What is gone already is no error; another's bridge is left alone.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rbox_images::Image;
-use rbox_net::Reservation;
+use rbox_net::EndpointRecord;
 use rbox_net::hosts::{self, AddHost, Dns, Entry};
 use rbox_runtime::Root;
 
@@ -24,7 +24,9 @@ pub(super) struct Parts<'a> {
     pub(super) host: &'a Host,
     pub(super) image: Option<&'a Image>,
     pub(super) claim: &'a Claim,
-    pub(super) reservation: &'a Reservation,
+    pub(super) network: &'a EndpointRecord,
+    /// The network namespace to join; none where the network is the host's.
+    pub(super) sandbox_path: Option<PathBuf>,
     pub(super) root: &'a Root,
     /// The host as a container reaches it: `host-gateway`.
     pub(super) host_gateway: Ipv4Addr,
@@ -45,6 +47,7 @@ pub(super) fn write(parts: &Parts<'_>) -> Result<Prepared> {
     let mut prepared = spec::build(&Request {
         id: &parts.claim.id,
         root: &root,
+        network: parts.sandbox_path.as_deref(),
         image: parts.image.map(|image| &image.config),
         flags: parts.flags,
         host: parts.host,
@@ -117,7 +120,7 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
         return Ok(hosts::extend_hosts(&text, &added));
     }
     let domain = parts.flags.container.domainname.as_deref().unwrap_or_default();
-    let own = parts.reservation.address().map(|address| Entry::own(address, hostname, domain));
+    let own = parts.network.attachment.as_ref().map(|it| Entry::own(it.address, hostname, domain));
     Ok(hosts::hosts_file(&added, own.as_ref()))
 }
 

@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result};
 use oci_spec::image::ImageConfiguration;
 use rbox_net::{
-    EPHEMERAL_PORTS, Endpoint, EndpointRequest, Expose, MacAddress, Networks, Owner, PortMapping, Publish, Reservation,
+    Driver, EPHEMERAL_PORTS, Endpoint, EndpointRequest, Expose, MacAddress, Networks, Owner, PortMapping, Publish,
+    Reservation, Sandbox,
 };
 
 use crate::cli::RunArgs;
@@ -51,13 +52,18 @@ pub(super) fn request(flags: &RunArgs, claim: &Claim, image: Option<&ImageConfig
     })
 }
 
-/// Connect the container's network namespace.
+/// Make the container's network, in a namespace that no process is in yet; none on the host's network.
+///
+/// The sandbox must go before the endpoint, which waits until the namespace has ended. Bound by one pattern it does.
 ///
 /// Errors: those of the network; all is taken back then.
-pub(super) fn connect(reservation: Reservation, pid: i32) -> Result<Endpoint> {
-    let path = format!("/proc/{pid}/ns/net");
-    let netns = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-    Ok(reservation.connect(netns.as_fd())?)
+pub(super) fn connect(reservation: Reservation) -> Result<(Endpoint, Option<Sandbox>)> {
+    if reservation.network().driver == Driver::Host {
+        let hosts = File::open("/proc/self/ns/net").context("cannot open /proc/self/ns/net")?;
+        return Ok((reservation.connect(hosts.as_fd())?, None));
+    }
+    let sandbox = Sandbox::new()?;
+    Ok((reservation.connect(sandbox.as_fd())?, Some(sandbox)))
 }
 
 /// The host's address for containers: the default bridge's.

@@ -20,6 +20,17 @@ fn namespaces_are_the_containers_own_unless_told() {
 }
 
 #[test]
+fn of_the_namespaces_the_network_alone_is_there_already() {
+    let paths = |line: &str| -> Vec<(LinuxNamespaceType, PathBuf)> {
+        let spec = spec(line);
+        let all = linux_of(&spec).namespaces().clone().unwrap();
+        all.into_iter().filter_map(|namespace| Some((namespace.typ(), namespace.path().clone()?))).collect()
+    };
+    assert_eq!(paths("alpine sh"), [(LinuxNamespaceType::Network, "/sandbox".into())]);
+    assert_eq!(paths("--network host alpine sh"), []);
+}
+
+#[test]
 fn the_network_namespace_gets_dockers_two_parameters() {
     let sysctl = |line: &str| -> BTreeMap<String, String> {
         linux_of(&spec(line)).sysctl().clone().unwrap_or_default().into_iter().collect()
