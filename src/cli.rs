@@ -15,14 +15,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use container::{PsArgs, RmArgs};
+pub(crate) use container::{
+    AttachArgs, ContainerVerb, KillArgs, LogsArgs, MonitorArgs, PruneArgs, PsArgs, RmArgs, StartArgs, StopArgs,
+    WaitArgs,
+};
 pub(crate) use image::{
     ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, SaveForm,
     TagArgs,
 };
 pub(crate) use network::{NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 pub(crate) use parse::{Stop, command, parse};
-pub(crate) use run::{ExplainFlags, ExplainForm, PullPolicy, ResourceFlags, RunArgs};
+pub(crate) use run::{CreateVerb, ExplainFlags, ExplainForm, LogFlags, PullPolicy, ResourceFlags, RunArgs, RunVerb};
 
 /// Containers without a daemon, in a form that a person can read
 #[derive(Debug, Parser)]
@@ -49,7 +52,23 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make a container from an image and run a program in it
-    Run(Box<RunArgs>),
+    Run(Box<RunVerb>),
+    /// Make a container from an image, to be started later
+    Create(Box<CreateVerb>),
+    /// Start containers that do not run
+    Start(StartArgs),
+    /// Ask the programs of containers to end, and kill those that do not
+    Stop(StopArgs),
+    /// Stop containers and start them again
+    Restart(StopArgs),
+    /// Send the programs of containers a signal, SIGKILL if no other is named
+    Kill(KillArgs),
+    /// Wait until containers have ended, and print their exit codes
+    Wait(WaitArgs),
+    /// Join keyboard and screen with a program that runs
+    Attach(AttachArgs),
+    /// Print what a container's program has written
+    Logs(LogsArgs),
     /// List the containers
     Ps(PsArgs),
     /// Remove containers
@@ -71,11 +90,17 @@ pub(crate) enum Verb {
     /// Everything about images
     #[command(subcommand)]
     Image(ImageVerb),
+    /// Everything about containers
+    #[command(subcommand)]
+    Container(ContainerVerb),
     /// Everything about networks
     #[command(subcommand)]
     Network(NetworkVerb),
     /// Say which rbox this is and what it stands on
     Version(VersionArgs),
+    /// Hold a container that was handed over
+    #[command(hide = true)]
+    Monitor(MonitorArgs),
     /// Write the man pages or the completion scripts (for `make install`)
     #[command(subcommand, hide = true)]
     Generate(GenerateVerb),

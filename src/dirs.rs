@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   ROOT  /var/lib/rbox                       survives a reboot
-//!     containers/ID/                          the bundle: config.json, hosts, hostname, resolv.conf, record.json
+//!     containers/ID/                          the bundle: config.json, hosts, hostname, resolv.conf; record.json, what is
+//!                                             shown; intent.json, what it is made of; ID-json.log, its output
 //!     names/NAME -> ID                        a link for each name: making it is what reserves the name
 //!     …                                       images, layers, snapshots (rbox-images)
 //!   STATE /run/rbox                           gone after a reboot
 //!     claims/ID.json                          who makes or holds a container; the first thing made, the last removed
+//!     live/ID/                                of one that runs: the socket of who holds it, its output's FIFOs
 //!     runtime/ID/                             the OCI runtime's state
 //!     net/                                    networks and endpoints (rbox-net)
+//!     boot                                    the boot of the machine that was last seen
 //!     lock                                    held while the dead are swept
 //! ```
 
@@ -59,9 +62,24 @@ impl Dirs {
         self.state.join("claims")
     }
 
+    /// What there is of one container while its program runs: the socket, and the FIFOs of its output.
+    pub(crate) fn live(&self, id: &str) -> PathBuf {
+        self.state.join("live").join(id)
+    }
+
+    /// One container's log file.
+    pub(crate) fn log(&self, id: &str) -> PathBuf {
+        self.container(id).join(format!("{id}-json.log"))
+    }
+
     /// The OCI runtime's states.
     pub(crate) fn runtime(&self) -> PathBuf {
         self.state.join("runtime")
+    }
+
+    /// The boot of the machine that was last seen.
+    pub(crate) fn boot(&self) -> PathBuf {
+        self.state.join("boot")
     }
 
     /// The file whose lock is held while the dead are swept.

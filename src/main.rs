@@ -5,10 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod cli;
 mod cmd;
 mod dirs;
+mod engine;
 mod explain;
+mod log;
+mod monitor;
 mod names;
 mod record;
 mod report;

@@ -4,33 +4,26 @@
 //! names the process that answers for the container, so that the next command can tell a living one from what a
 //! killed rbox left. A [`Record`] stands in the bundle and is what a person is shown.
 
+mod claim;
+mod intent;
+
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::dirs::Dirs;
-use crate::report::Problem;
+pub(crate) use claim::{Claim, Purpose, boot_id, is_alive};
+pub(crate) use intent::Intent;
 
-/// Who answers for a container.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Claim {
-    /// 64 hexadecimal digits.
-    pub(crate) id: String,
-    /// The container's name.
-    pub(crate) name: String,
-    /// The process.
-    pub(crate) pid: i32,
-    /// When it started: field 22 of /proc/PID/stat (proc_pid_stat(5)).
-    pub(crate) start_time: u64,
-    /// The boot of the kernel that it belongs to.
-    pub(crate) boot_id: String,
-}
+use crate::cli::value::RestartPolicy;
+use crate::dirs::Dirs;
+use crate::monitor::is_wanted;
+use crate::report::{Problem, REFUSED};
 
 /// A container as it is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +47,9 @@ pub(crate) struct Record {
     pub(crate) finished: Option<String>,
     /// The program's exit code, once it has ended.
     pub(crate) exit_code: Option<i32>,
+    /// Whether the kernel killed one of its processes for want of memory.
+    #[serde(default)]
+    pub(crate) oom_killed: bool,
     /// Why there is no better exit code, and what else a person should know.
     pub(crate) error: Option<String>,
     /// What asks the program to end: the signal's name.
@@ -68,6 +64,42 @@ pub(crate) struct Record {
     pub(crate) ports: Vec<String>,
     /// Labels of the image and the command line.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where the flags mount something, in the container.
+    #[serde(default)]
+    pub(crate) mounts: Vec<String>,
+    /// What the program has for input and output.
+    #[serde(default)]
+    pub(crate) streams: StreamsOf,
+    /// When the program is started again.
+    #[serde(default)]
+    pub(crate) restart: RestartPolicy,
+    /// How often it was, since a person started it.
+    #[serde(default)]
+    pub(crate) restart_count: u32,
+    /// It has ended, and its monitor waits to start it again.
+    #[serde(default)]
+    pub(crate) restarting: bool,
+    /// A person stopped or killed it: it is not started again.
+    #[serde(default)]
+    pub(crate) stopped_by_hand: bool,
+    /// It has a monitor: its program outlives the rbox that started it.
+    #[serde(default)]
+    pub(crate) monitored: bool,
+}
+
+/// What a program has for input and output.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StreamsOf {
+    /// A terminal, not pipes.
+    pub(crate) terminal: bool,
+    /// Its standard input is open (`-i`).
+    pub(crate) input: bool,
+    /// Its input ends with that of the first who is attached: not with `run -d -i`.
+    #[serde(default)]
+    pub(crate) input_once: bool,
+    /// Its output is kept nowhere (`--log-driver none`).
+    pub(crate) unlogged: bool,
 }
 
 /// The time now: RFC 3339 with nanoseconds, UTC.
@@ -88,123 +120,27 @@ pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// Start time of a process, or nothing when it is gone or only waits to be collected.
-fn start_time(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may contain anything.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let alive = !matches!(*fields.first()?, "Z" | "X");
-    if alive { fields.get(19)?.parse().ok() } else { None }
-}
-
-/// The id of this boot of the kernel.
-fn boot_id() -> Result<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the kernel's boot id")?;
-    Ok(text.trim().to_owned())
-}
-
-impl Claim {
-    /// Claim `id` and `name` for this process. Nothing of the container may be made before.
-    ///
-    /// Errors: the name is taken (with its holder); the directories cannot be written.
-    pub(crate) fn make(dirs: &Dirs, id: String, name: String) -> Result<Claim> {
-        let pid = std::process::id().cast_signed();
-        let start_time = start_time(pid).context("cannot read this process's start time")?;
-        let claim = Claim { id, name, pid, start_time, boot_id: boot_id()? };
-        for directory in [dirs.claims(), dirs.names(), dirs.containers()] {
-            make_private(&directory)?;
-        }
-        // The temporary name tells its writer, so that a sweep knows what a dead one left.
-        let beside = dirs.claims().join(format!(".{pid}.{start_time}.{}", claim.id));
-        write_beside(&claim.path(dirs), &beside, &claim)?;
-        if let Err(error) = claim.take_name(dirs) {
-            claim.release(dirs)?;
-            return Err(error);
-        }
-        Ok(claim)
-    }
-
-    fn path(&self, dirs: &Dirs) -> PathBuf {
-        dirs.claims().join(format!("{}.json", self.id))
-    }
-
-    fn take_name(&self, dirs: &Dirs) -> Result<()> {
-        let link = dirs.names().join(&self.name);
-        match symlink(&self.id, &link) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let holder = fs::read_link(&link).map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
-                let message =
-                    format!("cannot name a container {}: name in use (by container {})", self.name, short(&holder));
-                Err(Problem::new(message)
-                    .hint(format!("remove that one with rbox rm {}, or take another name", self.name))
-                    .into())
-            }
-            made => made.with_context(|| format!("cannot reserve the name {}", self.name)),
-        }
-    }
-
-    /// A claim that nobody holds any more, for taking apart what stands in its name.
-    pub(crate) fn of_nobody(id: &str, name: &str) -> Claim {
-        Claim { id: id.to_owned(), name: name.to_owned(), pid: 0, start_time: 0, boot_id: String::new() }
-    }
-
-    /// Give the name back, if it is ours.
-    pub(crate) fn release_name(&self, dirs: &Dirs) -> Result<()> {
-        let link = dirs.names().join(&self.name);
-        match fs::read_link(&link) {
-            Ok(holder) if holder == Path::new(&self.id) => remove_file(&link),
-            _ => Ok(()),
-        }
-    }
-
-    /// Give the claim back: nothing of the container is held any more.
-    pub(crate) fn release(&self, dirs: &Dirs) -> Result<()> {
-        remove_file(&self.path(dirs))
-    }
-
-    /// Whether the process that claims is still there.
-    pub(crate) fn is_alive(&self) -> bool {
-        is_alive(self.pid, self.start_time, &self.boot_id)
-    }
-
-    /// Remove what processes left that were killed while they wrote a claim.
-    ///
-    /// Errors: the directory cannot be listed, or a file not be removed.
-    pub(crate) fn sweep_unfinished(dirs: &Dirs) -> Result<()> {
-        for path in entries(&dirs.claims(), |name| name.starts_with('.'))? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let mut parts = name.trim_start_matches('.').split('.');
-            let writer =
-                parts.next().and_then(|pid| pid.parse().ok()).zip(parts.next().and_then(|start| start.parse().ok()));
-            let is_alive = writer.is_some_and(|(pid, start): (i32, u64)| start_time(pid) == Some(start));
-            if !is_alive {
-                remove_file(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// All claims.
-    pub(crate) fn all(dirs: &Dirs) -> Result<Vec<Claim>> {
-        let mut claims = Vec::new();
-        for path in files(&dirs.claims())? {
-            claims.extend(read::<Claim>(&path)?);
-        }
-        Ok(claims)
-    }
-}
-
-/// Whether the process of that number, start time and boot is still there.
-pub(crate) fn is_alive(pid: i32, start: u64, boot: &str) -> bool {
-    start_time(pid) == Some(start) && boot_id().is_ok_and(|now| now == boot)
-}
-
 impl Record {
-    /// Write the record into the container's bundle.
+    /// Write the record into the container's bundle. Whoever holds the claim does; others call [`Record::update`].
     ///
     /// Errors: the directory cannot be written.
     pub(crate) fn save(&self, dirs: &Dirs) -> Result<()> {
         write_whole(&dirs.container(&self.id).join("record.json"), self)
+    }
+
+    /// Change the record as it stands on disk, one process at a time: a name may be changed by a command while the
+    /// monitor notes the end. Answers the record as it is now.
+    ///
+    /// Errors: it is gone, or cannot be written.
+    pub(crate) fn update(dirs: &Dirs, id: &str, change: impl FnOnce(&mut Record)) -> Result<Record> {
+        let directory = dirs.container(id);
+        let doing = || format!("cannot change the record of container {}", short(id));
+        let guard = File::open(&directory).with_context(doing)?;
+        guard.lock().with_context(doing)?;
+        let mut record = Record::load(dirs, id)?.with_context(|| format!("container {}: not found", short(id)))?;
+        change(&mut record);
+        record.save(dirs)?;
+        Ok(record)
     }
 
     /// The record of `id`; nothing when there is none.
@@ -224,6 +160,70 @@ impl Record {
         }
         records.sort_by(|a: &Record, b| b.created.cmp(&a.created));
         Ok(records)
+    }
+
+    /// The container of that name, id, or unique beginning of an id.
+    ///
+    /// Errors: there is none, or several ids begin so.
+    pub(crate) fn find(dirs: &Dirs, name: &str) -> Result<Record> {
+        let typed = name.strip_prefix('/').unwrap_or(name);
+        if let Some(record) = Record::by_name(dirs, typed)? {
+            return Ok(record);
+        }
+        let begins = |entry: &str| !typed.is_empty() && !entry.starts_with('.') && entry.starts_with(typed);
+        let mut found = Vec::new();
+        for directory in entries(&dirs.containers(), begins)? {
+            found.extend(read::<Record>(&directory.join("record.json"))?);
+        }
+        match (found.pop(), found.pop()) {
+            (Some(container), None) => Ok(container),
+            (None, _) => Err(Problem::new(format!("container {name}: not found"))
+                .hint("rbox ps -a lists them")
+                .code(REFUSED)
+                .into()),
+            (Some(one), Some(other)) => {
+                let both = format!("{} and {}", short(&one.id), short(&other.id));
+                Err(Problem::new(format!("container {name}: more than one id begins like this, {both}"))
+                    .code(REFUSED)
+                    .into())
+            }
+        }
+    }
+
+    fn by_name(dirs: &Dirs, name: &str) -> Result<Option<Record>> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Ok(None);
+        }
+        match fs::read_link(dirs.names().join(name)) {
+            Ok(id) => Record::load(dirs, &id.to_string_lossy()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The program begins: what is known of an earlier run is forgotten.
+    pub(crate) fn begin(&mut self, ports: Vec<String>) {
+        self.ports = ports;
+        self.started = Some(now());
+        self.finished = None;
+        self.exit_code = None;
+        self.error = None;
+        self.oom_killed = false;
+        self.restarting = false;
+    }
+
+    /// The program has ended; `why` where there is more to say than the code. In the same moment it is known whether
+    /// its monitor starts it again.
+    pub(crate) fn end(&mut self, code: i32, why: Option<String>) {
+        let wanted = is_wanted(self.restart, code, self.restart_count, self.stopped_by_hand);
+        self.restarting = self.monitored && wanted;
+        self.finished = Some(now());
+        self.exit_code = Some(code);
+        self.error = why;
+    }
+
+    /// Whether its program has begun and, as far as is known, not ended.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.started.is_some() && self.finished.is_none()
     }
 }
 
@@ -283,37 +283,4 @@ fn write_beside(path: &Path, beside: &Path, value: &impl Serialize) -> Result<()
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside).with_context(doing)?;
     file.write_all(&text).and_then(|()| fs::rename(beside, path)).with_context(doing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dirs(place: &Path) -> Dirs {
-        let global = crate::cli::Global { root: place.join("root"), state: place.join("state") };
-        Dirs::new(&global).unwrap()
-    }
-
-    #[test]
-    fn a_name_belongs_to_one_container_at_a_time() {
-        let place = tempfile::tempdir().unwrap();
-        let dirs = dirs(place.path());
-        let first = Claim::make(&dirs, "a".repeat(64), "web".into()).unwrap();
-        let taken = Claim::make(&dirs, "b".repeat(64), "web".into()).unwrap_err();
-        assert_eq!(taken.to_string(), "cannot name a container web: name in use (by container aaaaaaaaaaaa)");
-        assert_eq!(Claim::all(&dirs).unwrap().len(), 1, "a refused claim leaves nothing");
-        first.release_name(&dirs).unwrap();
-        Claim::make(&dirs, "b".repeat(64), "web".into()).unwrap();
-        first.release_name(&dirs).unwrap();
-        assert!(dirs.names().join("web").is_symlink(), "another's name is not given back");
-    }
-
-    #[test]
-    fn a_claim_of_another_boot_or_start_is_dead() {
-        let place = tempfile::tempdir().unwrap();
-        let claim = Claim::make(&dirs(place.path()), "a".repeat(64), "web".into()).unwrap();
-        assert!(claim.is_alive());
-        assert!(!Claim { boot_id: "another".into(), ..claim.clone() }.is_alive());
-        assert!(!Claim { start_time: claim.start_time + 1, ..claim }.is_alive());
-    }
 }

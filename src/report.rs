@@ -19,6 +19,9 @@ pub(crate) const OWN: u8 = 125;
 /// The command line lacks a word (docker: 1).
 const INCOMPLETE: u8 = 1;
 
+/// A verb that is about a container that is there could not do it (docker: 1).
+pub(crate) const REFUSED: u8 = 1;
+
 /// The program cannot be executed (docker run: 126).
 const NOT_EXECUTABLE: u8 = 126;
 
@@ -40,7 +43,7 @@ impl Problem {
     }
 
     /// End with another code than 125.
-    fn code(self, code: u8) -> Self {
+    pub(crate) fn code(self, code: u8) -> Self {
         Self { code, ..self }
     }
 
@@ -92,6 +95,12 @@ pub(crate) fn print(error: &anyhow::Error) -> ExitCode {
     let report = report(error);
     eprintln!("{report}");
     ExitCode::from(report.code)
+}
+
+/// The same for a verb about containers that are there: as docker's, it ends with 1 whatever it was.
+pub(crate) fn refused(error: &anyhow::Error) -> ExitCode {
+    warn(error);
+    ExitCode::from(REFUSED)
 }
 
 /// Print an error that does not keep the program's exit code from being told.

@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use oci_spec::image::{Config, ImageConfiguration};
-use oci_spec::runtime::{Capabilities, Linux, LinuxSeccomp, Root, Spec};
+use oci_spec::runtime::{Capabilities, Linux, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
 
-pub(crate) use host::Host;
+pub(crate) use host::{Caller, Host};
 pub(crate) use mounts::bind;
 
 use crate::cli::RunArgs;
@@ -46,8 +46,6 @@ pub(crate) struct Request<'a> {
     pub(crate) root: &'a Path,
     /// The image's configuration; `None` with `--rootfs`.
     pub(crate) image: Option<&'a ImageConfiguration>,
-    /// The network namespace to join; `None` for one that the runtime makes, or with `--network host`.
-    pub(crate) network: Option<&'a Path>,
     /// What was typed.
     pub(crate) flags: &'a RunArgs,
     /// What the machine has.
@@ -151,6 +149,16 @@ pub(crate) fn build(request: &Request<'_>) -> Result<Prepared, Problem> {
     })
 }
 
+/// Have the container join the network namespace at `path`, in place of a new one. With `--network host` it has neither.
+pub(crate) fn join_network(spec: &mut Spec, path: &Path) {
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::Network {
+            namespace.set_path(Some(path.to_owned()));
+        }
+    }
+}
+
 /// Flags that contradict each other, whatever the image and the machine are (moby `runconfig/hostconfig_unix.go`).
 fn check(flags: &RunArgs) -> Result<(), Problem> {
     let namespaces = &flags.namespaces;
@@ -178,7 +186,7 @@ fn linux(request: &Request<'_>, profile: Option<LinuxSeccomp>) -> Result<Linux, 
     let (devices, rules) = devices::devices(flags, host);
     let shielded = !flags.security.privileged && !has(flags, &SecurityOpt::SystemPathsUnconfined);
     let mut linux = Linux::default();
-    linux.set_namespaces(Some(namespaces::namespaces(flags, host, request.network)));
+    linux.set_namespaces(Some(namespaces::namespaces(flags, host)));
     linux.set_sysctl(namespaces::sysctls(flags, host));
     linux.set_resources(Some(resources::resources(&flags.resources, host, rules)?));
     linux.set_cgroups_path(Some(resources::cgroup(&flags.resources, request.id)));

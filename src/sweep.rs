@@ -1,21 +1,24 @@
 //! Taking containers apart, and undoing what a killed rbox left behind.
 //!
-//! Every command that changes anything sweeps first. A container whose claim's process is dead is taken apart from
-//! what stands on disk alone, in the reverse of the order in which `cmd/run.rs` made it; each step succeeds where
+//! Every command that changes anything sweeps first. A container whose monitor is dead and whose program runs on gets
+//! another monitor. Any other whose claim's process is dead is taken apart from what stands on disk alone, in the reverse of the order in which `cmd/run.rs` made it; each step succeeds where
 //! there is nothing left to do, so a sweep that is killed too is finished by the next one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::path::Path;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use rbox_images::Store;
 use rbox_net::Networks;
 use rbox_runtime::container::Container;
 
+use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;
-use crate::record::{self, Claim, Record};
+use crate::monitor::{Task, launch};
+use crate::record::{self, Claim, Purpose, Record};
 
-/// Undo what the dead left. Costs one directory listing where there is nothing.
+/// See to what the dead left. Costs one directory listing where there is nothing.
 ///
 /// Errors are collected: one container that cannot be removed does not keep the others.
 pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
@@ -24,24 +27,93 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
         Err(error) => return vec![error],
     };
     let mut errors = Vec::new();
+    errors.extend(forget_other_boots(dirs).err());
     if claims.iter().any(|claim| !claim.is_alive()) {
+        let mut orphans = Vec::new();
         match lock(dirs) {
             Err(error) => errors.push(error),
             // Read again under the lock: another rbox may have swept meanwhile.
             Ok(_lock) => {
-                let dead = Claim::all(dirs).unwrap_or_default().into_iter().filter(|claim| !claim.is_alive());
-                errors.extend(dead.flat_map(|claim| bury(dirs, networks, &claim)));
+                for claim in Claim::all(dirs).unwrap_or_default().into_iter().filter(|claim| !claim.is_alive()) {
+                    match orphan(dirs, &claim) {
+                        // From now on it is ours, until its new monitor takes it over: no other sweep takes it for dead.
+                        true => match claim.rewritten(dirs, Purpose::Hold) {
+                            Ok(claim) => orphans.push(claim),
+                            Err(error) => errors.push(error),
+                        },
+                        false => errors.extend(bury(dirs, networks, &claim)),
+                    }
+                }
             }
+        }
+        for claim in orphans {
+            errors.extend(adopt(dirs, &claim).err());
         }
     }
     errors.extend(Claim::sweep_unfinished(dirs).err());
-    let alive = |owner: &rbox_net::Owner| record::is_alive(owner.pid, owner.start_time, &owner.boot_id);
+    // What belongs to a claim is seen to with the claim.
+    let claimed = Claim::all(dirs).unwrap_or_default();
+    let alive = |owner: &rbox_net::Owner| {
+        record::is_alive(owner.pid, owner.start_time, &owner.boot_id)
+            || claimed.iter().any(|claim| claim.id == owner.container)
+    };
     errors.extend(networks.sweep(&alive).into_iter().map(Error::from));
     errors
 }
 
-/// One sweep at a time: of two that remove a name, the slower could remove it from its next owner.
-fn lock(dirs: &Dirs) -> Result<File> {
+/// Whether the container of a dead claim wants another monitor: its program runs on, or is to be started again.
+fn orphan(dirs: &Dirs, claim: &Claim) -> bool {
+    if claim.purpose == Purpose::Remove || !record::boot_id().is_ok_and(|boot| boot == claim.boot_id) {
+        return false;
+    }
+    let Ok(Some(record)) = Record::load(dirs, &claim.id) else { return false };
+    if !record.monitored || record.started.is_none() {
+        return false;
+    }
+    let runs = || Container::load(&dirs.runtime(), &claim.id).is_ok_and(|container| container.pidfd().is_some());
+    let again = record.restart != RestartPolicy::No && (record.is_begun() || record.restarting);
+    again && !record.stopped_by_hand || record.is_begun() && runs()
+}
+
+/// Give a container another monitor.
+fn adopt(dirs: &Dirs, claim: &Claim) -> Result<()> {
+    let mut monitor = launch(dirs, &claim.id, Task::Adopt, &[], &[])?;
+    match monitor.await_started()? {
+        Ok(()) => Ok(()),
+        Err(_) => bail!("cannot take up container {}, whose monitor was killed", claim.name),
+    }
+}
+
+/// After a restart of the machine nobody claims what ran before: note that it has ended. Once for each boot.
+fn forget_other_boots(dirs: &Dirs) -> Result<()> {
+    let now = record::boot_id()?;
+    let seen = dirs.boot();
+    if fs::read_to_string(&seen).is_ok_and(|boot| boot == now) {
+        return Ok(());
+    }
+    for record in Record::all(dirs)? {
+        let lost = record.is_begun() || record.restarting;
+        if !lost || Claim::of(dirs, &record.id)?.is_some() {
+            continue;
+        }
+        if record.remove {
+            erase(dirs, &Claim::of_nobody(&record.id, &record.name)).into_iter().next().map_or(Ok(()), Err)?;
+        } else {
+            Record::update(dirs, &record.id, |record| {
+                if record.is_begun() {
+                    record.end(255, Some("the machine was started anew".into()));
+                }
+                record.restarting = false;
+            })?;
+        }
+    }
+    record::make_private(dirs.state())?;
+    fs::write(&seen, now).with_context(|| format!("cannot write {}", seen.display()))
+}
+
+/// One sweep at a time: of two that remove a name, the slower could remove it from its next owner. A claim changes hands
+/// under it too.
+pub(crate) fn lock(dirs: &Dirs) -> Result<File> {
     let path = dirs.lock();
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
@@ -49,26 +121,38 @@ fn lock(dirs: &Dirs) -> Result<File> {
     Ok(file)
 }
 
-/// Take apart a container whose rbox is dead. One that had begun its program stays as a record, unless it was `--rm`.
+/// Take apart a container whose rbox is dead. One that had begun its program stays as a record, unless it was `--rm`; so
+/// does one that was there before.
 fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
     let mut errors = stop(dirs, &claim.id);
     errors.extend(networks.disconnect(&claim.id).into_iter().map(Error::from));
-    let begun = match Record::load(dirs, &claim.id) {
-        Ok(record) => record.filter(|record| record.started.is_some() && !record.remove),
+    errors.extend(remove_directory(&dirs.live(&claim.id)));
+    let record = match Record::load(dirs, &claim.id) {
+        Ok(record) => record,
         Err(error) => {
             errors.push(error);
             None
         }
     };
-    match begun {
+    let stays = |record: &Record| match claim.purpose {
+        Purpose::Remove => false,
+        Purpose::Make => record.started.is_some() && !record.remove,
+        Purpose::Hold => record.started.is_none() || !record.remove,
+    };
+    match record.filter(stays) {
         None => errors.extend(erase(dirs, claim)),
-        Some(mut record) => {
-            if record.finished.is_none() {
-                record.finished = Some(record::now());
-                record.exit_code = Some(255);
-                record.error = Some("rbox was killed, and the container with it".into());
-                errors.extend(record.save(dirs).err());
-            }
+        Some(record) => {
+            let noted = Record::update(dirs, &record.id, |record| {
+                if record.is_begun() {
+                    let why = match record.monitored {
+                        true => "its monitor was killed, and nobody saw how the program ended",
+                        false => "rbox was killed, and the container with it",
+                    };
+                    record.end(255, Some(why.into()));
+                }
+                record.restarting = false;
+            });
+            errors.extend(noted.err());
             if errors.is_empty() {
                 errors.extend(claim.release(dirs).err());
             }
@@ -98,18 +182,22 @@ fn remove_empty_state(dirs: &Dirs, id: &str) -> rbox_runtime::Result<()> {
     }
 }
 
+/// Remove a directory and all that is in it. Gone already is fine.
+pub(crate) fn remove_directory(path: &Path) -> Vec<Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            vec![Error::new(error).context(format!("cannot remove {}", path.display()))]
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Remove a stopped container for good: snapshot, bundle, name, claim. The claim goes last, and only when all else is
 /// gone, so that the next sweep tries again.
 pub(crate) fn erase(dirs: &Dirs, claim: &Claim) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
     errors.extend(remove_snapshot(dirs, &claim.id).err());
-    let bundle = dirs.container(&claim.id);
-    match fs::remove_dir_all(&bundle) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            errors.push(Error::new(error).context(format!("cannot remove {}", bundle.display())));
-        }
-        _ => {}
-    }
+    errors.extend(remove_directory(&dirs.container(&claim.id)));
     errors.extend(claim.release_name(dirs).err());
     if errors.is_empty() {
         errors.extend(claim.release(dirs).err());

@@ -111,22 +111,6 @@ fn next_command_on_another_port(host: &Host) {
 }
 
 #[test]
-fn a_terminal_container_whose_rbox_was_killed_ends() {
-    need!(Root);
-    let host = Host::with_busybox();
-    next_command(&host);
-    let before = host.snapshot();
-    let mut pty =
-        crate::support::Pty::rbox(&host, &["run", "--rm", "-it", BUSYBOX, "sh", "-c", "echo ready; sleep 600"]);
-    pty.wait_for("ready");
-    let rbox = crate::support::rbox().display().to_string();
-    host.shell(&format!("pkill -9 -o -f '^{rbox} '")).ok();
-    drop(pty);
-    next_command(&host);
-    host.assert_unchanged(&before);
-}
-
-#[test]
 fn after_network_reset_the_host_is_as_if_rbox_had_never_been_there() {
     need!(Root);
     let host = Host::with_busybox();

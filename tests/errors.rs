@@ -18,7 +18,7 @@ const COMMAND_LINE: &[Row] = &[
     (&["run"], "rbox: IMAGE is missing", 1),
     (&["run", "--nosuch", BUSYBOX], "rbox: unknown flag --nosuch", 125),
     (&["run", "--gpus", "all", BUSYBOX], "rbox: --gpus is not supported", 125),
-    (&["run", "-d", BUSYBOX], "rbox: -d is not supported", 125),
+    (&["run", "-a", "stdout", BUSYBOX], "rbox: -a is not supported", 125),
     (&["run", "-net=host", BUSYBOX], "rbox: unknown flag -net", 125),
     (&["run", "--memory", "lots", BUSYBOX], "rbox: --memory lots:", 125),
     (&["run", "--cpus", "none", BUSYBOX], "rbox: --cpus none:", 125),

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod attach;
 mod attacks;
 mod bridge;
 mod cleanup;
@@ -15,6 +16,9 @@ mod docker;
 mod errors;
 mod explain;
 mod install;
+mod life;
+mod logs;
+mod monitor;
 mod network;
 mod oci_cgroup;
 mod oci_exec;

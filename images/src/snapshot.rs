@@ -141,6 +141,30 @@ impl Store {
         Ok(open(&dir, record.shared, &layers))
     }
 
+    /// How many bytes the container `id` has written: the files of its own layer.
+    ///
+    /// # Errors
+    /// Os, when it has none or it cannot be read.
+    pub fn snapshot_size(&self, id: &str) -> Result<u64> {
+        let dir = self.snapshot_dir(id)?;
+        let own = if SnapshotRecord::read(&dir)?.shared { dir.join("upper") } else { dir.join("rootfs") };
+        let mut left = vec![own];
+        let mut bytes = 0;
+        while let Some(directory) = left.pop() {
+            let doing = || format!("read {}", directory.display());
+            for entry in std::fs::read_dir(&directory).doing(doing)? {
+                // Of a container that runs: what is gone in this moment does not count.
+                let Ok(entry) = entry else { continue };
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => left.push(entry.path()),
+                    Ok(metadata) if metadata.is_file() => bytes += metadata.len(),
+                    _ => {}
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Remove the root file system of container `id`. If it is gone already, that is success.
     ///
     /// # Errors

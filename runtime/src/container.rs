@@ -22,7 +22,7 @@ use crate::sys;
 use oci_spec::runtime::Spec;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -96,6 +96,15 @@ impl Container {
     #[must_use]
     pub fn oom_kills(&self) -> u64 {
         self.state.cgroup.oom_kills().unwrap_or(0)
+    }
+
+    /// A descriptor that stands for its first process: readable when that has ended. Nothing when it has.
+    #[must_use]
+    pub fn pidfd(&self) -> Option<OwnedFd> {
+        let init = self.state.init.filter(|_| self.is_of_this_boot())?;
+        let pidfd = sys::process::pidfd_open(init.pid).ok()?;
+        // Looked at behind the descriptor: the number may have been given to another process in between.
+        init.is_alive().then_some(pidfd)
     }
 
     /// What it is doing now, as the kernel has it.
@@ -302,4 +311,27 @@ fn await_end(pidfd: BorrowedFd<'_>) {
 /// ESRCH when it has ended; pidfd_send_signal(2).
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     parent::signal(pidfd, signal)
+}
+
+/// The exit code of a process that is not our child, once it has ended and its parent has collected it; nothing before, and
+/// nothing where the kernel does not tell.
+#[must_use]
+pub fn exit_code(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    // Its parent, the first process of the machine, collects it in a moment.
+    for _ in 0..50 {
+        match sys::process::pidfd_exit_status(pidfd) {
+            Ok(Some(status)) => return Some(code_of(status)),
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// wait(2)'s status as the shell's number.
+fn code_of(status: i32) -> i32 {
+    match status & 0x7f {
+        0 => status >> 8 & 0xff,
+        signal => 128 + signal,
+    }
 }

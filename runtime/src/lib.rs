@@ -28,6 +28,7 @@ mod exe;
 mod kernel;
 mod parent;
 mod plan;
+pub mod resident;
 mod root;
 pub mod seccomp;
 pub mod session;

@@ -59,6 +59,11 @@ pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
     }
 }
 
+/// Give a terminal a size; nothing happens where it is none.
+pub fn set_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) {
+    let _ = tcsetwinsize(terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 });
+}
+
 /// The size of a terminal, if it has one.
 pub fn size(terminal: BorrowedFd<'_>) -> Option<Winsize> {
     tcgetwinsize(terminal).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0)

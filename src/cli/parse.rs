@@ -9,7 +9,8 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::{Cli, Verb, value};
+use super::value::{self, LogDriver, RestartPolicy};
+use super::{Cli, ContainerVerb, RunArgs, Verb};
 use crate::report::{self, Problem};
 
 /// Why there is nothing to do.
@@ -50,12 +51,27 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Cli, Stop> {
             _ => return Err(Stop::Wrong(report::usage(&error, &words))),
         }
     };
-    if let Verb::Run(run) = &cli.verb
-        && run.network.count() > 1
-    {
-        return Err(Stop::Wrong(Problem::new("--network: a container on several networks is not supported")));
+    match &cli.verb {
+        Verb::Run(verb) | Verb::Container(ContainerVerb::Run(verb)) => check(&verb.flags)?,
+        Verb::Create(verb) | Verb::Container(ContainerVerb::Create(verb)) => check(&verb.flags)?,
+        _ => {}
     }
     Ok(cli)
+}
+
+/// Flags that do not go together.
+fn check(flags: &RunArgs) -> Result<(), Stop> {
+    let wrong = |words: &str| Err(Stop::Wrong(Problem::new(words)));
+    if flags.network.count() > 1 {
+        return wrong("--network: a container on several networks is not supported");
+    }
+    if flags.container.rm && flags.container.restart != RestartPolicy::No {
+        return wrong("--restart and --rm: what is removed cannot be started again");
+    }
+    if flags.log.log_driver == LogDriver::None && !flags.log.log_opt.is_empty() {
+        return wrong("--log-opt: there is no log with --log-driver none");
+    }
+    Ok(())
 }
 
 fn help_of(error: &clap::Error, words: &[OsString]) -> String {
@@ -131,17 +147,21 @@ fn is_switch_with_value(error: &clap::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ExplainForm, RunArgs};
+    use super::super::{ExplainForm, RunVerb};
     use super::*;
 
-    fn run(line: &str) -> Box<RunArgs> {
+    fn run(line: &str) -> RunArgs {
+        verb(line).flags
+    }
+
+    fn verb(line: &str) -> Box<RunVerb> {
         match try_run(line) {
             Ok(run) => run,
             Err(message) => panic!("{line}: {message}"),
         }
     }
 
-    fn try_run(line: &str) -> Result<Box<RunArgs>, String> {
+    fn try_run(line: &str) -> Result<Box<RunVerb>, String> {
         let words = ["rbox", "run"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
         match parse(words) {
             Ok(Cli { verb: Verb::Run(run), .. }) => Ok(run),
@@ -189,8 +209,8 @@ mod tests {
         let got = run("-it=false alpine");
         assert!(got.terminal.interactive && !got.terminal.tty);
         assert!(!run("-t=0 alpine").terminal.tty);
-        assert!(!run("--sig-proxy=false alpine").terminal.sig_proxy);
-        assert!(run("--sig-proxy alpine").terminal.sig_proxy);
+        assert!(!verb("--sig-proxy=false alpine").attach.sig_proxy);
+        assert!(verb("--sig-proxy alpine").attach.sig_proxy);
         assert_eq!(try_run("--rm=maybe alpine").unwrap_err(), "--rm maybe: not true or false");
     }
 
@@ -218,9 +238,9 @@ mod tests {
 
     #[test]
     fn explain_has_a_form() {
-        assert_eq!(run("--explain alpine").explain.explain, Some(ExplainForm::Brief));
-        assert_eq!(run("--explain=json alpine").explain.explain, Some(ExplainForm::Json));
-        assert_eq!(run("alpine").explain.explain, None);
+        assert_eq!(verb("--explain alpine").explain.explain, Some(ExplainForm::Brief));
+        assert_eq!(verb("--explain=json alpine").explain.explain, Some(ExplainForm::Json));
+        assert_eq!(verb("alpine").explain.explain, None);
     }
 
     #[test]
@@ -247,11 +267,9 @@ mod tests {
         for (line, message) in [
             ("--gpus all alpine", "--gpus is not supported"),
             ("--gpus=all alpine", "--gpus is not supported"),
-            ("-d alpine", "-d is not supported"),
-            ("--detach alpine", "--detach is not supported"),
-            ("-itd alpine", "-d is not supported"),
+            ("-a stdout alpine", "-a is not supported"),
             ("--link a:b alpine", "--link is not supported"),
-            ("--restart always alpine", "--restart is not supported"),
+            ("--rm --restart always alpine", "--restart and --rm: what is removed cannot be started again"),
             ("--nmae web alpine", "unknown flag --nmae"),
             ("-net=host alpine", "unknown flag -net"),
             ("-name web alpine", "unknown flag -name"),

@@ -6,12 +6,35 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use oci_spec::runtime::{LinuxDeviceCgroup, PosixRlimit};
+use serde::{Deserialize, Serialize};
 
-use super::value::{self, DeviceFlag, IpcMode, MountFlag, NamespaceMode, SecurityOpt, SeparateMode, Throttle, Weight};
+use super::value::{
+    self, DetachKeys, DeviceFlag, IpcMode, LogDriver, LogOpt, MountFlag, NamespaceMode, RestartPolicy, SecurityOpt,
+    SeparateMode, Throttle, Weight,
+};
 
 /// `rbox run [FLAGS] IMAGE [COMMAND] [ARG...]`
 #[derive(Args, Debug)]
-#[command(disable_help_flag = true, override_usage = USAGE)]
+#[command(disable_help_flag = true, override_usage = RUN_USAGE)]
+pub(crate) struct RunVerb {
+    #[command(flatten)]
+    pub(crate) attach: AttachFlags,
+    #[command(flatten)]
+    pub(crate) explain: ExplainFlags,
+    #[command(flatten)]
+    pub(crate) flags: RunArgs,
+}
+
+/// `rbox create [FLAGS] IMAGE [COMMAND] [ARG...]`
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true, override_usage = CREATE_USAGE)]
+pub(crate) struct CreateVerb {
+    #[command(flatten)]
+    pub(crate) flags: RunArgs,
+}
+
+/// What a container is made of: kept beside it as data, since each start makes the configuration anew.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) container: ContainerFlags,
@@ -28,14 +51,16 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) network: NetworkFlags,
     #[command(flatten)]
-    pub(crate) explain: ExplainFlags,
+    pub(crate) log: LogFlags,
     /// The image, then the program and its arguments in place of the image's own
     #[arg(trailing_var_arg = true, required_unless_present = "rootfs", value_name = "IMAGE [COMMAND] [ARG...]")]
     pub(crate) words: Vec<String>,
 }
 
-const USAGE: &str =
+const RUN_USAGE: &str =
     "rbox run [FLAGS] IMAGE [COMMAND] [ARG...]\n       rbox run [FLAGS] --rootfs DIR [COMMAND] [ARG...]";
+const CREATE_USAGE: &str =
+    "rbox create [FLAGS] IMAGE [COMMAND] [ARG...]\n       rbox create [FLAGS] --rootfs DIR [COMMAND] [ARG...]";
 
 impl RunArgs {
     /// The image's name as it was typed; `None` with `--rootfs`.
@@ -54,7 +79,7 @@ impl RunArgs {
 }
 
 /// When to fetch the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum PullPolicy {
     /// Always ask the registry
     Always,
@@ -64,7 +89,7 @@ pub(crate) enum PullPolicy {
     Never,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Container")]
 pub(crate) struct ContainerFlags {
     /// Give the container a name
@@ -120,24 +145,29 @@ pub(crate) struct ContainerFlags {
     pub(crate) init: bool,
     /// The signal that asks the program to end
     #[arg(long, value_name = "SIGNAL", value_parser = value::signal)]
+    #[serde(with = "value::signal_name")]
     pub(crate) stop_signal: Option<nix::sys::signal::Signal>,
     /// Seconds between that signal and SIGKILL; -1 waits for ever
     #[arg(long, value_name = "SECONDS", value_parser = value::stop_timeout)]
     pub(crate) stop_timeout: Option<i32>,
+    /// Start it again when it has ended: no, on-failure[:TIMES], always, unless-stopped
+    #[arg(long, value_name = "POLICY", value_parser = value::restart_policy, default_value = "no")]
+    pub(crate) restart: RestartPolicy,
     /// Print this help
     #[arg(long, action = clap::ArgAction::HelpShort)]
+    #[serde(skip)]
     help: Option<bool>,
 }
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Terminal")]
-pub(crate) struct TerminalFlags {
-    /// Keep the standard input open
+pub(crate) struct AttachFlags {
+    /// Leave the container to itself, and print its identifier
     #[arg(short, long)]
-    pub(crate) interactive: bool,
-    /// Give the program a terminal of its own
-    #[arg(short, long)]
-    pub(crate) tty: bool,
+    pub(crate) detach: bool,
+    /// The keys that leave a terminal while its program goes on
+    #[arg(long, value_name = "KEYS", value_parser = value::detach_keys, default_value = "ctrl-p,ctrl-q")]
+    pub(crate) detach_keys: DetachKeys,
     /// Pass the signals that rbox gets to the program
     #[arg(
         long,
@@ -151,7 +181,30 @@ pub(crate) struct TerminalFlags {
     pub(crate) sig_proxy: bool,
 }
 
-#[derive(Args, Debug)]
+/// Where the program's output is kept.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct LogFlags {
+    /// How the output is kept for rbox logs: json-file or none
+    #[arg(long, value_name = "DRIVER", value_parser = value::log_driver, default_value = "json-file")]
+    pub(crate) log_driver: LogDriver,
+    /// max-size=10m: begin a new file at this size; max-file=3: keep as many files
+    #[arg(long, value_name = "KEY=VALUE", value_parser = value::log_opt)]
+    pub(crate) log_opt: Vec<LogOpt>,
+}
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Terminal")]
+pub(crate) struct TerminalFlags {
+    /// Keep the standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal of its own
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+}
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "File system")]
 pub(crate) struct FileFlags {
     /// Run on this directory: no image is needed, and no copy of it is made
@@ -174,7 +227,7 @@ pub(crate) struct FileFlags {
     pub(crate) shm_size: i64,
 }
 
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 #[command(next_help_heading = "Resources")]
 pub(crate) struct ResourceFlags {
     /// Most memory it may use
@@ -242,7 +295,7 @@ pub(crate) struct ResourceFlags {
     pub(crate) cgroup_parent: Option<PathBuf>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecurityFlags {
     /// Give a capability, or ALL
@@ -271,7 +324,7 @@ pub(crate) struct SecurityFlags {
     pub(crate) sysctl: Vec<(String, String)>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Namespaces")]
 pub(crate) struct NamespaceFlags {
     /// Processes: private or host
@@ -291,7 +344,7 @@ pub(crate) struct NamespaceFlags {
     pub(crate) userns: Option<NamespaceMode>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkFlags {
     /// The network to join: bridge, host, none or a name [default: bridge]

@@ -4,6 +4,7 @@
 //! The forms are those of docker/cli `opts/` and docker/go-units. What holds between two flags is not checked here.
 
 mod device;
+mod life;
 mod mount;
 mod security;
 
@@ -12,13 +13,18 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
 pub(crate) use device::{
     DeviceFlag, Throttle, Weight, blkio_weight, device, device_rule, throttle_bytes, throttle_number, weight_device,
 };
+pub(crate) use life::{
+    DetachKeys, LogDriver, LogOpt, RestartPolicy, Tail, detach_keys, log_driver, log_opt, restart_policy, signal_name,
+    tail, time,
+};
 pub(crate) use mount::{Bind, MountFlag, Propagation, Tmpfs, mount, tmpfs, volume};
 pub(crate) use security::{CapabilityFlag, SeccompChoice, SecurityOpt, capability, security_opt, sysctl};
+use serde::{Deserialize, Serialize};
 
 type Parsed<T> = Result<T, String>;
 
 /// A namespace that is either the container's own or the host's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SeparateMode {
     /// A new one.
     Private,
@@ -27,7 +33,7 @@ pub(crate) enum SeparateMode {
 }
 
 /// The modes of `--ipc`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum IpcMode {
     /// A new namespace and a /dev/shm of its own.
     Private,
@@ -40,7 +46,7 @@ pub(crate) enum IpcMode {
 }
 
 /// The modes of `--userns`: rbox starts in the host's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NamespaceMode {
     /// The one that rbox runs in.
     Host,

@@ -1,82 +1,123 @@
 //! `rbox ps`: the containers, as Docker lists them.
+//!
+//! It looks and changes nothing: one whose monitor was killed is shown as it is, and the next command that does more
+//! than look sees to it.
 
+mod filter;
+
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use rbox_net::Networks;
+use rbox_images::Store;
 
 use super::print;
+use super::state::Status;
 use crate::cli::{Global, PsArgs};
 use crate::dirs::Dirs;
 use crate::record::{self, Claim, Record};
 use crate::template::{List, Value, list};
-use crate::{sweep, units};
+use crate::units;
 
-const TITLES: [(&str, &str); 10] = [
+const TITLES: [(&str, &str); 14] = [
     ("Command", "COMMAND"),
     ("CreatedAt", "CREATED AT"),
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Labels", "LABELS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Mounts", "MOUNTS"),
     ("Names", "NAMES"),
     ("Networks", "NETWORKS"),
     ("Ports", "PORTS"),
     ("RunningFor", "CREATED"),
+    ("Size", "SIZE"),
+    ("State", "STATE"),
     ("Status", "STATUS"),
 ];
 
 /// The longest command that is shown whole, in letters (docker/cli `formatter.Ellipsis`).
 const COMMAND_LETTERS: usize = 20;
+/// The longest path in the column of mounts (docker/cli `formatter/container.go`).
+const MOUNT_LETTERS: usize = 15;
+
+/// A container, and what it is doing.
+pub(super) struct Seen {
+    record: Record,
+    status: Status,
+}
 
 /// `rbox ps`
 ///
-/// Errors: the records cannot be read, or a template is not understood.
+/// Errors: the records cannot be read, a filter or a template is not understood.
 pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(crate::report::warn);
-    let claims = Claim::all(&dirs)?;
-    let mut containers = Record::all(&dirs)?;
-    let last = if args.latest { Some(1) } else { args.last };
-    if !args.all && last.is_none() {
-        containers.retain(|container| is_running(container, &claims));
-    }
+    let mut containers = all(&dirs)?;
+    let filters = filter::Filters::new(&args.filter, &containers)?;
+    let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok() };
+    let runs_only = !args.all && last.is_none() && !filters.name_a_state();
+    containers.retain(|seen| filters.take(seen) && (!runs_only || seen.status.is_running()));
     containers.truncate(last.unwrap_or(usize::MAX));
     if args.quiet && args.format.is_none() {
-        print::text(&containers.iter().map(|container| format!("{}\n", id(container, args))).collect::<String>())?;
+        print::text(&containers.iter().map(|seen| format!("{}\n", id(&seen.record, args))).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let now = Timestamp::now();
-    let rows: Vec<Value> = containers.iter().map(|container| fields(container, &claims, args, now)).collect();
-    let shown = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    let with_size = args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
+    let store = with_size.then(|| Store::open(dirs.root())).transpose()?;
+    let rows: Vec<Value> = containers.iter().map(|seen| fields(seen, args, store.as_ref(), now)).collect();
+    let mut shown = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    if args.size {
+        shown.push("Size");
+    }
     print::text(&list(&List { titles: &TITLES, shown: &shown, rows: &rows }, args.format.as_deref())?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Begun, not ended, and somebody answers for it.
-pub(super) fn is_running(container: &Record, claims: &[Claim]) -> bool {
-    let held = claims.iter().any(|claim| claim.id == container.id && claim.is_alive());
-    container.started.is_some() && container.finished.is_none() && held
+/// All containers, newest first. What a killed rbox has left of one is none.
+fn all(dirs: &Dirs) -> Result<Vec<Seen>> {
+    let claims: HashMap<String, Claim> = Claim::all(dirs)?.into_iter().map(|claim| (claim.id.clone(), claim)).collect();
+    let seen = Record::all(dirs)?.into_iter().map(|record| {
+        let status = Status::with(dirs, &record, claims.get(&record.id));
+        Seen { record, status }
+    });
+    let gone = |seen: &Seen| seen.status == Status::Dead || seen.record.remove && seen.status == Status::Exited;
+    Ok(seen.filter(|seen| !gone(seen)).collect())
 }
 
 fn id(container: &Record, args: &PsArgs) -> String {
     if args.no_trunc { container.id.clone() } else { record::short(&container.id).to_owned() }
 }
 
-fn fields(container: &Record, claims: &[Claim], args: &PsArgs, now: Timestamp) -> Value {
+fn fields(seen: &Seen, args: &PsArgs, store: Option<&Store>, now: Timestamp) -> Value {
+    let Seen { record: container, status } = seen;
     let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mounts: Vec<String> = container.mounts.iter().map(|path| cut(path, MOUNT_LETTERS, args.no_trunc)).collect();
+    let ports = if status.is_running() { container.ports.join(", ") } else { String::new() };
     Value::of_fields([
         ("Command", command(container, args)),
         ("CreatedAt", units::local(&container.created)),
         ("ID", id(container, args)),
         ("Image", container.image.clone()),
         ("Labels", labels.join(",")),
+        ("LocalVolumes", "0".to_owned()),
+        ("Mounts", mounts.join(",")),
         ("Names", container.name.clone()),
         ("Networks", container.network.clone()),
-        ("Ports", container.ports.join(", ")),
+        ("Ports", ports),
         ("RunningFor", units::ago(&container.created, now)),
-        ("Status", status(container, claims, now)),
+        ("Size", store.map(|store| size(container, store)).unwrap_or_default()),
+        ("State", status.name().to_owned()),
+        ("Status", status.words(container, now)),
     ])
+}
+
+/// `2B (virtual 4.26MB)`: what it has written, and that with the image.
+fn size(container: &Record, store: &Store) -> String {
+    let own = store.snapshot_size(&container.id).unwrap_or(0);
+    let image = container.image_id.as_ref().and_then(|id| store.find(id).ok()).map_or(0, |image| image.size);
+    format!("{} (virtual {})", units::size(own), units::size(own + image))
 }
 
 /// `"nginx -g 'daemon of…"`: an argument with a space stands in quotes (moby `container.snapshot`), and what would break
@@ -87,24 +128,13 @@ fn command(container: &Record, args: &PsArgs) -> String {
         false => word.clone(),
     };
     let words: Vec<String> = container.command.iter().enumerate().map(quoted).collect();
-    let whole = words.join(" ");
-    if args.no_trunc || whole.chars().count() <= COMMAND_LETTERS {
-        return format!("{whole:?}");
-    }
-    let begin: String = whole.chars().take(COMMAND_LETTERS - 1).collect();
-    format!("{:?}", format!("{begin}…"))
+    format!("{:?}", cut(&words.join(" "), COMMAND_LETTERS, args.no_trunc))
 }
 
-/// `Up 10 seconds`, `Exited (0) 2 hours ago`, `Created`.
-fn status(container: &Record, claims: &[Claim], now: Timestamp) -> String {
-    match (&container.started, &container.finished, container.exit_code) {
-        (Some(started), None, _) if is_running(container, claims) => {
-            let ago = units::ago(started, now);
-            format!("Up {}", ago.strip_suffix(" ago").unwrap_or(&ago))
-        }
-        (_, Some(finished), Some(code)) => format!("Exited ({code}) {}", units::ago(finished, now)),
-        // Of another boot: nobody was there to see how it ended.
-        (Some(_), _, _) => "Exited (255)".to_owned(),
-        (None, _, _) => "Created".to_owned(),
+fn cut(text: &str, letters: usize, whole: bool) -> String {
+    if whole || text.chars().count() <= letters {
+        return text.to_owned();
     }
+    let begin: String = text.chars().take(letters - 1).collect();
+    format!("{begin}…")
 }

@@ -4,76 +4,71 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rbox_net::Networks;
-use rbox_runtime::container::Container;
 
-use super::{print, ps};
+use super::{kill, print, state};
 use crate::cli::{Global, RmArgs};
 use crate::dirs::Dirs;
-use crate::record::{Claim, Record, short};
+use crate::engine::Engine;
+use crate::record::{Claim, Purpose, Record};
 use crate::report::{self, Problem};
 use crate::sweep;
 
-/// How long the rbox that holds a killed container gets to take it apart.
-const TAKEN_APART_WITHIN: Duration = Duration::from_secs(10);
+/// How long a command that holds a container for a moment gets to let go of it.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// `rbox rm`. A container that cannot be removed does not keep the others.
 ///
 /// Errors: the records cannot be read; those of a container are printed, and make the exit code.
 pub(crate) fn run(global: &Global, args: &RmArgs) -> Result<ExitCode> {
-    let dirs = Dirs::new(global)?;
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    let engine = Engine::open(global)?;
     let mut code = ExitCode::SUCCESS;
     for name in &args.containers {
-        match remove(&dirs, name, args.force) {
+        match Record::find(&engine.dirs, name).and_then(|record| remove(&engine.dirs, &record, (name, args.force))) {
             Ok(()) => print::line(name)?,
-            Err(error) => code = report::print(&error),
+            Err(error) if args.force && is_missing(&engine.dirs, name) => {
+                // As docker from 20.10 on: the wish is fulfilled.
+                report::print(&error);
+            }
+            Err(error) => code = report::refused(&error),
         }
     }
     Ok(code)
 }
 
-fn remove(dirs: &Dirs, name: &str, force: bool) -> Result<()> {
-    let container = find(dirs, name)?;
-    if ps::is_running(&container, &Claim::all(dirs)?) {
-        if !force {
-            let problem = Problem::new(format!("cannot remove container {name}: it is running"));
-            return Err(problem.hint(format!("end its program, or use rbox rm --force {name}")).into());
-        }
-        Container::load(&dirs.runtime(), &container.id)?.kill(nix::libc::SIGKILL, false)?;
-        await_its_rbox(dirs, &container)?;
-    }
-    let claim = Claim::of_nobody(&container.id, &container.name);
-    sweep::erase(dirs, &claim).into_iter().next().map_or(Ok(()), Err)
+fn is_missing(dirs: &Dirs, name: &str) -> bool {
+    Record::find(dirs, name).is_err()
 }
 
-/// The rbox that runs it takes it apart; what stays is the record of a container without `--rm`.
-fn await_its_rbox(dirs: &Dirs, container: &Record) -> Result<()> {
-    let deadline = Instant::now() + TAKEN_APART_WITHIN;
-    while Claim::all(dirs)?.iter().any(|claim| claim.id == container.id && claim.is_alive()) {
+/// Remove one container.
+///
+/// Errors: it runs, and there is no `force`; somebody else holds it.
+pub(super) fn remove(dirs: &Dirs, record: &Record, (name, force): (&str, bool)) -> Result<()> {
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        let status = state::Status::of(dirs, record)?;
+        if status.is_running() {
+            if !force {
+                let what =
+                    if matches!(status, state::Status::Paused { .. }) { "it is paused" } else { "it is running" };
+                let problem = Problem::new(format!("cannot remove container {name}: {what}"));
+                return Err(problem.hint(format!("rbox stop {name} first, or use rbox rm --force {name}")).into());
+            }
+            state::halt(dirs, &record.id)?;
+            kill::and_wait(dirs, record)?;
+        }
+        if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Remove)? {
+            // Its name may have been changed, and with --rm it may have gone by itself, in this moment.
+            let Some(record) = Record::load(dirs, &record.id)? else { return claim.release(dirs) };
+            let claim = Claim { name: record.name, ..claim };
+            return sweep::erase(dirs, &claim).into_iter().next().map_or(Ok(()), Err);
+        }
+        if Record::load(dirs, &record.id)?.is_none() {
+            return Ok(());
+        }
         if Instant::now() > deadline {
-            return Err(
-                Problem::new(format!("cannot remove container {}: its rbox does not end", container.name)).into()
-            );
+            let why = "another command is starting or removing it";
+            return Err(Problem::new(format!("cannot remove container {name}: {why}")).into());
         }
         std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
-}
-
-/// The container of that name, id, or unique beginning of an id.
-fn find(dirs: &Dirs, name: &str) -> Result<Record> {
-    let mut all = Record::all(dirs)?;
-    if let Some(at) = all.iter().position(|container| container.name == name || container.id == name) {
-        return Ok(all.swap_remove(at));
-    }
-    all.retain(|container| !name.is_empty() && container.id.starts_with(name));
-    match (all.pop(), all.pop()) {
-        (Some(container), None) => Ok(container),
-        (None, _) => Err(Problem::new(format!("container {name}: not found")).hint("rbox ps -a lists them").into()),
-        (Some(one), Some(other)) => {
-            let both = format!("{} and {}", short(&one.id), short(&other.id));
-            Err(Problem::new(format!("container {name}: more than one id begins like this, {both}")).into())
-        }
     }
 }

@@ -1,95 +1,181 @@
-//! STORY 1: `rbox run`, from the command line to the program's end, outside the container.
+//! STORY 1: a container's life, from the command line to the program's end, outside the container.
 //!
 //! Each numbered line makes one thing and returns a guard that takes it back. When a line fails, what stands above it
 //! unwinds by itself, in reverse; when rbox is killed, the next rbox finds the claim of line 2 and does the same from
 //! what is on disk (`sweep.rs`). Inside the container the story goes on in `runtime/src/child/init.rs`.
+//!
+//! ```text
+//!   rbox run        lines 1 to 3 and 4 to 11, in one process
+//!   rbox run -d, -t lines 1 to 3; then a monitor (`monitor.rs`) walks lines 4 to 11
+//!   rbox create     lines 1 to 3
+//!   rbox start      a monitor walks lines 4 to 11, and again when the restart policy says so
+//! ```
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use rbox_images::{Image, Progress, PullOptions, Reference, Snapshot, Store};
-use rbox_net::{Endpoint, EndpointRecord, Networks, Sandbox};
+use rbox_net::{Leaving, Sandbox};
 use rbox_runtime::Root;
-use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
+use rbox_runtime::container::{Blueprint, Container, Ended, Live, StartedBy, Ties};
+use rbox_runtime::terminal::Signals;
 
-use crate::cli::{Global, PullPolicy, RunArgs};
+use crate::cli::{Global, PullPolicy, RunArgs, RunVerb};
 use crate::dirs::Dirs;
-use crate::record::{self, Claim, Record};
-use crate::spec::{self, Prepared};
+use crate::engine::Engine;
+use crate::log::Log;
+use crate::monitor::{Caller as Streams, Ends, Hub, Life};
+use crate::record::{self, Claim, Intent, Record, StreamsOf};
+use crate::spec::{Caller, Prepared};
 use crate::{names, sweep};
 
 mod bundle;
 mod network;
-mod streams;
+mod stdio;
 
-use bundle::Parts;
-use streams::{Inside, Stdio};
+use bundle::{Cidfile, Parts};
+pub(crate) use stdio::Stdio;
 
-/// Run a program in a new container, in the foreground. The exit code is the program's.
+/// Run a program in a new container. The exit code is the program's.
 ///
 /// Errors: whatever keeps the program from running; nothing is left then.
-pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
-    let dirs = Dirs::new(global)?;
+pub(crate) fn run(global: &Global, verb: &RunVerb) -> Result<ExitCode> {
+    let flags = &verb.flags;
     let stdio = Stdio::of_the_caller();
-    stdio.check(flags)?;
-    let networks = Networks::open(dirs.state())?;
-    let store = Store::open(dirs.root())?;
-    warn(sweep::sweep(&dirs, &networks));
+    if !verb.attach.detach {
+        stdio.check(flags)?;
+    }
+    let engine = Engine::open(global)?;
+    let created = create(&engine, flags, verb.attach.detach)?;
+    if verb.attach.detach || flags.terminal.tty {
+        return super::start::new(&engine, created, verb, &stdio);
+    }
+    let Created { claimed, intent, prepared, cidfile } = created;
+    let input = flags.terminal.interactive.then(|| stdio.input());
+    let caller = Streams::new(input, stdio.output(), stdio.errors());
+    let mut hub =
+        Hub::open(log(&engine.dirs, &intent, &claimed.claim.id), engine.dirs.live(&claimed.claim.id), Some(caller))?;
+    let place = Place { hub: &mut hub, monitored: false, forward: verb.attach.sig_proxy };
+    let lived = live(&engine, (&claimed.claim, &intent), prepared, place)?;
+    cidfile.keep();
+    let code = lived.code;
+    lived.settle(claimed, &mut hub);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// What stands after line 3: a container that no process runs in.
+pub(crate) struct Created<'a> {
+    pub(crate) claimed: Claimed<'a>,
+    pub(crate) intent: Intent,
+    pub(crate) prepared: Prepared,
+    pub(crate) cidfile: Cidfile,
+}
+
+/// Lines 1 to 3: everything that needs no kernel object.
+///
+/// Errors: the image is not to be had, the name is taken, flags contradict each other. Nothing is left then.
+pub(crate) fn create<'a>(engine: &'a Engine, flags: &RunArgs, detached: bool) -> Result<Created<'a>> {
+    let dirs = &engine.dirs;
 
     // 1. The image: from the store, else from its registry. It is a cache: nothing takes it back.
-    let image = flags.image().map(|name| image(&store, flags, name)).transpose()?;
+    let image = flags.image().map(|name| image(&engine.store, flags, name)).transpose()?;
 
     // 2. The id and the name. From here on the next rbox can tell what we leave if we are killed.
-    let host = spec::Host::read(flags)?;
+    let caller = Caller::read(flags)?;
     let id = record::random_id()?;
+    let cidfile = Cidfile::write(flags.container.cidfile.as_ref(), &id)?;
     let claim = match &flags.container.name {
-        Some(name) => Claim::make(&dirs, id, name.clone())?,
-        None => names::claim(&dirs, &id)?,
+        Some(name) => Claim::make(dirs, id, name.clone())?,
+        None => names::claim(dirs, &id)?,
     };
-    let claimed = Claimed { claim, dirs: &dirs, keep: false };
-    let claim = &claimed.claim;
+    let claimed = Claimed { claim, dirs, keep: false };
+    let id = &claimed.claim.id;
 
-    // 3. Address and host ports, before anything is made: what is taken is refused here.
-    let request = network::request(flags, claim, image.as_ref().map(|image| &image.config))?;
-    let reservation = networks.reserve(&request)?;
+    // 3. What it is: a writable layer on the image's, and on disk everything that was said, so that each later start
+    //    makes the same of it.
+    let intent = Intent { flags: flags.clone(), image: image.as_ref().map(|image| image.config.clone()), caller };
+    let prepared = bundle::prepare(dirs, id, &intent)?;
+    if let Some(image) = &image {
+        engine.store.snapshot(image, id, rbox_images::Sharing::default())?;
+    }
+    record::make_private(&dirs.container(id))?;
+    intent.save(dirs, id)?;
+    record(&claimed.claim, image.as_ref(), (&intent, &prepared), detached).save(dirs)?;
+    Ok(Created { claimed, intent, prepared, cidfile })
+}
 
-    // 4. Its network: a namespace that no process is in yet, with link, address, route, rules.
+/// Where a life is walked: the hub through which the program is heard, and who walks.
+pub(crate) struct Place<'p, 'c> {
+    pub(crate) hub: &'p mut Hub<'c>,
+    /// By a monitor: the program outlives who walks.
+    pub(crate) monitored: bool,
+    /// The caller's signals are the program's.
+    pub(crate) forward: bool,
+}
+
+/// Lines 4 to 11: one life of a container, from the lease of its address to the program's end.
+///
+/// Errors: whatever keeps the program from running. What the lines made is taken back; the container stays as it was.
+pub(crate) fn live(
+    engine: &Engine,
+    (claim, intent): (&Claim, &Intent),
+    prepared: Prepared,
+    place: Place<'_, '_>,
+) -> Result<Lived> {
+    let (dirs, flags) = (&engine.dirs, &intent.flags);
+    let streams = Record::load(dirs, &claim.id)?.context("the container's record is lost")?.streams;
+
+    // 4. Address and host ports, before anything of the kernel's is made: what is taken is refused here.
+    let request = network::request(flags, claim, intent.image.as_ref())?;
+    let reservation = engine.networks.reserve(&request)?;
+
+    // 5. Its network: a namespace that no process is in yet, with link, address, route, rules.
     let (mut endpoint, sandbox) = network::connect(reservation)?;
 
-    // 5. The root file system: a writable layer on the image's, or the directory of --rootfs. A mount of nobody's tree.
-    let root = root(&store, flags, image.as_ref(), claim)?;
+    // 6. The root file system: the layers as one tree, or the directory of --rootfs. A mount of nobody's tree.
+    let root = root(&engine.store, intent, claim)?;
 
-    // 6. The bundle: config.json, and the files of the host's that the container sees.
-    let host_gateway = network::host_gateway(&networks)?;
-    let (image, network) = (image.as_ref(), endpoint.record());
+    // 7. The bundle: config.json, and the files of the host's that the container sees.
+    let host_gateway = network::host_gateway(&engine.networks)?;
     let sandbox_path = sandbox.as_ref().map(Sandbox::path);
-    let parts =
-        Parts { dirs: &dirs, flags, host: &host, image, claim, network, sandbox_path, root: &root, host_gateway };
-    let prepared = bundle::write(&parts)?;
-    let mut record = record(flags, image, claim, &prepared, network);
-    record.save(&dirs)?;
+    let parts = Parts { dirs, intent, claim, network: endpoint.record(), sandbox_path, root: &root, host_gateway };
+    let prepared = bundle::write(prepared, &parts)?;
+    let ports = network::ports_shown(&endpoint.record().ports, &prepared.exposed);
 
-    // 7. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
-    let (inside, ties) = Inside::new(flags)?;
-    let mut made = Made::create(&dirs, claim, &prepared, root, ties)?;
+    // 8. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
+    let (ends, ties) = Ends::new(&streams, place.monitored.then(|| dirs.live(&claim.id)).as_deref(), user(&prepared))?;
+    let mut made = Made::create(dirs, claim, (&prepared, root), (ties, place.monitored))?;
+    place.hub.take(ends.open(streams.input_once)?);
     // From here on its network lives as long as its processes.
     drop(sandbox);
 
-    // 8. The gate opens: init becomes the program.
-    bundle::write_cidfile(flags.container.cidfile.as_ref(), &claim.id)?;
-    let session = inside.begin(flags, &stdio)?;
+    // 9. The gate opens: init becomes the program.
+    let signals = Signals::hold(place.forward).context("cannot hold signals back")?;
     made.live_mut().start()?;
-    record.started = Some(record::now());
-    record.save(&dirs)?;
+    Record::update(dirs, &claim.id, |record| {
+        record.begin(ports);
+        record.monitored = place.monitored;
+    })?;
+    place.hub.started();
 
-    // 9. Bytes, signals and relayed connections, until the program has ended.
-    let ended = session.carry(made.live(), &mut endpoint)?;
+    // 10. Bytes, signals and relayed connections, until the program has ended.
+    let live = made.live();
+    place.hub.carry(Life {
+        pidfd: live.pidfd(),
+        signal: &|number| drop(live.kill(number)),
+        stop_signal: prepared.stop_signal as i32,
+        relay: endpoint.relay(),
+        signals: &signals,
+        halt: &|| note_halt(dirs, &claim.id),
+    })?;
+    let ended = live.wait()?;
 
-    // 10. Taken apart in reverse. Errors are told, not lost; the exit code stays the program's.
-    record.finished = Some(record::now());
-    record.exit_code = Some(ended.code());
-    warn(take_apart(endpoint, made, claimed, &record));
-    Ok(ExitCode::from(u8::try_from(ended.code()).unwrap_or(u8::MAX)))
+    // 11. Taken apart in reverse. Errors are told, not lost; the exit code stays the program's.
+    let oom = matches!(ended, Ended::Killed(9)) && live.container().oom_kills() > 0;
+    let mut errors = note_end(dirs, &claim.id, ended.code(), oom);
+    let leaving = endpoint.leave();
+    errors.extend(made.delete().err());
+    Ok(Lived { code: ended.code(), leaving: Some(leaving), errors })
 }
 
 /// Tell of what did not go well without failing for it.
@@ -97,6 +183,67 @@ fn warn(errors: Vec<anyhow::Error>) {
     for error in errors {
         crate::report::warn(&error);
     }
+}
+
+/// A life that is over: the program has ended, and its network namespace is about to.
+pub(crate) struct Lived {
+    pub(crate) code: i32,
+    leaving: Option<Leaving>,
+    errors: Vec<anyhow::Error>,
+}
+
+impl Lived {
+    /// Of a container that was taken up again: `leaving` where it had a network.
+    pub(crate) fn adopted(code: i32, leaving: Option<Leaving>, errors: Vec<anyhow::Error>) -> Lived {
+        Lived { code, leaving, errors }
+    }
+
+    /// The container has ended for good: release it, or with `--rm` remove it; then tell those who wait for it.
+    pub(crate) fn settle(mut self, claimed: Claimed<'_>, hub: &mut Hub<'_>) {
+        let (dirs, id) = (claimed.dirs, claimed.claim.id.clone());
+        // Before another may start it, who listens at the same place.
+        hub.leave_place();
+        match Record::load(dirs, &id) {
+            Ok(Some(record)) if !record.remove => self.errors.extend(claimed.release().err()),
+            Ok(_) => drop(claimed),
+            Err(error) => self.errors.push(error),
+        }
+        let code = self.code;
+        self.finish();
+        hub.ended(code);
+    }
+
+    /// Take the last of it apart. By now the kernel has ended the network namespace, and the cable with it.
+    pub(crate) fn finish(mut self) {
+        let leaving = self.leaving.take().map(Leaving::finish).unwrap_or_default();
+        self.errors.extend(leaving.into_iter().map(anyhow::Error::from));
+        warn(std::mem::take(&mut self.errors));
+    }
+}
+
+/// A person ends it: remembered before it is answered, so that a monitor that is killed now is not taken for a crash.
+pub(crate) fn note_halt(dirs: &Dirs, id: &str) {
+    warn(Record::update(dirs, id, |record| record.stopped_by_hand = true).err().into_iter().collect());
+}
+
+fn note_end(dirs: &Dirs, id: &str, code: i32, oom_killed: bool) -> Vec<anyhow::Error> {
+    let noted = Record::update(dirs, id, |record| {
+        record.end(code, None);
+        record.oom_killed = oom_killed;
+    });
+    noted.err().into_iter().collect()
+}
+
+/// The log of a container.
+pub(crate) fn log(dirs: &Dirs, intent: &Intent, id: &str) -> Log {
+    Log::new(&intent.flags.log, dirs.log(id))
+}
+
+/// What a container is made of now: the same flags and image, and the machine as it is today.
+///
+/// Errors: flags that contradict each other, or ask for more than the machine has.
+pub(crate) fn prepare(dirs: &Dirs, id: &str, intent: &Intent) -> Result<Prepared> {
+    bundle::prepare(dirs, id, intent)
 }
 
 fn image(store: &Store, flags: &RunArgs, name: &str) -> Result<Image> {
@@ -119,10 +266,30 @@ fn pull_image(store: &Store, name: &str, flags: &RunArgs) -> Result<Image> {
 }
 
 /// The claim, and all that stands in its name: bundle, snapshot, name.
-struct Claimed<'a> {
-    claim: Claim,
+pub(crate) struct Claimed<'a> {
+    pub(crate) claim: Claim,
     dirs: &'a Dirs,
     keep: bool,
+}
+
+impl<'a> Claimed<'a> {
+    /// A claim that this process has. What stands in its name goes with it, unless it is released.
+    pub(crate) fn new(claim: Claim, dirs: &'a Dirs) -> Claimed<'a> {
+        Claimed { claim, dirs, keep: false }
+    }
+
+    /// The container stays, and nobody answers for it.
+    ///
+    /// Errors: the state directory cannot be written.
+    pub(crate) fn release(mut self) -> Result<()> {
+        self.keep = true;
+        self.claim.release(self.dirs)
+    }
+
+    /// Another process answers for it from now on.
+    pub(crate) fn handed_over(mut self) {
+        self.keep = true;
+    }
 }
 
 impl Drop for Claimed<'_> {
@@ -133,44 +300,55 @@ impl Drop for Claimed<'_> {
     }
 }
 
-fn root(store: &Store, flags: &RunArgs, image: Option<&Image>, claim: &Claim) -> Result<Root> {
-    let Some(image) = image else {
-        let directory = flags.files.rootfs.as_deref().context("neither an image nor --rootfs")?;
-        return Ok(Root::open(directory)?);
-    };
-    match store.snapshot(image, &claim.id, rbox_images::Sharing::default())? {
+fn root(store: &Store, intent: &Intent, claim: &Claim) -> Result<Root> {
+    if let Some(directory) = &intent.flags.files.rootfs {
+        return Ok(Root::open(&intent.caller.directory.join(directory))?);
+    }
+    match store.find_snapshot(&claim.id)? {
         Snapshot::Overlay { lower, upper, work } => Ok(Root::overlay(&lower, &upper, &work)?),
         Snapshot::Copy(directory) => Ok(Root::open(&directory)?),
     }
 }
 
-fn record(
-    flags: &RunArgs,
-    image: Option<&Image>,
-    claim: &Claim,
-    prepared: &Prepared,
-    network: &EndpointRecord,
-) -> Record {
+fn user(prepared: &Prepared) -> u32 {
+    prepared.spec.process().as_ref().map_or(0, |process| process.user().uid())
+}
+
+fn record(claim: &Claim, image: Option<&Image>, (intent, prepared): (&Intent, &Prepared), detached: bool) -> Record {
+    let flags = &intent.flags;
     let process = prepared.spec.process().as_ref();
+    let directory = || flags.files.rootfs.iter().map(|path| path.display().to_string()).collect();
+    let mounts = flags.files.volume.iter().chain(&flags.files.mount).chain(&flags.files.tmpfs);
     Record {
         id: claim.id.clone(),
         name: claim.name.clone(),
-        image: flags
-            .image()
-            .map_or_else(|| flags.files.rootfs.iter().map(|path| path.display().to_string()).collect(), str::to_owned),
+        image: flags.image().map_or_else(directory, str::to_owned),
         image_id: image.map(|image| image.id.to_string()),
         command: process.and_then(|process| process.args().clone()).unwrap_or_default(),
         created: record::now(),
         started: None,
         finished: None,
         exit_code: None,
+        oom_killed: false,
         error: None,
         stop_signal: prepared.stop_signal.to_string(),
         stop_timeout: prepared.stop_timeout,
         remove: flags.container.rm,
         network: flags.network.name().to_owned(),
-        ports: network::ports_shown(&network.ports, &prepared.exposed),
+        ports: network::ports_shown(&[], &prepared.exposed),
         labels: prepared.labels.clone(),
+        mounts: mounts.map(|mount| mount.target().display().to_string()).collect(),
+        streams: StreamsOf {
+            terminal: flags.terminal.tty,
+            input: flags.terminal.interactive,
+            input_once: flags.terminal.interactive && !detached,
+            unlogged: flags.log.log_driver == crate::cli::value::LogDriver::None,
+        },
+        restart: flags.container.restart,
+        restart_count: 0,
+        restarting: false,
+        stopped_by_hand: false,
+        monitored: false,
     }
 }
 
@@ -180,7 +358,12 @@ struct Made {
 }
 
 impl Made {
-    fn create(dirs: &Dirs, claim: &Claim, prepared: &Prepared, root: Root, ties: Ties) -> Result<Made> {
+    fn create(
+        dirs: &Dirs,
+        claim: &Claim,
+        (prepared, root): (&Prepared, Root),
+        (ties, monitored): (Ties, bool),
+    ) -> Result<Made> {
         let live = Container::create(Blueprint {
             state_root: &dirs.runtime(),
             id: &claim.id,
@@ -188,7 +371,7 @@ impl Made {
             spec: &prepared.spec,
             root,
             ties,
-            start: StartedBy::UsAndDiesWithUs,
+            start: if monitored { StartedBy::Us } else { StartedBy::UsAndDiesWithUs },
             reaper: prepared.init,
         })?;
         Ok(Made { live: Some(live) })
@@ -214,21 +397,4 @@ impl Drop for Made {
             warn(live.into_container().delete(true).err().map(anyhow::Error::from).into_iter().collect());
         }
     }
-}
-
-/// Take the container apart after its program has ended. What another could want first goes first: the ports.
-fn take_apart(endpoint: Endpoint, made: Made, mut claimed: Claimed<'_>, record: &Record) -> Vec<anyhow::Error> {
-    let mut errors: Vec<anyhow::Error> = Vec::new();
-    let leaving = endpoint.leave();
-    errors.extend(made.delete().err());
-    if record.remove {
-        drop(claimed);
-    } else {
-        claimed.keep = true;
-        errors.extend(record.save(claimed.dirs).err());
-        errors.extend(claimed.claim.release(claimed.dirs).err());
-    }
-    // Last: by now the kernel has ended the network namespace, and the cable with it.
-    errors.extend(leaving.finish().into_iter().map(anyhow::Error::from));
-    errors
 }

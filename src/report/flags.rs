@@ -11,9 +11,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("--cpu-percent", "it is for Windows; use --cpus"),
     ("--cpu-rt-period", ""),
     ("--cpu-rt-runtime", ""),
-    ("-d", "leave it out: the container runs in the foreground and ends with rbox"),
-    ("--detach", "leave it out: the container runs in the foreground and ends with rbox"),
-    ("--detach-keys", ""),
     ("--disable-content-trust", ""),
     ("--gpus", "give the devices one by one with --device"),
     ("--health-cmd", ""),
@@ -29,12 +26,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("--kernel-memory", "the kernel has no such limit any more; use --memory"),
     ("--link", "write the other container's address into its hosts file: --add-host NAME:ADDRESS"),
     ("--link-local-ip", ""),
-    ("--log-driver", "the output goes to where rbox's own goes"),
-    ("--log-opt", "the output goes to where rbox's own goes"),
     ("--net-alias", ""),
     ("--network-alias", ""),
     ("--no-healthcheck", "rbox runs no health checks"),
-    ("--restart", ""),
     ("--runtime", ""),
     ("--storage-opt", ""),
     ("--use-api-socket", ""),
@@ -44,7 +38,6 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// The verbs of docker that rbox has not.
 const VERBS: &[&str] = &[
-    "attach",
     "build",
     "builder",
     "buildx",
@@ -53,10 +46,8 @@ const VERBS: &[&str] = &[
     "compose",
     "config",
     "connect",
-    "container",
     "context",
     "cp",
-    "create",
     "diff",
     "disconnect",
     "events",
@@ -65,10 +56,8 @@ const VERBS: &[&str] = &[
     "history",
     "info",
     "inspect",
-    "kill",
     "login",
     "logout",
-    "logs",
     "manifest",
     "node",
     "pause",
@@ -78,15 +67,12 @@ const VERBS: &[&str] = &[
     "ps",
     "push",
     "rename",
-    "restart",
     "rm",
     "search",
     "secret",
     "service",
     "stack",
-    "start",
     "stats",
-    "stop",
     "swarm",
     "system",
     "top",
@@ -94,7 +80,6 @@ const VERBS: &[&str] = &[
     "unpause",
     "update",
     "volume",
-    "wait",
 ];
 
 /// The advice for a flag that is refused; empty where there is none to give.
@@ -147,11 +132,9 @@ mod tests {
             assert!(taken(flag) != refused(&format!("--{flag}")).is_some(), "--{flag} is taken or refused, and not both");
         }
         let letters: Vec<char> = run.get_arguments().filter_map(clap::Arg::get_short).collect();
-        for letter in "cehilmpPqtuvw".chars() {
+        for letter in "cdehilmpPqtuvw".chars() {
             assert!(letters.contains(&letter), "-{letter}");
         }
-        for letter in ["-a", "-d"] {
-            assert!(refused(letter).is_some(), "{letter}");
-        }
+        assert!(refused("-a").is_some());
     }
 }

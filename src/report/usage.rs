@@ -56,7 +56,7 @@ fn unknown_flag(error: &clap::Error, arg: &str, words: &[OsString]) -> Problem {
     if let Some((typed, meant)) = single_dash(arg, words) {
         return Problem::new(format!("unknown flag {typed}")).hint(format!("did you mean -{meant}?"));
     }
-    if verb == "rbox run"
+    if ["rbox run", "rbox create", "rbox container run", "rbox container create"].contains(&verb.as_str())
         && let Some(refusal) = flags::refused(arg)
     {
         let problem = Problem::new(format!("{arg} is not supported"));

@@ -4,11 +4,45 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::devices::{self, HostDevice};
 use super::files;
 use crate::cli::RunArgs;
 use crate::cli::value::{SeccompChoice, SecurityOpt, expand_list};
 use crate::report::Problem;
+
+/// What was typed, and what the files say that were named: kept with the container, since each later start is another
+/// caller's, in another directory and with other variables.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Caller {
+    /// The environment of `--env-file` and `-e`, the caller's values put in: `KEY=VALUE`, or `KEY` to take one away.
+    env: Vec<String>,
+    /// The labels of `--label-file`.
+    labels: Vec<(String, String)>,
+    /// The text of `--security-opt seccomp=FILE`.
+    seccomp: Option<String>,
+    /// The directory that relative paths begin at.
+    pub(crate) directory: PathBuf,
+}
+
+impl Caller {
+    /// Read what belongs to this caller.
+    ///
+    /// Errors: a file that a flag names cannot be read or is not what it should be.
+    pub(crate) fn read(flags: &RunArgs) -> Result<Self, Problem> {
+        let profile = flags.security.security_opt.iter().rev().find_map(|option| match option {
+            SecurityOpt::Seccomp(SeccompChoice::File(file)) => Some(read_profile(file)),
+            _ => None,
+        });
+        Ok(Self {
+            env: files::environment(&flags.container.env_file, &flags.container.env, |name| std::env::var(name).ok())?,
+            labels: files::labels(&flags.container.label_file)?,
+            seccomp: profile.transpose()?,
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        })
+    }
+}
 
 /// The facts that [`super::build`] goes by.
 #[derive(Debug, Default)]
@@ -53,11 +87,7 @@ impl Host {
     /// Look at the machine, as far as these flags need it.
     ///
     /// Errors: a file or device that a flag names cannot be read or is not what it should be.
-    pub(crate) fn read(flags: &RunArgs) -> Result<Self, Problem> {
-        let profile = flags.security.security_opt.iter().rev().find_map(|option| match option {
-            SecurityOpt::Seccomp(SeccompChoice::File(file)) => Some(read_profile(file)),
-            _ => None,
-        });
+    pub(crate) fn read(flags: &RunArgs, caller: &Caller) -> Result<Self, Problem> {
         let mut devices = BTreeMap::new();
         for flag in &flags.security.device {
             devices.insert(flag.source.clone(), devices::named(&flag.source)?);
@@ -77,10 +107,10 @@ impl Host {
             devices,
             all_devices: if flags.security.privileged { devices::all() } else { Vec::new() },
             disks: disks(flags)?,
-            env: files::environment(&flags.container.env_file, &flags.container.env, |name| std::env::var(name).ok())?,
-            labels: files::labels(&flags.container.label_file)?,
-            seccomp: profile.transpose()?,
-            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            env: caller.env.clone(),
+            labels: caller.labels.clone(),
+            seccomp: caller.seccomp.clone(),
+            directory: caller.directory.clone(),
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Which parts of the kernel's world are the container's own, and what of the rest is hidden from it.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 
@@ -13,8 +12,8 @@ use crate::cli::value::{IpcMode, SeparateMode};
 pub(super) const NETWORK_SYSCTLS: [(&str, &str); 2] =
     [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
 
-/// The namespaces to make, and the `network` to join; a type that is not listed stays the host's.
-pub(super) fn namespaces(flags: &RunArgs, host: &Host, network: Option<&Path>) -> Vec<LinuxNamespace> {
+/// The namespaces to make; a type that is not listed stays the host's.
+pub(super) fn namespaces(flags: &RunArgs, host: &Host) -> Vec<LinuxNamespace> {
     let typed = &flags.namespaces;
     // dockerd: a private view of the control groups is the default where all of them are of version 2.
     let cgroup = typed.cgroupns.unwrap_or(if host.cgroup_v2 { SeparateMode::Private } else { SeparateMode::Host });
@@ -31,7 +30,7 @@ pub(super) fn namespaces(flags: &RunArgs, host: &Host, network: Option<&Path>) -
     .map(|(kind, _)| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind);
-        namespace.set_path(network.filter(|_| kind == LinuxNamespaceType::Network).map(Path::to_owned));
+        namespace.set_path(None);
         namespace
     })
     .collect()

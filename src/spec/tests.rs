@@ -48,7 +48,7 @@ fn image() -> ImageConfiguration {
 fn try_build(line: &str, image: Option<&ImageConfiguration>, host: &Host) -> Result<Prepared, String> {
     let words = ["rbox", "run"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
     let flags = match crate::cli::parse(words) {
-        Ok(Cli { verb: Verb::Run(flags), .. }) => flags,
+        Ok(Cli { verb: Verb::Run(verb), .. }) => verb.flags,
         other => panic!("{line}: {other:?}"),
     };
     let typed = files::environment(&flags.container.env_file, &flags.container.env, |_| None).unwrap();
@@ -57,12 +57,13 @@ fn try_build(line: &str, image: Option<&ImageConfiguration>, host: &Host) -> Res
         id: ID,
         root: Path::new("/snapshot"),
         image,
-        network: Some(Path::new("/sandbox")),
         flags: &flags,
         host: &host,
         default_seccomp: &|_| LinuxSeccomp::default(),
     };
-    build(&request).map_err(|problem| problem.to_string())
+    let mut prepared = build(&request).map_err(|problem| problem.to_string())?;
+    join_network(&mut prepared.spec, Path::new("/sandbox"));
+    Ok(prepared)
 }
 
 fn copy(host: &Host) -> Host {

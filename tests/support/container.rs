@@ -65,6 +65,37 @@ impl Host {
         running
     }
 
+    /// `rbox run -d FLAGS busybox PROGRAM`; `/probe` is there. The container's id.
+    #[track_caller]
+    pub(crate) fn detached(&self, flags: &[&str], program: &[&str]) -> String {
+        let bind = format!("{}:/probe:ro", probe().display());
+        let id = self.rbox(&[&["run", "-d", "-v", &bind], flags, &[BUSYBOX], program].concat()).ok().text().to_owned();
+        assert!(id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "no id: {id}");
+        id
+    }
+
+    /// A field of `rbox ps -a` for one container; empty when there is no such container.
+    pub(crate) fn shown(&self, name: &str, field: &str) -> String {
+        let format = format!("{{{{.Names}}}} {{{{.{field}}}}}");
+        let list = self.rbox(&["ps", "-a", "--format", &format]).ok();
+        let line = list.stdout.lines().find_map(|line| line.strip_prefix(&format!("{name} ")).map(str::to_owned));
+        line.unwrap_or_default()
+    }
+
+    /// Ask again until a command's output holds `words`; the test fails after 20 s.
+    #[track_caller]
+    pub(crate) fn until(&self, args: &[&str], words: &str) -> Output {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let output = self.rbox(args);
+            if output.stdout.contains(words) {
+                return output;
+            }
+            assert!(std::time::Instant::now() < end, "never said `{words}`: {output}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
     /// A container that answers on a port with the caller's address.
     #[track_caller]
     pub(crate) fn serve(&self, flags: &[&str], port: u16) -> Running {

@@ -1,6 +1,7 @@
 //! A real terminal for a program: open it, type, read what appears, change its size.
 
 use super::host::Host;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::termios::{Termios, tcgetattr};
@@ -21,6 +22,10 @@ impl Pty {
     pub(crate) fn spawn(host: &Host, rows: u16, columns: u16, program: &str, args: &[&str]) -> Pty {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        // A program that held the other side of its own terminal would never see it go.
+        for side in [&master, &slave] {
+            fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        }
         let mut command = Command::new("setsid");
         let inner = host.command(program, args);
         command.args(["--ctty", "--wait"]).arg(inner.get_program()).args(inner.get_args());

@@ -94,6 +94,64 @@ pub(crate) fn setsid() -> io::Result<()> {
     done(i64::from(unsafe { libc::setsid() }))
 }
 
+/// `struct pidfd_info` of linux/pidfd.h, its first version and what a status needs of it.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+    later: [u64; 8],
+}
+
+/// The status, as of wait(2), of a process that has ended and was collected by its parent; nothing before.
+///
+/// ioctl(2) `PIDFD_GET_INFO`, Linux 6.13, with `PIDFD_INFO_EXIT`, Linux 6.15. Errors: ENOTTY or EINVAL before.
+pub(crate) fn pidfd_exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info); the size in the number is that of our struct.
+    let request = 3 << 30 | (size_of::<PidfdInfo>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the struct lives until the call returns, and its size is part of the request.
+    match done(i64::from(unsafe { libc::ioctl(pidfd.as_raw_fd(), request, ptr::from_mut(&mut info)) })) {
+        // Not collected yet, or too old a kernel to tell: ESRCH comes when it is gone without a trace.
+        Err(error) => Err(error),
+        Ok(()) => Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)),
+    }
+}
+
+/// Give the heap's free pages back. malloc_trim(3).
+pub(crate) fn trim_heap() {
+    // SAFETY: takes a number; the allocator locks itself.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Let go of the pages from `from` to `to`: they are read from their file again when they are touched.
+///
+/// madvise(2) `MADV_DONTNEED`. Only for a private mapping of a file without pages of its own (smaps `Anonymous: 0`):
+/// then what is read again is what was there.
+pub(crate) fn forget_pages(from: usize, to: usize) -> io::Result<()> {
+    // SAFETY: the caller has seen that the range holds nothing but a file's pages, so no value changes.
+    done(i64::from(unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) }))
+}
+
+/// Let go of the pages of this thread's stack from `bottom` to a good way below what is in use: what deeper calls left.
+/// madvise(2) `MADV_DONTNEED`.
+pub(crate) fn forget_stack_below(bottom: usize) -> io::Result<()> {
+    const MARGIN_BYTES: usize = 16 * 1024;
+    const PAGE_BYTES: usize = 4096;
+    let here = 0_u8;
+    let in_use = ptr::from_ref(&here) as usize;
+    let end = in_use.saturating_sub(MARGIN_BYTES) & !(PAGE_BYTES - 1);
+    if end <= bottom {
+        return Ok(());
+    }
+    // SAFETY: the range lies below the stack pointer and the red zone, by the margin; no frame that lives is in it, and no
+    // signal handler of ours runs. A later call finds zero pages there, as on a fresh stack.
+    done(i64::from(unsafe { libc::madvise(bottom as *mut libc::c_void, end - bottom, libc::MADV_DONTNEED) }))
+}
+
 /// Have the kernel send `signal` to this process when its parent dies; 0 takes the wish back. Runs in the child.
 ///
 /// prctl(2) `PR_SET_PDEATHSIG`. Lost on a change of credentials, so it is said again after them.
@@ -334,6 +392,6 @@ pub(crate) fn take_foreground(group: i32) -> io::Result<()> {
 
 /// Close every descriptor from `first` up, now. close_range(2), Linux 5.9.
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: only the `--init` reaper calls this, which owns nothing that it would use afterwards.
+    // SAFETY: its callers own nothing that they would use afterwards: the `--init` reaper, and a monitor that has just begun.
     done(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) })
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType};
 
 use super::{Parsed, bytes};
+use serde::{Deserialize, Serialize};
 
 /// A device of the host to be seen in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeviceFlag {
     /// Where it is on the host; a directory stands for all devices in it.
     pub(crate) source: PathBuf,
@@ -18,7 +19,7 @@ pub(crate) struct DeviceFlag {
 }
 
 /// A rate for one disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Throttle {
     /// The disk's device file.
     pub(crate) device: PathBuf,
@@ -27,7 +28,7 @@ pub(crate) struct Throttle {
 }
 
 /// A weight for one disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Weight {
     /// The disk's device file.
     pub(crate) device: PathBuf,

@@ -3,9 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{Parsed, boolean, bytes};
+use serde::{Deserialize, Serialize};
 
 /// A file system to mount in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MountFlag {
     /// A directory or file of the host.
     Bind(Bind),
@@ -14,7 +15,7 @@ pub(crate) enum MountFlag {
 }
 
 /// A directory or file of the host, seen in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bind {
     /// The path on the host; absolute or, as typed, from the current directory.
     pub(crate) source: PathBuf,
@@ -33,7 +34,7 @@ pub(crate) struct Bind {
 }
 
 /// mount_namespaces(7), "Shared subtrees"; an `R` stands for the whole tree below.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Propagation {
     Private,
     #[default]
@@ -45,7 +46,7 @@ pub(crate) enum Propagation {
 }
 
 /// An empty file system in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tmpfs {
     /// The path in the container.
     pub(crate) target: PathBuf,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use oci_spec::runtime::Capability;
 
 use super::{Parsed, boolean};
+use serde::{Deserialize, Serialize};
 
 /// A capability to give or to take, or all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum CapabilityFlag {
     /// `ALL`.
     All,
@@ -16,7 +17,7 @@ pub(crate) enum CapabilityFlag {
 }
 
 /// What filters the program's system calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SeccompChoice {
     /// Nothing.
     Unconfined,
@@ -27,7 +28,7 @@ pub(crate) enum SeccompChoice {
 }
 
 /// One `--security-opt`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SecurityOpt {
     /// Whether execve may never give more rights.
     NoNewPrivileges(bool),

@@ -6,23 +6,19 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rbox_images::Image;
 use rbox_net::EndpointRecord;
 use rbox_net::hosts::{self, AddHost, Dns, Entry};
 use rbox_runtime::Root;
 
-use crate::cli::RunArgs;
 use crate::dirs::Dirs;
-use crate::record::{self, Claim};
+use crate::record::{Claim, Intent};
 use crate::report::Problem;
 use crate::spec::{self, Host, Prepared, Request};
 
 /// What a bundle is made from.
 pub(super) struct Parts<'a> {
     pub(super) dirs: &'a Dirs,
-    pub(super) flags: &'a RunArgs,
-    pub(super) host: &'a Host,
-    pub(super) image: Option<&'a Image>,
+    pub(super) intent: &'a Intent,
     pub(super) claim: &'a Claim,
     pub(super) network: &'a EndpointRecord,
     /// The network namespace to join; none where the network is the host's.
@@ -32,27 +28,32 @@ pub(super) struct Parts<'a> {
     pub(super) host_gateway: Ipv4Addr,
 }
 
+/// Make the configuration, as far as it is known without the root file system and the network.
+///
+/// Errors: flags that contradict each other or ask for more than the machine has.
+pub(super) fn prepare(dirs: &Dirs, id: &str, intent: &Intent) -> Result<Prepared> {
+    let root = match &intent.flags.files.rootfs {
+        Some(directory) => intent.caller.directory.join(directory),
+        None => dirs.container(id).join("rootfs"),
+    };
+    Ok(spec::build(&Request {
+        id,
+        root: &root,
+        image: intent.image.as_ref(),
+        flags: &intent.flags,
+        host: &Host::read(&intent.flags, &intent.caller)?,
+        default_seccomp: &rbox_runtime::default_seccomp_profile,
+    })?)
+}
+
 /// Write the bundle of a container.
 ///
-/// Errors: flags that contradict each other or the image; a user or group that the image does not know; the disk.
-pub(super) fn write(parts: &Parts<'_>) -> Result<Prepared> {
+/// Errors: a user or group that the image does not know; the disk.
+pub(super) fn write(mut prepared: Prepared, parts: &Parts<'_>) -> Result<Prepared> {
     let directory = parts.dirs.container(&parts.claim.id);
-    record::make_private(&directory)?;
-    let root = match &parts.flags.files.rootfs {
-        Some(directory) => {
-            std::path::absolute(directory).with_context(|| format!("cannot open {}", directory.display()))?
-        }
-        None => directory.join("rootfs"),
-    };
-    let mut prepared = spec::build(&Request {
-        id: &parts.claim.id,
-        root: &root,
-        network: parts.sandbox_path.as_deref(),
-        image: parts.image.map(|image| &image.config),
-        flags: parts.flags,
-        host: parts.host,
-        default_seccomp: &rbox_runtime::default_seccomp_profile,
-    })?;
+    if let Some(path) = &parts.sandbox_path {
+        spec::join_network(&mut prepared.spec, path);
+    }
     resolve_users(&mut prepared, parts.root)?;
     add_files(&mut prepared, parts, &directory)?;
     for missing in &prepared.make_directories {
@@ -100,7 +101,7 @@ fn add_files(prepared: &mut Prepared, parts: &Parts<'_>, directory: &Path) -> Re
     for (inside, outside, text) in files {
         put(&outside, text.as_bytes())?;
         if !mounts.iter().any(|mount| mount.destination() == Path::new(inside)) {
-            mounts.push(spec::bind(&outside, Path::new(inside), parts.flags.files.read_only));
+            mounts.push(spec::bind(&outside, Path::new(inside), parts.intent.flags.files.read_only));
         }
     }
     prepared.spec.set_mounts(Some(mounts));
@@ -108,7 +109,7 @@ fn add_files(prepared: &mut Prepared, parts: &Parts<'_>, directory: &Path) -> Re
 }
 
 fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
-    let network = &parts.flags.network;
+    let network = &parts.intent.flags.network;
     let mut added = Vec::new();
     for (name, address) in &network.add_host {
         let host: AddHost = format!("{name}={address}").parse()?;
@@ -119,31 +120,52 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
         let text = fs::read_to_string("/etc/hosts").unwrap_or_default();
         return Ok(hosts::extend_hosts(&text, &added));
     }
-    let domain = parts.flags.container.domainname.as_deref().unwrap_or_default();
+    let domain = parts.intent.flags.container.domainname.as_deref().unwrap_or_default();
     let own = parts.network.attachment.as_ref().map(|it| Entry::own(it.address, hostname, domain));
     Ok(hosts::hosts_file(&added, own.as_ref()))
 }
 
 fn resolv_text(parts: &Parts<'_>) -> String {
-    let flags = &parts.flags.network;
+    let flags = &parts.intent.flags.network;
     let dns = Dns { servers: flags.dns.clone(), search: flags.dns_search.clone(), options: flags.dns_option.clone() };
     let host = hosts::host_resolv_conf();
     if flags.is_host() { hosts::host_network_resolv_conf(&host, &dns) } else { hosts::resolv_conf(&host, &dns) }
 }
 
-/// `--cidfile`: never over a file that is there.
-///
-/// Errors: it is there, or cannot be written.
-pub(super) fn write_cidfile(path: Option<&PathBuf>, id: &str) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let problem =
-                Problem::new(format!("cannot write the container's id to {}: the file exists", path.display()));
-            Err(problem.hint("remove it, or make sure that its container is gone").into())
+/// The file of `--cidfile`. It goes again unless the container comes to be.
+pub(crate) struct Cidfile {
+    path: Option<PathBuf>,
+}
+
+impl Cidfile {
+    /// Write it, never over a file that is there.
+    ///
+    /// Errors: it is there, or cannot be written.
+    pub(super) fn write(path: Option<&PathBuf>, id: &str) -> Result<Cidfile> {
+        let Some(path) = path else { return Ok(Cidfile { path: None }) };
+        match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let problem =
+                    Problem::new(format!("cannot write the container's id to {}: the file exists", path.display()));
+                Err(problem.hint("remove it, or make sure that its container is gone").into())
+            }
+            file => file
+                .and_then(|mut file| file.write_all(id.as_bytes()))
+                .map(|()| Cidfile { path: Some(path.clone()) })
+                .with_context(|| format!("cannot write the container's id to {}", path.display())),
         }
-        file => file
-            .and_then(|mut file| file.write_all(id.as_bytes()))
-            .with_context(|| format!("cannot write the container's id to {}", path.display())),
+    }
+
+    /// The container has come to be.
+    pub(crate) fn keep(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Cidfile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }

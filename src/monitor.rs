@@ -1,0 +1,155 @@
+//! The small process behind a container that outlives its command: `rbox monitor ID`, this same program executed anew.
+//!
+//! ```text
+//!   rbox run -d ── create ── launch ──▶ rbox monitor ── claim taken over, lines 4 to 11 of `cmd/run.rs`
+//!        ◀──────────── Started ─────────┘   │  in a session of its own, nothing of the caller's left open
+//!   prints the id, ends                     │
+//!                                           ├─ hub.rs: program ◀─▶ log, attached commands (wire.rs), relay, signals
+//!   rbox stop, attach, wait, logs -f ──────▶│
+//!                                           └─ restart.rs: once more, or take everything apart and end
+//! ```
+//!
+//! One thread, one poll(2). Killed with SIGKILL it leaves the container running: the next command starts another monitor,
+//! which takes it up from what is on disk ([`adopt`]).
+
+mod adopt;
+mod caller;
+mod client;
+mod ends;
+mod hub;
+mod launch;
+mod restart;
+pub(crate) mod wire;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use rbox_runtime::resident;
+use rbox_runtime::terminal::Signals;
+
+pub(crate) use caller::Caller;
+pub(crate) use ends::Ends;
+pub(crate) use hub::{Hub, Life};
+pub(crate) use launch::{Launched, Task, launch};
+pub(crate) use restart::is_wanted;
+
+use crate::cli::{Global, MonitorArgs};
+use crate::cmd::run::{self, Claimed, Lived, Place};
+use crate::engine::Engine;
+use crate::record::{Claim, Intent, Purpose, Record};
+use crate::{report, sweep};
+
+/// Hold one container until it has ended for good.
+///
+/// Errors: it cannot be started, or taken up. They are printed where the command that waits prints its own.
+pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
+    resident::leave_caller()?;
+    let connection = io::stdin().as_fd().try_clone_to_owned().context("cannot keep the connection to the command")?;
+    let engine = Engine::enter(global)?;
+    let dirs = &engine.dirs;
+    let claim = {
+        let _lock = sweep::lock(dirs)?;
+        Claim::take_over(dirs, &args.id, args.from)?
+    };
+    let mut claimed = Some(Claimed::new(claim, dirs));
+    let outcome = Intent::load(dirs, &args.id).and_then(|intent| {
+        let mut hub = Hub::open(run::log(dirs, &intent, &args.id), dirs.live(&args.id), None)?;
+        hub.welcome(connection);
+        let (lived, signals) = if args.adopt {
+            let signals = Signals::hold(false).context("cannot hold signals back")?;
+            hub.on_started(Box::new(settle_down));
+            (adopt::live(&engine, &args.id, &mut hub)?, signals)
+        } else {
+            let prepared = run::prepare(dirs, &args.id, &intent)?;
+            let own = claimed.as_ref().map(|claimed| claimed.claim.clone()).expect("taken only at the end");
+            let begun_by = dirs.clone();
+            let beginning = own.clone();
+            hub.on_started(Box::new(move || {
+                // From here on it is a container that is there, whoever made it.
+                beginning.rewritten(&begun_by, Purpose::Hold).err().iter().for_each(report::warn);
+                settle_down();
+            }));
+            let place = Place { hub: &mut hub, monitored: true, forward: false };
+            let lived = run::live(&engine, (&own, &intent), prepared, place)?;
+            (lived, Signals::hold(false).context("cannot hold signals back")?)
+        };
+        let lived = again(&engine, (&args.id, &intent), &mut hub, (lived, &signals))?;
+        if let Some(claimed) = claimed.take() {
+            lived.settle(claimed, &mut hub);
+        }
+        Ok(())
+    });
+    match (outcome, claimed) {
+        (Ok(()), _) => Ok(ExitCode::SUCCESS),
+        // It was there before, so it stays; and else it goes with the claim.
+        (Err(error), Some(claimed)) if claimed.claim.purpose == Purpose::Hold => {
+            note_failure(&engine, &args.id, &error);
+            claimed.release()?;
+            Err(error)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Nobody waits any more: let go of the command's descriptors, and of what was needed to get here.
+fn settle_down() {
+    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdin(&null);
+        let _ = nix::unistd::dup2_stdout(&null);
+        let _ = nix::unistd::dup2_stderr(&null);
+    }
+    resident::give_back_memory();
+}
+
+/// Start the program again as often as the policy says so. Answers the last of its lives.
+fn again(
+    engine: &Engine,
+    (id, intent): (&str, &Intent),
+    hub: &mut Hub<'_>,
+    (mut lived, signals): (Lived, &Signals),
+) -> Result<Lived> {
+    let dirs = &engine.dirs;
+    let mut backoff = restart::Backoff::default();
+    loop {
+        let Some(record) = Record::load(dirs, id)? else { return Ok(lived) };
+        if !record.restarting {
+            return Ok(lived);
+        }
+        let wait = backoff.next(&record);
+        let code = lived.code;
+        lived.finish();
+        hub.ended(code);
+        let is_halted = hub.pause(wait, signals, &|| run::note_halt(dirs, id))?;
+        Record::update(dirs, id, |record| {
+            record.restarting = !is_halted;
+            record.restart_count += u32::from(!is_halted);
+        })?;
+        if is_halted {
+            return Ok(Lived::adopted(code, None, Vec::new()));
+        }
+        let claim = Claim::of(dirs, id)?.context("the container's claim is lost")?;
+        let place = Place { hub, monitored: true, forward: false };
+        let prepared = run::prepare(dirs, id, intent)?;
+        lived = match run::live(engine, (&claim, intent), prepared, place) {
+            Ok(lived) => lived,
+            Err(error) => {
+                note_failure(engine, id, &error);
+                return Ok(Lived::adopted(code, None, Vec::new()));
+            }
+        };
+    }
+}
+
+/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with.
+fn note_failure(engine: &Engine, id: &str, error: &anyhow::Error) {
+    let report = report::report(error);
+    let noted = Record::update(&engine.dirs, id, |record| {
+        record.restarting = false;
+        record.error = Some(report.message.clone());
+        record.exit_code = Some(i32::from(report.code));
+    });
+    noted.err().iter().for_each(report::warn);
+}

@@ -1,0 +1,476 @@
+//! Where a container's bytes meet: between its program, its log, and everybody who is attached. One loop over poll(2),
+//! one thread, in the monitor as in `rbox run`.
+//!
+//! ```text
+//!   program's stdout, stderr ──▶ ┌─────┐ ──▶ log
+//!   (pty master, or pipes)       │ hub │ ──▶ the caller of rbox run        pidfd   ──▶ drain, then end
+//!   program's stdin ◀─────────── └─────┘ ◀─▶ attached commands (wire.rs)   signals, relay, new callers at the door
+//! ```
+//!
+//! The program is read only while nobody has something left to take, so the slowest reader slows it down and nothing
+//! piles up here: at most one chunk for each reader.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use rbox_net::Relay;
+use rbox_runtime::resident;
+use rbox_runtime::terminal::{self, Signals};
+
+use super::caller::Caller;
+use super::client::Client;
+use super::wire::{self, Ask, CHUNK_BYTES, Tell};
+use crate::log::{Log, Stream};
+use crate::record;
+
+/// How long output may take to come through after the end, milliseconds: a pty hands its bytes over in a kernel thread.
+const LAST_WORDS_MS: u16 = 50;
+/// How long an attached command gets to take what is left for it, milliseconds. One that is stopped is left behind.
+const LAST_READERS_MS: u16 = 2000;
+/// After so long without anything to do, milliseconds, memory is given back: once, for what a start has needed.
+const IDLE_MS: u16 = 500;
+
+/// Our ends of what the program has for input and output.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The program reads what is written here.
+    pub(crate) input: Option<Rc<OwnedFd>>,
+    /// What it writes.
+    pub(crate) outputs: Vec<(Rc<OwnedFd>, Stream)>,
+    /// Its terminal, if it has one.
+    pub(crate) terminal: Option<Rc<OwnedFd>>,
+    /// The end of the first attached input is the end of the program's (`run -i`, not `run -d -i`).
+    pub(crate) input_once: bool,
+}
+
+/// What the hub needs to know of a program that runs.
+pub(crate) struct Life<'a> {
+    /// Readable when the program has ended (pidfd_open(2)).
+    pub(crate) pidfd: BorrowedFd<'a>,
+    /// Send it a signal.
+    pub(crate) signal: &'a dyn Fn(i32),
+    /// What asks it to end.
+    pub(crate) stop_signal: i32,
+    /// Connections that are relayed to it.
+    pub(crate) relay: Option<&'a mut Relay>,
+    /// Signals that are held back.
+    pub(crate) signals: &'a Signals,
+    /// Note that a person ends it.
+    pub(crate) halt: &'a dyn Fn(),
+}
+
+/// Everybody who hears a container, and its log.
+pub(crate) struct Hub<'a> {
+    log: Log,
+    door: Option<OwnedFd>,
+    directory: PathBuf,
+    clients: Vec<Client>,
+    caller: Option<Caller<'a>>,
+    program: Option<Program>,
+    typed: Vec<u8>,
+    is_halted: bool,
+    /// Memory need not be given back.
+    is_lean: bool,
+    on_started: Option<Box<dyn FnOnce() + 'a>>,
+}
+
+/// Who is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    Ended,
+    Signal,
+    Relay,
+    Door,
+    Output(usize),
+    ProgramInput,
+    Client(usize),
+    ClientRoom(usize),
+    CallerInput,
+    CallerRoom(usize),
+}
+
+impl<'a> Hub<'a> {
+    /// A hub with nobody in it, which listens in `directory`.
+    ///
+    /// Errors: the directory cannot be made.
+    pub(crate) fn open(log: Log, directory: PathBuf, caller: Option<Caller<'a>>) -> Result<Hub<'a>> {
+        record::make_private(&directory)?;
+        let clients = Vec::new();
+        let mut hub = Hub {
+            log,
+            door: None,
+            directory,
+            clients,
+            caller,
+            program: None,
+            typed: Vec::new(),
+            is_halted: false,
+            is_lean: true,
+            on_started: None,
+        };
+        hub.door = Some(wire::open_door(&hub.directory).context("cannot listen to other commands")?);
+        Ok(hub)
+    }
+
+    /// Listen no more: who knocks from now on finds nobody. Those who have knocked are still answered.
+    pub(crate) fn leave_place(&mut self) {
+        // Once: afterwards the place may be another's.
+        let directory = std::mem::take(&mut self.directory);
+        if !directory.as_os_str().is_empty() {
+            crate::sweep::remove_directory(&directory).iter().for_each(crate::report::warn);
+        }
+    }
+
+    /// Take in a command that is connected already, and hear what it has said so far: the size of its terminal has to
+    /// be known before the program looks.
+    pub(crate) fn welcome(&mut self, client: OwnedFd) {
+        self.clients.push(Client::new(client));
+    }
+
+    /// From now on this is the program.
+    pub(crate) fn take(&mut self, program: Program) {
+        self.program = Some(program);
+        self.is_halted = false;
+        self.typed.clear();
+        for at in 0..self.clients.len() {
+            self.hear(at, None);
+        }
+    }
+
+    /// Do this when the program runs for the first time, and everybody has been told.
+    pub(crate) fn on_started(&mut self, act: Box<dyn FnOnce() + 'a>) {
+        self.on_started = Some(act);
+    }
+
+    /// Tell everybody who asked for it that the program runs.
+    pub(crate) fn started(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.say(Tell::Started));
+        if let Some(act) = self.on_started.take() {
+            self.is_lean = false;
+            act();
+        }
+    }
+
+    /// Of a program that has ended unseen: put into the log what it had written.
+    pub(crate) fn drain(&mut self) {
+        while self.program.as_ref().is_some_and(|program| !program.outputs.is_empty()) {
+            self.take_output(0);
+        }
+        self.program = None;
+        self.log.finish();
+    }
+
+    /// Tell everybody that the program has ended, and let them go.
+    pub(crate) fn ended(&mut self, code: i32) {
+        // Those who knocked while it was taken apart wait at the door.
+        while let Some(client) = self.door.as_ref().and_then(wire::answer) {
+            self.clients.push(Client::new(client));
+        }
+        for client in &mut self.clients {
+            client.say(Tell::Ended(code));
+            client.push();
+        }
+        self.clients.clear();
+    }
+
+    /// Carry bytes, signals and connections until the program has ended and its last words are out.
+    ///
+    /// Errors: poll(2) or a descriptor of the caller's fails.
+    pub(crate) fn carry(&mut self, mut life: Life<'_>) -> Result<()> {
+        let doing = "cannot carry the program's input and output";
+        let mut has_ended = false;
+        loop {
+            let silent = has_ended && !self.is_held();
+            if silent && self.program.as_ref().is_none_or(|program| program.outputs.is_empty()) {
+                break;
+            }
+            let ready = self.wait(&life, has_ended).context(doing)?;
+            if ready.is_empty() {
+                if has_ended {
+                    break;
+                }
+                self.is_lean = true;
+                resident::give_back_memory();
+            }
+            for one in ready {
+                match one {
+                    Ready::Ended => {
+                        has_ended = true;
+                        if let Some(program) = &mut self.program {
+                            program.input = None;
+                        }
+                        self.typed.clear();
+                    }
+                    Ready::Signal => {
+                        if self.take_signals(&life, has_ended)? {
+                            return Ok(());
+                        }
+                    }
+                    Ready::Relay => life.relay.as_deref_mut().into_iter().for_each(Relay::ready),
+                    other => self.serve(other, &life)?,
+                }
+            }
+            self.clients.retain(|client| !client.is_gone());
+        }
+        self.program = None;
+        self.log.finish();
+        Ok(())
+    }
+
+    /// Wait without a program, at most so long: who waits to start it again can be told not to, and asked what is.
+    /// Answers whether it was told so.
+    ///
+    /// Errors: those of poll(2).
+    pub(crate) fn pause(&mut self, for_ms: u64, signals: &Signals, halt: &dyn Fn()) -> Result<bool> {
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(for_ms);
+        while !self.is_halted {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            fds.extend(self.door.iter().map(|door| PollFd::new(door.as_fd(), PollFlags::POLLIN)));
+            fds.extend(self.clients.iter().map(|client| PollFd::new(client.fd(), PollFlags::POLLIN)));
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("cannot wait"),
+            }
+            while signals.next().context("cannot read signals")?.is_some() {
+                self.is_halted = true;
+            }
+            self.open_door();
+            for at in 0..self.clients.len() {
+                self.hear_halt(at, halt);
+            }
+            self.clients.retain(|client| !client.is_gone());
+        }
+        Ok(self.is_halted)
+    }
+
+    fn hear_halt(&mut self, at: usize, halt: &dyn Fn()) {
+        while let Some(packet) = self.clients[at].hear() {
+            if Ask::parse(&packet) == Some(Ask::Halt) {
+                halt();
+                self.is_halted = true;
+                self.clients[at].say(Tell::Halting);
+            }
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.clients.iter().any(Client::is_held) || self.caller.as_ref().is_some_and(Caller::is_held)
+    }
+
+    /// Wait for something to do.
+    fn wait(&self, life: &Life<'_>, has_ended: bool) -> Result<Vec<Ready>, Errno> {
+        let watched = self.watched(life, has_ended);
+        let mut fds: Vec<PollFd<'_>> = watched.iter().map(|(fd, flags, _)| PollFd::new(*fd, *flags)).collect();
+        let timeout = match has_ended {
+            false if self.is_lean => PollTimeout::NONE,
+            false => PollTimeout::from(IDLE_MS),
+            true if !self.is_held() => PollTimeout::from(LAST_WORDS_MS),
+            // The caller is waited for, however long that takes.
+            true if self.caller.as_ref().is_some_and(Caller::is_held) => PollTimeout::NONE,
+            true => PollTimeout::from(LAST_READERS_MS),
+        };
+        match poll(&mut fds, timeout) {
+            // Nothing that would be taken for silence.
+            Err(Errno::EINTR) => return Ok(vec![Ready::Signal]),
+            Err(errno) => return Err(errno),
+            Ok(_) => {}
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        Ok(fds.iter().zip(&watched).filter(|(fd, _)| ready(fd)).map(|(_, (_, _, one))| *one).collect())
+    }
+
+    /// The descriptors that something can happen at, and what that is.
+    fn watched<'s>(&'s self, life: &'s Life<'_>, has_ended: bool) -> Vec<(BorrowedFd<'s>, PollFlags, Ready)> {
+        let (reading, writing) = (PollFlags::POLLIN, PollFlags::POLLOUT);
+        let mut all = Vec::with_capacity(8);
+        all.push((life.signals.as_fd(), reading, Ready::Signal));
+        if !has_ended {
+            all.push((life.pidfd, reading, Ready::Ended));
+            all.extend(life.relay.as_ref().map(|relay| (relay.fd(), reading, Ready::Relay)));
+            all.extend(self.door.as_ref().map(|door| (door.as_fd(), reading, Ready::Door)));
+        }
+        if let Some(program) = &self.program {
+            let outputs = program.outputs.iter().enumerate().filter(|_| !self.is_held());
+            all.extend(outputs.map(|(at, (from, _))| (from.as_fd(), reading, Ready::Output(at))));
+            let input = program.input.as_ref().filter(|_| !self.typed.is_empty());
+            all.extend(input.map(|input| (input.as_fd(), writing, Ready::ProgramInput)));
+        }
+        let hears = self.typed.is_empty() && !has_ended;
+        for (at, client) in self.clients.iter().enumerate() {
+            match client.is_held() {
+                true => all.push((client.fd(), writing, Ready::ClientRoom(at))),
+                false if hears => all.push((client.fd(), reading, Ready::Client(at))),
+                false => {}
+            }
+        }
+        if let Some(caller) = &self.caller {
+            all.extend(caller.wants_room().map(|(at, fd)| (fd, writing, Ready::CallerRoom(at))));
+            all.extend(caller.input().filter(|_| hears).map(|input| (input, reading, Ready::CallerInput)));
+        }
+        all
+    }
+
+    fn serve(&mut self, ready: Ready, life: &Life<'_>) -> Result<()> {
+        match ready {
+            Ready::Door => self.open_door(),
+            Ready::Output(at) => self.take_output(at),
+            Ready::ProgramInput => self.give_input(),
+            Ready::Client(at) => self.hear(at, Some(life)),
+            Ready::ClientRoom(at) => self.clients[at].push(),
+            Ready::CallerInput => {
+                if let Some(caller) = &mut self.caller {
+                    match caller.read().context("cannot read the standard input")? {
+                        Some(bytes) => self.typed = bytes,
+                        None => self.end_input(),
+                    }
+                    self.give_input();
+                }
+            }
+            Ready::CallerRoom(at) => {
+                if let Some(caller) = &mut self.caller
+                    && !caller.push(at).context("cannot write the program's output")?
+                    && let Some(program) = &mut self.program
+                {
+                    // The caller reads no more: the pipe is closed, so that the program is told as in a shell's pipeline.
+                    program.outputs.retain(|(_, stream)| *stream as usize != at);
+                }
+            }
+            Ready::Ended | Ready::Signal | Ready::Relay => {}
+        }
+        Ok(())
+    }
+
+    fn open_door(&mut self) {
+        while let Some(client) = self.door.as_ref().and_then(wire::answer) {
+            self.clients.push(Client::new(client));
+        }
+    }
+
+    /// Read once what the program has written, and give it to everybody.
+    fn take_output(&mut self, at: usize) {
+        let Some(program) = &mut self.program else { return };
+        // Ready a moment ago; of two that are, the first may have ended and gone from the list.
+        let Some((from, stream)) = program.outputs.get(at).cloned() else { return };
+        let mut chunk = [0; CHUNK_BYTES];
+        match nix::unistd::read(&from, &mut chunk) {
+            Ok(0) => drop(program.outputs.remove(at)),
+            Ok(length) => {
+                let chunk = &chunk[..length];
+                self.log.write(stream, chunk);
+                if let Some(caller) = &mut self.caller {
+                    caller.take(stream, chunk);
+                }
+                for client in &mut self.clients {
+                    client.output(stream, chunk);
+                }
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // pty(7), EIO: nobody has the other side open any more.
+            Err(_) => drop(program.outputs.remove(at)),
+        }
+    }
+
+    fn give_input(&mut self) {
+        let Some(input) = self.program.as_ref().and_then(|program| program.input.clone()) else {
+            self.typed.clear();
+            return;
+        };
+        if self.typed.is_empty() {
+            return;
+        }
+        match nix::unistd::write(&input, &self.typed) {
+            Ok(count) => drop(self.typed.drain(..count)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // The program has closed its input, or its terminal is gone: it wants no more.
+            Err(_) => self.end_input(),
+        }
+        if self.typed.is_empty() {
+            self.typed = Vec::new();
+        }
+    }
+
+    fn end_input(&mut self) {
+        self.typed.clear();
+        if let Some(program) = self.program.as_mut().filter(|program| program.terminal.is_none()) {
+            program.input = None;
+        }
+        if let Some(caller) = &mut self.caller {
+            caller.end_input();
+        }
+    }
+
+    /// Hear what a client says. Before the program runs there is nobody to pass a signal to.
+    fn hear(&mut self, at: usize, life: Option<&Life<'_>>) {
+        while self.typed.is_empty() {
+            let Some(packet) = self.clients[at].hear() else { break };
+            match Ask::parse(&packet) {
+                Some(Ask::Attach { input }) => self.clients[at].attach(input),
+                Some(Ask::Input(bytes)) => {
+                    self.typed = bytes.to_vec();
+                    self.give_input();
+                }
+                Some(Ask::EndOfInput) => self.client_ends_input(),
+                Some(Ask::Resize { rows, columns }) => {
+                    if let Some(terminal) = self.program.as_ref().and_then(|program| program.terminal.as_ref()) {
+                        terminal::set_size(terminal.as_fd(), rows, columns);
+                    }
+                }
+                Some(Ask::Signal(number)) => life.into_iter().for_each(|life| (life.signal)(number)),
+                Some(Ask::Halt) => {
+                    life.into_iter().for_each(|life| (life.halt)());
+                    self.is_halted = true;
+                    self.clients[at].say(Tell::Halting);
+                }
+                Some(Ask::Wait) | None => {}
+            }
+        }
+        if self.clients[at].is_gone() && self.clients[at].has_input() {
+            self.client_ends_input();
+        }
+    }
+
+    fn client_ends_input(&mut self) {
+        if self.program.as_ref().is_some_and(|program| program.input_once) {
+            self.end_input();
+        }
+    }
+
+    /// Pass signals on. `true` when there is nobody left to pass one to: the caller wants to end, not to wait for its own output.
+    fn take_signals(&mut self, life: &Life<'_>, has_ended: bool) -> Result<bool> {
+        while let Some(signal) = life.signals.next().context("cannot read signals")? {
+            let ends = terminal::ENDING.contains(&signal);
+            match (&self.caller, signal) {
+                (_, Signal::SIGWINCH) => (life.signal)(signal as i32),
+                (Some(_), _) if has_ended && ends => return Ok(true),
+                _ if has_ended => {}
+                (Some(_), _) if life.signals.are_forwarded() => (life.signal)(signal as i32),
+                // The signal is rbox's own: it takes the program with it, and goes on to clean up.
+                (Some(_), _) if ends => (life.signal)(Signal::SIGKILL as i32),
+                // Who asks the monitor to end, asks for the end of its container.
+                (None, Signal::SIGTERM) => {
+                    (life.halt)();
+                    self.is_halted = true;
+                    (life.signal)(life.stop_signal);
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Drop for Hub<'_> {
+    fn drop(&mut self) {
+        self.leave_place();
+    }
+}

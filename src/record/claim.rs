@@ -1,0 +1,271 @@
+//! Who answers for a container: the first file that is made of it, and the last that is removed.
+//!
+//! ```text
+//!   run, create ──make──▶ claim ──take_over──▶ the monitor's ──release──▶ nobody: the container has ended
+//!   start, rm ───hold───▶   │ whoever claims is killed: the next command sweeps (`sweep.rs`)
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{entries, files, make_private, read, remove_file, short, write_beside};
+use crate::dirs::Dirs;
+use crate::report::Problem;
+
+/// Who answers for a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// 64 hexadecimal digits.
+    pub(crate) id: String,
+    /// The container's name.
+    pub(crate) name: String,
+    /// The process.
+    pub(crate) pid: i32,
+    /// When it started: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+    pub(crate) start_time: u64,
+    /// The boot of the kernel that it belongs to.
+    pub(crate) boot_id: String,
+    /// What it is doing, and so what is to be done when it is killed over it.
+    pub(crate) purpose: Purpose,
+}
+
+/// What a claim is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// To make the container. Of one whose program has not begun nothing stays.
+    Make,
+    /// To start one that is there, or to hold one that runs. It stays.
+    Hold,
+    /// To remove it. What was begun is brought to its end.
+    Remove,
+}
+
+/// Start time of a process, or nothing when it is gone or only waits to be collected.
+fn start_time(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may contain anything.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let alive = !matches!(*fields.first()?, "Z" | "X");
+    if alive { fields.get(19)?.parse().ok() } else { None }
+}
+
+/// The id of this boot of the kernel.
+pub(crate) fn boot_id() -> Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the kernel's boot id")?;
+    Ok(text.trim().to_owned())
+}
+
+/// Whether the process of that number, start time and boot is still there.
+pub(crate) fn is_alive(pid: i32, start: u64, boot: &str) -> bool {
+    start_time(pid) == Some(start) && boot_id().is_ok_and(|now| now == boot)
+}
+
+impl Claim {
+    /// Claim `id` and `name` for this process. Nothing of the container may be made before.
+    ///
+    /// Errors: the name is taken (with its holder); the directories cannot be written.
+    pub(crate) fn make(dirs: &Dirs, id: String, name: String) -> Result<Claim> {
+        let claim = Claim::of_this_process(id, name, Purpose::Make)?;
+        for directory in [dirs.claims(), dirs.names(), dirs.containers()] {
+            make_private(&directory)?;
+        }
+        write_beside(&claim.path(dirs), &claim.beside(dirs), &claim)?;
+        if let Err(error) = claim.take_name(dirs) {
+            claim.release(dirs)?;
+            return Err(error);
+        }
+        Ok(claim)
+    }
+
+    /// Claim a container that is there and that nobody claims; nothing when somebody does.
+    ///
+    /// Errors: the directory cannot be written.
+    pub(crate) fn hold(dirs: &Dirs, id: &str, name: &str, purpose: Purpose) -> Result<Option<Claim>> {
+        let claim = Claim::of_this_process(id.to_owned(), name.to_owned(), purpose)?;
+        make_private(&dirs.claims())?;
+        let beside = claim.beside(dirs);
+        let text = serde_json::to_vec(&claim).context("cannot write a claim")?;
+        fs::write(&beside, text).with_context(|| format!("cannot write {}", beside.display()))?;
+        // link(2) makes a name only where there is none: of two that claim, one is told.
+        let linked = fs::hard_link(&beside, claim.path(dirs));
+        remove_file(&beside)?;
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            linked => linked.with_context(|| format!("cannot claim container {name}")).map(|()| Some(claim)),
+        }
+    }
+
+    /// Make this process the one that answers, in place of `pid`, whose claim it is now. To be called under the
+    /// sweep's lock: a claim whose process is killed in this moment is either still there or swept.
+    ///
+    /// Errors: it is not there any more, or is another's.
+    pub(crate) fn take_over(dirs: &Dirs, id: &str, pid: i32) -> Result<Claim> {
+        let found = Claim::of(dirs, id)?.filter(|claim| claim.pid == pid);
+        let found = found.with_context(|| format!("cannot take over container {}: nobody hands it over", short(id)))?;
+        found.rewritten(dirs, found.purpose)
+    }
+
+    /// The same claim, written anew as this process's, for another purpose.
+    ///
+    /// Errors: the directory cannot be written.
+    pub(crate) fn rewritten(&self, dirs: &Dirs, purpose: Purpose) -> Result<Claim> {
+        let claim = Claim::of_this_process(self.id.clone(), self.name.clone(), purpose)?;
+        write_beside(&claim.path(dirs), &claim.beside(dirs), &claim)?;
+        Ok(claim)
+    }
+
+    fn of_this_process(id: String, name: String, purpose: Purpose) -> Result<Claim> {
+        let pid = std::process::id().cast_signed();
+        let start_time = start_time(pid).context("cannot read this process's start time")?;
+        Ok(Claim { id, name, pid, start_time, boot_id: boot_id()?, purpose })
+    }
+
+    fn path(&self, dirs: &Dirs) -> PathBuf {
+        dirs.claims().join(format!("{}.json", self.id))
+    }
+
+    /// The temporary name tells its writer, so that a sweep knows what a dead one left.
+    fn beside(&self, dirs: &Dirs) -> PathBuf {
+        dirs.claims().join(format!(".{}.{}.{}", self.pid, self.start_time, self.id))
+    }
+
+    fn take_name(&self, dirs: &Dirs) -> Result<()> {
+        let link = dirs.names().join(&self.name);
+        match symlink(&self.id, &link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let holder = fs::read_link(&link).map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
+                let message =
+                    format!("cannot name a container {}: name in use (by container {})", self.name, short(&holder));
+                Err(Problem::new(message)
+                    .hint(format!("remove that one with rbox rm {}, or take another name", self.name))
+                    .into())
+            }
+            made => made.with_context(|| format!("cannot reserve the name {}", self.name)),
+        }
+    }
+
+    /// A claim that nobody holds any more, for taking apart what stands in its name.
+    pub(crate) fn of_nobody(id: &str, name: &str) -> Claim {
+        let (id, name, boot_id) = (id.to_owned(), name.to_owned(), String::new());
+        Claim { id, name, pid: 0, start_time: 0, boot_id, purpose: Purpose::Remove }
+    }
+
+    /// Give the name back, if it is ours.
+    pub(crate) fn release_name(&self, dirs: &Dirs) -> Result<()> {
+        let link = dirs.names().join(&self.name);
+        match fs::read_link(&link) {
+            Ok(holder) if holder == Path::new(&self.id) => remove_file(&link),
+            _ => Ok(()),
+        }
+    }
+
+    /// Give the claim back: nothing of the container is held any more.
+    pub(crate) fn release(&self, dirs: &Dirs) -> Result<()> {
+        remove_file(&self.path(dirs))
+    }
+
+    /// Whether the process that claims is still there.
+    pub(crate) fn is_alive(&self) -> bool {
+        is_alive(self.pid, self.start_time, &self.boot_id)
+    }
+
+    /// Whether the container is being made: of one that is never finished nothing stays.
+    pub(crate) fn is_making(&self) -> bool {
+        self.purpose == Purpose::Make
+    }
+
+    /// Remove what processes left that were killed while they wrote a claim.
+    ///
+    /// Errors: the directory cannot be listed, or a file not be removed.
+    pub(crate) fn sweep_unfinished(dirs: &Dirs) -> Result<()> {
+        for path in entries(&dirs.claims(), |name| name.starts_with('.'))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut parts = name.trim_start_matches('.').split('.');
+            let writer =
+                parts.next().and_then(|pid| pid.parse().ok()).zip(parts.next().and_then(|start| start.parse().ok()));
+            let is_alive = writer.is_some_and(|(pid, start): (i32, u64)| start_time(pid) == Some(start));
+            if !is_alive {
+                remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The claim on one container; nothing when nobody claims it.
+    ///
+    /// Errors: it cannot be read.
+    pub(crate) fn of(dirs: &Dirs, id: &str) -> Result<Option<Claim>> {
+        read(&dirs.claims().join(format!("{id}.json")))
+    }
+
+    /// All claims.
+    pub(crate) fn all(dirs: &Dirs) -> Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for path in files(&dirs.claims())? {
+            claims.extend(read::<Claim>(&path)?);
+        }
+        Ok(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dirs(place: &Path) -> Dirs {
+        let global = crate::cli::Global { root: place.join("root"), state: place.join("state") };
+        Dirs::new(&global).unwrap()
+    }
+
+    #[test]
+    fn a_name_belongs_to_one_container_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let dirs = dirs(place.path());
+        let first = Claim::make(&dirs, "a".repeat(64), "web".into()).unwrap();
+        let taken = Claim::make(&dirs, "b".repeat(64), "web".into()).unwrap_err();
+        assert_eq!(taken.to_string(), "cannot name a container web: name in use (by container aaaaaaaaaaaa)");
+        assert_eq!(Claim::all(&dirs).unwrap().len(), 1, "a refused claim leaves nothing");
+        first.release_name(&dirs).unwrap();
+        Claim::make(&dirs, "b".repeat(64), "web".into()).unwrap();
+        first.release_name(&dirs).unwrap();
+        assert!(dirs.names().join("web").is_symlink(), "another's name is not given back");
+    }
+
+    #[test]
+    fn a_container_is_held_by_one_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let dirs = dirs(place.path());
+        let id = "a".repeat(64);
+        let first = Claim::hold(&dirs, &id, "web", Purpose::Hold).unwrap().unwrap();
+        assert!(Claim::hold(&dirs, &id, "web", Purpose::Remove).unwrap().is_none());
+        assert_eq!(Claim::of(&dirs, &id).unwrap().unwrap().purpose, Purpose::Hold);
+        first.release(&dirs).unwrap();
+        assert!(Claim::hold(&dirs, &id, "web", Purpose::Remove).unwrap().is_some());
+        assert_eq!(fs::read_dir(dirs.claims()).unwrap().count(), 1, "nothing is left beside the claim");
+    }
+
+    #[test]
+    fn only_what_is_handed_over_is_taken() {
+        let place = tempfile::tempdir().unwrap();
+        let dirs = dirs(place.path());
+        let claim = Claim::make(&dirs, "a".repeat(64), "web".into()).unwrap();
+        assert!(Claim::take_over(&dirs, &claim.id, claim.pid + 1).is_err());
+        assert_eq!(Claim::take_over(&dirs, &claim.id, claim.pid).unwrap().purpose, Purpose::Make);
+        claim.release(&dirs).unwrap();
+        assert!(Claim::take_over(&dirs, &claim.id, claim.pid).is_err());
+    }
+
+    #[test]
+    fn a_claim_of_another_boot_or_start_is_dead() {
+        let place = tempfile::tempdir().unwrap();
+        let claim = Claim::make(&dirs(place.path()), "a".repeat(64), "web".into()).unwrap();
+        assert!(claim.is_alive());
+        assert!(!Claim { boot_id: "another".into(), ..claim.clone() }.is_alive());
+        assert!(!Claim { start_time: claim.start_time + 1, ..claim }.is_alive());
+    }
+}
