@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> Result<ExitCode> {
             continue;
         }
         let size = engine.store.snapshot_size(&record.id).unwrap_or(0);
-        match rm::remove(&engine.dirs, &record, (&record.name, false)) {
+        match rm::remove(&engine, &record, (&record.name, false)) {
             Ok(()) => {
                 text += &format!("{}\n", record.id);
                 freed += size;

@@ -23,7 +23,7 @@ pub(crate) fn run(global: &Global, args: &RmArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     let mut code = ExitCode::SUCCESS;
     for name in &args.containers {
-        match Record::find(&engine.dirs, name).and_then(|record| remove(&engine.dirs, &record, (name, args.force))) {
+        match Record::find(&engine.dirs, name).and_then(|record| remove(&engine, &record, (name, args.force))) {
             Ok(()) => print::line(name)?,
             Err(error) if args.force && is_missing(&engine.dirs, name) => {
                 // As docker from 20.10 on: the wish is fulfilled.
@@ -42,7 +42,8 @@ fn is_missing(dirs: &Dirs, name: &str) -> bool {
 /// Remove one container.
 ///
 /// Errors: it runs, and there is no `force`; somebody else holds it.
-pub(super) fn remove(dirs: &Dirs, record: &Record, (name, force): (&str, bool)) -> Result<()> {
+pub(super) fn remove(engine: &Engine, record: &Record, (name, force): (&str, bool)) -> Result<()> {
+    let dirs = &engine.dirs;
     let deadline = Instant::now() + LET_GO_WITHIN;
     loop {
         let status = state::Status::of(dirs, record)?;
@@ -65,6 +66,8 @@ pub(super) fn remove(dirs: &Dirs, record: &Record, (name, force): (&str, bool)) 
         if Record::load(dirs, &record.id)?.is_none() {
             return Ok(());
         }
+        // Who held it was killed over taking it apart.
+        sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
         if Instant::now() > deadline {
             let why = "another command is starting or removing it";
             return Err(Problem::new(format!("cannot remove container {name}: {why}")).into());

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::monitor::{Launched, Task, launch};
 use crate::record::{Claim, Purpose, Record, StreamsOf};
 use crate::report::{self, Problem};
+use crate::sweep;
 
 /// Start a container that was just created, for `rbox run -d` or `-t`.
 ///
@@ -86,7 +87,7 @@ pub(crate) fn run(global: &Global, args: &StartArgs) -> Result<ExitCode> {
     }
     let mut exit = ExitCode::SUCCESS;
     for name in &args.containers {
-        match Record::find(&engine.dirs, name).and_then(|record| one(&engine.dirs, &record)) {
+        match Record::find(&engine.dirs, name).and_then(|record| one(&engine, &record)) {
             Ok(Ok(())) => print::line(name)?,
             // As docker start: 1, whatever it was.
             Ok(Err(_)) => exit = ExitCode::from(report::REFUSED),
@@ -100,14 +101,20 @@ pub(crate) fn run(global: &Global, args: &StartArgs) -> Result<ExitCode> {
 ///
 /// Errors: somebody else is about to start or to remove it; the monitor cannot be started. With an exit code: the
 /// monitor could not start it, and has said why.
-pub(crate) fn one(dirs: &Dirs, record: &Record) -> Result<Result<(), ExitCode>> {
-    let Some(claim) = hold(dirs, record)? else { return Ok(Ok(())) };
+pub(crate) fn one(engine: &Engine, record: &Record) -> Result<Result<(), ExitCode>> {
+    let dirs = &engine.dirs;
+    let Some(claim) = hold(engine, record)? else { return Ok(Ok(())) };
     let mut monitor = launch(dirs, &claim.id, Task::Start, &[], &[]).inspect_err(|_| drop(claim.release(dirs)))?;
     await_started(dirs, &claim, &mut monitor)
 }
 
 /// Claim a container to start it. Nothing when it runs.
-fn hold(dirs: &Dirs, record: &Record) -> Result<Option<Claim>> {
+fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
+    let dirs = &engine.dirs;
+    if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
+        // Who held it was killed since this command began.
+        sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
+    }
     if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
         Record::update(dirs, &record.id, |record| {
             record.stopped_by_hand = false;
@@ -147,7 +154,7 @@ fn attach(engine: &Engine, name: &str, args: &StartArgs) -> Result<ExitCode> {
     }
     let keys: &DetachKeys = &args.detach_keys;
     let attached = Attached { streams: &streams, input, forward: args.sig_proxy, keys, stdio: &stdio };
-    let Some(claim) = hold(dirs, &record)? else {
+    let Some(claim) = hold(engine, &record)? else {
         return super::attach::to(dirs, &record, attached);
     };
     let mut monitor =

@@ -40,7 +40,7 @@ pub(crate) fn restart(global: &Global, args: &StopArgs) -> Result<ExitCode> {
     for name in &args.containers {
         let stopped = Record::find(&engine.dirs, name).and_then(|record| {
             stop(&engine.dirs, &record, args)?;
-            start::one(&engine.dirs, &record)
+            start::one(&engine, &record)
         });
         match stopped {
             Ok(Ok(())) => print::line(name)?,
