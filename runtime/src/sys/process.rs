@@ -136,6 +136,12 @@ pub(crate) fn forget_pages(from: usize, to: usize) -> io::Result<()> {
     done(i64::from(unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) }))
 }
 
+/// Have the kernel read no more of a file's mapping than is touched. madvise(2) `MADV_RANDOM`.
+pub(crate) fn read_alone(from: usize, to: usize) -> io::Result<()> {
+    // SAFETY: advice on reading ahead; no value changes.
+    done(i64::from(unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_RANDOM) }))
+}
+
 /// Let go of the pages of this thread's stack from `bottom` to a good way below what is in use: what deeper calls left.
 /// madvise(2) `MADV_DONTNEED`.
 pub(crate) fn forget_stack_below(bottom: usize) -> io::Result<()> {
