@@ -6,6 +6,7 @@
 
 mod container;
 mod image;
+mod living;
 mod network;
 mod parse;
 mod run;
@@ -20,9 +21,13 @@ pub(crate) use image::{
     ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, SaveForm,
     TagArgs,
 };
+pub(crate) use living::{
+    ContainerInspectArgs, ContainerVerb, ContainersArgs, CopyArgs, ExecArgs, InspectArgs, InspectType, PortArgs,
+    RenameArgs, StatsArgs, TopArgs, UpdateArgs,
+};
 pub(crate) use network::{NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 pub(crate) use parse::{Stop, command, parse};
-pub(crate) use run::{ExplainFlags, ExplainForm, PullPolicy, ResourceFlags, RunArgs};
+pub(crate) use run::{ExplainFlags, ExplainForm, PullPolicy, ResourceFlags, RunArgs, TerminalFlags};
 
 /// Containers without a daemon, in a form that a person can read
 #[derive(Debug, Parser)]
@@ -50,8 +55,28 @@ pub(crate) struct Global {
 pub(crate) enum Verb {
     /// Make a container from an image and run a program in it
     Run(Box<RunArgs>),
+    /// Run a further program in a container
+    Exec(ExecArgs),
     /// List the containers
     Ps(PsArgs),
+    /// Print all that is known of containers, images and networks
+    Inspect(InspectArgs),
+    /// Print the processes of a container
+    Top(TopArgs),
+    /// Show what containers use, again and again
+    Stats(StatsArgs),
+    /// Print where a container's ports are published
+    Port(PortArgs),
+    /// Copy files between a container and the host
+    Cp(CopyArgs),
+    /// Let all processes of containers stand still
+    Pause(ContainersArgs),
+    /// Let the processes of paused containers go on
+    Unpause(ContainersArgs),
+    /// Change the limits of containers
+    Update(UpdateArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Fetch an image from a registry
@@ -68,6 +93,9 @@ pub(crate) enum Verb {
     Rmi(RemoveImageArgs),
     /// Give an image a further name
     Tag(TagArgs),
+    /// Everything about containers
+    #[command(subcommand)]
+    Container(ContainerVerb),
     /// Everything about images
     #[command(subcommand)]
     Image(ImageVerb),
@@ -76,12 +104,14 @@ pub(crate) enum Verb {
     Network(NetworkVerb),
     /// Say which rbox this is and what it stands on
     Version(VersionArgs),
+    /// Say what this host is to containers, and how many there are
+    Info(VersionArgs),
     /// Write the man pages or the completion scripts (for `make install`)
     #[command(subcommand, hide = true)]
     Generate(GenerateVerb),
 }
 
-/// `rbox version`
+/// `rbox version`, `rbox info`
 #[derive(Args, Debug)]
 pub(crate) struct VersionArgs {
     /// Print by a Go template

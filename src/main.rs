@@ -7,8 +7,10 @@
 
 mod cli;
 mod cmd;
+mod creation;
 mod dirs;
 mod explain;
+mod find;
 mod names;
 mod record;
 mod report;

@@ -54,6 +54,9 @@ pub(crate) struct Record {
     pub(crate) finished: Option<String>,
     /// The program's exit code, once it has ended.
     pub(crate) exit_code: Option<i32>,
+    /// Whether the kernel killed one of its processes for lack of memory.
+    #[serde(default)]
+    pub(crate) oom_killed: bool,
     /// Why there is no better exit code, and what else a person should know.
     pub(crate) error: Option<String>,
     /// What asks the program to end: the signal's name.
@@ -148,6 +151,26 @@ impl Claim {
         Claim { id: id.to_owned(), name: name.to_owned(), pid: 0, start_time: 0, boot_id: String::new() }
     }
 
+    /// The claim of container `id`; nothing when nobody makes or holds it.
+    ///
+    /// Errors: it cannot be read.
+    pub(crate) fn load(dirs: &Dirs, id: &str) -> Result<Option<Claim>> {
+        read(&dirs.claims().join(format!("{id}.json")))
+    }
+
+    /// Call the container otherwise; its old name is free then. The caller holds the lock of [`crate::sweep`].
+    ///
+    /// Errors: the name is taken (with its holder).
+    pub(crate) fn rename(&mut self, dirs: &Dirs, name: &str, is_held: bool) -> Result<()> {
+        let old = Claim::of_nobody(&self.id, &self.name);
+        self.name = name.to_owned();
+        self.take_name(dirs)?;
+        if is_held {
+            write_whole(&self.path(dirs), self)?;
+        }
+        old.release_name(dirs)
+    }
+
     /// Give the name back, if it is ours.
     pub(crate) fn release_name(&self, dirs: &Dirs) -> Result<()> {
         let link = dirs.names().join(&self.name);
@@ -214,6 +237,16 @@ impl Record {
         read(&dirs.container(id).join("record.json"))
     }
 
+    /// Take over the name that another rbox has given the container since this record was read.
+    ///
+    /// Errors: those of [`Record::load`].
+    pub(crate) fn follow_name(&mut self, dirs: &Dirs) -> Result<()> {
+        if let Some(now) = Record::load(dirs, &self.id)? {
+            self.name = now.name;
+        }
+        Ok(())
+    }
+
     /// All records, newest first.
     ///
     /// Errors: those of [`Record::load`].
@@ -262,7 +295,7 @@ fn entries(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBu
 }
 
 /// Read a JSON file; nothing when it is not there, or went away in between.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read {}", path.display()))?,
@@ -271,7 +304,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Write a JSON file that a reader sees whole or not at all. Its temporary name is hidden.
-fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     write_beside(path, &path.with_file_name(format!(".{name}")), value)
 }

@@ -41,7 +41,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
 }
 
 /// One sweep at a time: of two that remove a name, the slower could remove it from its next owner.
-fn lock(dirs: &Dirs) -> Result<File> {
+pub(crate) fn lock(dirs: &Dirs) -> Result<File> {
     let path = dirs.lock();
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
@@ -102,6 +102,8 @@ fn remove_empty_state(dirs: &Dirs, id: &str) -> rbox_runtime::Result<()> {
 /// gone, so that the next sweep tries again.
 pub(crate) fn erase(dirs: &Dirs, claim: &Claim) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
+    // Another rbox may have given it another name since it was claimed.
+    let renamed = Record::load(dirs, &claim.id).ok().flatten().map(|record| Claim::of_nobody(&claim.id, &record.name));
     errors.extend(remove_snapshot(dirs, &claim.id).err());
     let bundle = dirs.container(&claim.id);
     match fs::remove_dir_all(&bundle) {
@@ -111,6 +113,7 @@ pub(crate) fn erase(dirs: &Dirs, claim: &Claim) -> Vec<Error> {
         _ => {}
     }
     errors.extend(claim.release_name(dirs).err());
+    errors.extend(renamed.and_then(|claim| claim.release_name(dirs).err()));
     if errors.is_empty() {
         errors.extend(claim.release(dirs).err());
     }

@@ -250,7 +250,7 @@ mod tests {
             ("-d alpine", "-d is not supported"),
             ("--detach alpine", "--detach is not supported"),
             ("-itd alpine", "-d is not supported"),
-            ("--link a:b alpine", "--link is not supported"),
+            ("--link a:b:c alpine", "--link a:b:c: not of the form NAME[:ALIAS]"),
             ("--restart always alpine", "--restart is not supported"),
             ("--nmae web alpine", "unknown flag --nmae"),
             ("-net=host alpine", "unknown flag -net"),

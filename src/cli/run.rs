@@ -174,7 +174,7 @@ pub(crate) struct FileFlags {
     pub(crate) shm_size: i64,
 }
 
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Resources")]
 pub(crate) struct ResourceFlags {
     /// Most memory it may use
@@ -294,7 +294,7 @@ pub(crate) struct NamespaceFlags {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkFlags {
-    /// The network to join: bridge, host, none or a name [default: bridge]
+    /// The network to join: bridge, host, none, a name, or container:NAME for that of a container [default: bridge]
     #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = value::network)]
     network: Vec<String>,
     /// Its address on that network
@@ -315,6 +315,9 @@ pub(crate) struct NetworkFlags {
     /// Put a line into /etc/hosts; host-gateway stands for the host's address
     #[arg(long, value_name = "NAME:ADDRESS", value_parser = value::add_host)]
     pub(crate) add_host: Vec<(String, String)>,
+    /// Put a running container of the bridge into /etc/hosts, by its name and, if given, by another
+    #[arg(long, value_name = "NAME[:ALIAS]", value_parser = value::link)]
+    pub(crate) link: Vec<(String, String)>,
     /// Publish a port: 80, 8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90/udp
     #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
     pub(crate) publish: Vec<String>,
@@ -335,9 +338,19 @@ impl NetworkFlags {
         }
     }
 
+    /// As [`NetworkFlags::name`], with Docker's word where none was typed: `default`.
+    pub(crate) fn mode(&self) -> &str {
+        self.network.first().map_or("default", String::as_str)
+    }
+
     /// How often `--network` was typed: a container joins one.
     pub(crate) fn count(&self) -> usize {
         self.network.len()
+    }
+
+    /// The container whose network is to be joined, as typed.
+    pub(crate) fn joined(&self) -> Option<&str> {
+        self.name().strip_prefix("container:")
     }
 
     /// Whether the container stays in the host's network namespace.

@@ -10,7 +10,8 @@ use rbox_runtime::container::Container;
 use super::{print, ps};
 use crate::cli::{Global, RmArgs};
 use crate::dirs::Dirs;
-use crate::record::{Claim, Record, short};
+use crate::find::find;
+use crate::record::{Claim, Record};
 use crate::report::{self, Problem};
 use crate::sweep;
 
@@ -59,21 +60,4 @@ fn await_its_rbox(dirs: &Dirs, container: &Record) -> Result<()> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
-}
-
-/// The container of that name, id, or unique beginning of an id.
-fn find(dirs: &Dirs, name: &str) -> Result<Record> {
-    let mut all = Record::all(dirs)?;
-    if let Some(at) = all.iter().position(|container| container.name == name || container.id == name) {
-        return Ok(all.swap_remove(at));
-    }
-    all.retain(|container| !name.is_empty() && container.id.starts_with(name));
-    match (all.pop(), all.pop()) {
-        (Some(container), None) => Ok(container),
-        (None, _) => Err(Problem::new(format!("container {name}: not found")).hint("rbox ps -a lists them").into()),
-        (Some(one), Some(other)) => {
-            let both = format!("{} and {}", short(&one.id), short(&other.id));
-            Err(Problem::new(format!("container {name}: more than one id begins like this, {both}")).into())
-        }
-    }
 }

@@ -18,9 +18,9 @@ use crate::record::{self, Claim, Record};
 use crate::spec::{self, Prepared};
 use crate::{names, sweep};
 
-mod bundle;
+pub(super) mod bundle;
 mod network;
-mod streams;
+pub(super) mod streams;
 
 use bundle::Parts;
 use streams::{Inside, Stdio};
@@ -31,7 +31,7 @@ use streams::{Inside, Stdio};
 pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
     let stdio = Stdio::of_the_caller();
-    stdio.check(flags)?;
+    stdio.check(&flags.terminal)?;
     let networks = Networks::open(dirs.state())?;
     let store = Store::open(dirs.root())?;
     warn(sweep::sweep(&dirs, &networks));
@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let image = flags.image().map(|name| image(&store, flags, name)).transpose()?;
 
     // 2. The id and the name. From here on the next rbox can tell what we leave if we are killed.
-    let host = spec::Host::read(flags)?;
+    let host = network::others(&dirs, &networks, flags, spec::Host::read(flags)?)?;
     let id = record::random_id()?;
     let claim = match &flags.container.name {
         Some(name) => Claim::make(&dirs, id, name.clone())?,
@@ -50,7 +50,7 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let claim = &claimed.claim;
 
     // 3. Address and host ports, before anything is made: what is taken is refused here.
-    let request = network::request(flags, claim, image.as_ref().map(|image| &image.config))?;
+    let request = network::request(flags, claim, image.as_ref().map(|image| &image.config), &host)?;
     let reservation = networks.reserve(&request)?;
 
     // 4. Its network: a namespace that no process is in yet, with link, address, route, rules.
@@ -70,14 +70,14 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     record.save(&dirs)?;
 
     // 7. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
-    let (inside, ties) = Inside::new(flags)?;
+    let (inside, ties) = Inside::new(&flags.terminal)?;
     let mut made = Made::create(&dirs, claim, &prepared, root, ties)?;
     // From here on its network lives as long as its processes.
     drop(sandbox);
 
     // 8. The gate opens: init becomes the program.
     bundle::write_cidfile(flags.container.cidfile.as_ref(), &claim.id)?;
-    let session = inside.begin(flags, &stdio)?;
+    let session = inside.begin(&flags.terminal, &stdio)?;
     made.live_mut().start()?;
     record.started = Some(record::now());
     record.save(&dirs)?;
@@ -86,8 +86,10 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let ended = session.carry(made.live(), &mut endpoint)?;
 
     // 10. Taken apart in reverse. Errors are told, not lost; the exit code stays the program's.
+    warn(record.follow_name(&dirs).err().into_iter().collect());
     record.finished = Some(record::now());
     record.exit_code = Some(ended.code());
+    record.oom_killed = made.live().container().oom_kills() > 0;
     warn(take_apart(endpoint, made, claimed, &record));
     Ok(ExitCode::from(u8::try_from(ended.code()).unwrap_or(u8::MAX)))
 }
@@ -164,6 +166,7 @@ fn record(
         started: None,
         finished: None,
         exit_code: None,
+        oom_killed: false,
         error: None,
         stop_signal: prepared.stop_signal.to_string(),
         stop_timeout: prepared.stop_timeout,

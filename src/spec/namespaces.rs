@@ -31,7 +31,9 @@ pub(super) fn namespaces(flags: &RunArgs, host: &Host, network: Option<&Path>) -
     .map(|(kind, _)| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind);
-        namespace.set_path(network.filter(|_| kind == LinuxNamespaceType::Network).map(Path::to_owned));
+        let own = host.joined.as_ref().map(|joined| format!("/proc/{}/ns/net", joined.pid).into());
+        let path = own.or_else(|| network.map(Path::to_owned)).filter(|_| kind == LinuxNamespaceType::Network);
+        namespace.set_path(path);
         namespace
     })
     .collect()
@@ -39,7 +41,7 @@ pub(super) fn namespaces(flags: &RunArgs, host: &Host, network: Option<&Path>) -
 
 /// The kernel parameters of those namespaces: Docker's, the NIS domain name, and what was typed over them.
 pub(super) fn sysctls(flags: &RunArgs, host: &Host) -> Option<HashMap<String, String>> {
-    let own_network = !flags.network.is_host();
+    let own_network = !flags.network.is_host() && host.joined.is_none();
     let of_docker = NETWORK_SYSCTLS.iter().filter(|(key, _)| own_network && host.network_sysctls.contains(key));
     let domain = flags.container.domainname.iter().map(|name| ("kernel.domainname".to_owned(), name.clone()));
     let all: HashMap<String, String> = of_docker

@@ -6,16 +6,20 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use oci_spec::runtime::User;
 use rbox_images::Image;
 use rbox_net::EndpointRecord;
 use rbox_net::hosts::{self, AddHost, Dns, Entry};
 use rbox_runtime::Root;
 
 use crate::cli::RunArgs;
+use crate::creation::{Creation, Ingredients};
 use crate::dirs::Dirs;
 use crate::record::{self, Claim};
 use crate::report::Problem;
-use crate::spec::{self, Host, Prepared, Request};
+use crate::spec::{self, Host, Link, Prepared, Request};
+
+use super::network;
 
 /// What a bundle is made from.
 pub(super) struct Parts<'a> {
@@ -60,7 +64,22 @@ pub(super) fn write(parts: &Parts<'_>) -> Result<Prepared> {
     }
     let text = serde_json::to_vec(&prepared.spec).context("cannot write config.json")?;
     put(&directory.join("config.json"), &text)?;
+    creation(parts, &prepared).save(parts.dirs, &parts.claim.id)?;
     Ok(prepared)
+}
+
+/// What `inspect` will tell of all this.
+fn creation(parts: &Parts<'_>, prepared: &Prepared) -> Creation {
+    let link = |link: &Link| format!("/{}:/{}/{}", link.name, parts.claim.name, link.alias);
+    let links: Vec<String> = parts.host.links.iter().map(link).collect();
+    Creation::of(&Ingredients {
+        flags: parts.flags,
+        image: parts.image.and_then(|image| image.config.config().as_ref()),
+        host: parts.host,
+        prepared,
+        network_mode: network::mode_of(parts.host).as_deref().unwrap_or_else(|| parts.flags.network.mode()),
+        links: &links,
+    })
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -69,12 +88,22 @@ fn put(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Names become numbers by the image's own /etc/passwd and /etc/group, never by the host's.
 fn resolve_users(prepared: &mut Prepared, root: &Root) -> Result<()> {
-    let added = root.groups(&prepared.groups)?;
     let Some(process) = prepared.spec.process_mut() else { return Ok(()) };
     let user = process.user_mut();
-    let found = root.user(user.username().as_deref().unwrap_or_default())?;
+    let typed = user.username().clone().unwrap_or_default();
+    let numbers = user.additional_gids().clone().unwrap_or_default();
+    let added: Vec<String> = numbers.iter().map(ToString::to_string).chain(prepared.groups.iter().cloned()).collect();
+    *user = resolve_user(root, &typed, &added)?;
+    Ok(())
+}
+
+/// The user that `typed` names, with the groups of `--group-add`, by the container's own files.
+///
+/// Errors: a user or group that the container does not know.
+pub(in crate::cmd) fn resolve_user(root: &Root, typed: &str, added: &[String]) -> Result<User> {
+    let added = root.groups(added)?;
+    let found = root.user(typed)?;
     let mut groups = found.groups;
-    groups.extend(user.additional_gids().iter().flatten());
     groups.extend(added);
     if !groups.contains(&found.gid) {
         // The first group is listed as well: programs that look only there find it (moby, CVE-2022-36109).
@@ -82,11 +111,12 @@ fn resolve_users(prepared: &mut Prepared, root: &Root) -> Result<()> {
     }
     groups.sort_unstable();
     groups.dedup();
+    let mut user = User::default();
     user.set_uid(found.uid);
     user.set_gid(found.gid);
     user.set_username(None);
     user.set_additional_gids(Some(groups));
-    Ok(())
+    Ok(user)
 }
 
 /// /etc/hosts, /etc/hostname and /etc/resolv.conf: ours, unless the user mounts his own there.
@@ -97,8 +127,16 @@ fn add_files(prepared: &mut Prepared, parts: &Parts<'_>, directory: &Path) -> Re
         ("/etc/resolv.conf", directory.join("resolv.conf"), resolv_text(parts)),
     ];
     let mut mounts = prepared.spec.mounts().clone().unwrap_or_default();
+    // A network that is joined comes with its names: they are that container's own files.
+    let shared = parts.host.joined.as_ref().map(|joined| parts.dirs.container(&joined.owner));
     for (inside, outside, text) in files {
-        put(&outside, text.as_bytes())?;
+        let outside = match (&shared, outside.file_name()) {
+            (Some(shared), Some(name)) => shared.join(name),
+            _ => {
+                put(&outside, text.as_bytes())?;
+                outside
+            }
+        };
         if !mounts.iter().any(|mount| mount.destination() == Path::new(inside)) {
             mounts.push(spec::bind(&outside, Path::new(inside), parts.flags.files.read_only));
         }
@@ -114,6 +152,7 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
         let host: AddHost = format!("{name}={address}").parse()?;
         added.push(host.entry(parts.host_gateway.into()));
     }
+    added.extend(parts.host.links.iter().map(network::line_of));
     if network.is_host() {
         // The same network, so the same names.
         let text = fs::read_to_string("/etc/hosts").unwrap_or_default();

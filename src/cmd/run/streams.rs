@@ -2,21 +2,21 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use rbox_net::Endpoint;
 use rbox_runtime::console::{self, Guardian};
-use rbox_runtime::container::{Ended, Live, Ties};
+use rbox_runtime::container::{self, Ended, Live, Ties};
 
-use crate::cli::RunArgs;
+use crate::cli::TerminalFlags;
 use rbox_runtime::session::{Caller, Pipes, Session, Streams, Watched};
 use rbox_runtime::terminal::{self, Raw, Signals};
 
 /// Our ends of what the program gets.
-pub(super) enum Inside {
+pub(in crate::cmd) enum Inside {
     /// The socket through which the terminal's master comes.
     Terminal(OwnedFd),
     /// Pipes.
@@ -24,7 +24,7 @@ pub(super) enum Inside {
 }
 
 /// The caller's side, prepared: raw terminal, held signals.
-pub(super) struct Prepared<'a> {
+pub(in crate::cmd) struct Prepared<'a> {
     inside: Inside,
     caller: Caller<'a>,
     signals: Signals,
@@ -38,12 +38,12 @@ impl Inside {
     /// hands can be typed into (TIOCSTI), and a file can be opened again for writing.
     ///
     /// Errors: no descriptors left.
-    pub(super) fn new(flags: &RunArgs) -> Result<(Inside, Ties)> {
-        if flags.terminal.tty {
+    pub(in crate::cmd) fn new(flags: &TerminalFlags) -> Result<(Inside, Ties)> {
+        if flags.tty {
             let (theirs, ours) = console::pair()?;
             return Ok((Inside::Terminal(ours), Ties { console: Some(theirs), ..Ties::default() }));
         }
-        let (input, program_input) = if flags.terminal.interactive {
+        let (input, program_input) = if flags.interactive {
             let (theirs, ours) = pipe()?;
             (Some(ours), theirs)
         } else {
@@ -58,15 +58,15 @@ impl Inside {
     /// Hold the caller's signals, and make its terminal raw if the program has one.
     ///
     /// Errors: `-it` where standard input is no terminal.
-    pub(super) fn begin<'a>(self, flags: &RunArgs, stdio: &'a Stdio) -> Result<Prepared<'a>> {
-        let input = flags.terminal.interactive.then(|| stdio.input.as_fd());
+    pub(in crate::cmd) fn begin<'a>(self, flags: &TerminalFlags, stdio: &'a Stdio) -> Result<Prepared<'a>> {
+        let input = flags.interactive.then(|| stdio.input.as_fd());
         let caller = Caller { input, output: stdio.output.as_fd(), errors: stdio.errors.as_fd() };
         let (mut guardian, mut raw) = (None, None);
         if let (Inside::Terminal(_), Some(terminal)) = (&self, input) {
             guardian = Some(Guardian::watch(terminal)?);
             raw = Some(Raw::enter(terminal).context("cannot make the terminal raw")?);
         }
-        let signals = Signals::hold(flags.terminal.sig_proxy).context("cannot hold signals back")?;
+        let signals = Signals::hold(flags.sig_proxy).context("cannot hold signals back")?;
         Ok(Prepared { inside: self, caller, signals, _raw: raw, _guardian: guardian })
     }
 }
@@ -76,22 +76,22 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// The caller's own standard input, output and error.
-pub(super) struct Stdio {
+pub(in crate::cmd) struct Stdio {
     input: io::Stdin,
     output: io::Stdout,
     errors: io::Stderr,
 }
 
 impl Stdio {
-    pub(super) fn of_the_caller() -> Stdio {
+    pub(in crate::cmd) fn of_the_caller() -> Stdio {
         Stdio { input: io::stdin(), output: io::stdout(), errors: io::stderr() }
     }
 
     /// Docker's condition for `-it`.
     ///
     /// Errors: standard input is no terminal.
-    pub(super) fn check(&self, flags: &RunArgs) -> Result<()> {
-        let both = flags.terminal.tty && flags.terminal.interactive;
+    pub(in crate::cmd) fn check(&self, flags: &TerminalFlags) -> Result<()> {
+        let both = flags.tty && flags.interactive;
         if both && !terminal::is_terminal(self.input.as_fd()) {
             let problem =
                 crate::report::Problem::new("cannot give the program a terminal: standard input is not a terminal");
@@ -105,24 +105,31 @@ impl Prepared<'_> {
     /// Carry bytes, signals and relayed connections until the program has ended. Answers how it ended.
     ///
     /// Errors: a descriptor of the caller's fails.
-    pub(super) fn carry(self, live: &Live, endpoint: &mut Endpoint) -> Result<Ended> {
+    pub(in crate::cmd) fn carry(self, live: &Live, endpoint: &mut Endpoint) -> Result<Ended> {
+        self.carry_beside(live.pidfd(), relays(endpoint)?)?;
+        Ok(live.wait()?)
+    }
+
+    /// The same for any process, with what else is to be watched meanwhile.
+    ///
+    /// Errors: a descriptor of the caller's fails.
+    pub(in crate::cmd) fn carry_beside(self, child: BorrowedFd<'_>, watched: Vec<Watched<'_>>) -> Result<()> {
         let streams = match self.inside {
             Inside::Terminal(socket) => Streams::terminal(self.caller, console::receive(&socket)?),
             Inside::Pipes(pipes) => Streams::pipes(self.caller, pipes),
         };
         let mut forward = |signal: Signal| {
             // It may have ended in this moment.
-            let _ = live.kill(signal as i32);
+            let _ = container::signal(child, signal as i32);
         };
         let session = Session {
-            child: live.pidfd(),
+            child,
             streams: streams.context("cannot prepare the program's streams")?,
             signals: Some(&self.signals),
             forward: &mut forward,
-            watched: relays(endpoint)?,
+            watched,
         };
-        session.run().context("cannot carry the program's input and output")?;
-        Ok(live.wait()?)
+        session.run().context("cannot carry the program's input and output")
     }
 }
 
