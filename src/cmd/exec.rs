@@ -66,7 +66,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Run it to its end, between the caller's terminal or pipes and its own.
     fn attached(&self, terminal: &TerminalFlags, stdio: &Stdio) -> Result<ExitCode> {
-        let process = self.process()?;
+        let mut process = self.process()?;
+        process.set_console_size(stdio.size(terminal));
         let (inside, ties) = Inside::new(terminal)?;
         let session = inside.begin(terminal, stdio)?;
         let extra = self.container.exec(&process, ties)?;
