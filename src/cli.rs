@@ -6,6 +6,7 @@
 
 mod container;
 mod image;
+mod living;
 mod network;
 mod parse;
 mod run;
@@ -22,6 +23,10 @@ pub(crate) use container::{
 pub(crate) use image::{
     ImageListArgs, ImageVerb, ImportArgs, InspectImageArgs, LoadArgs, PullArgs, RemoveImageArgs, SaveArgs, SaveForm,
     TagArgs,
+};
+pub(crate) use living::{
+    ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, InspectArgs, InspectType, PortArgs, RenameArgs,
+    StatsArgs, TopArgs, UpdateArgs,
 };
 pub(crate) use network::{NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 pub(crate) use parse::{Stop, command, parse};
@@ -69,8 +74,28 @@ pub(crate) enum Verb {
     Attach(AttachArgs),
     /// Print what a container's program has written
     Logs(LogsArgs),
+    /// Run a further program in a container
+    Exec(ExecArgs),
     /// List the containers
     Ps(PsArgs),
+    /// Print all that is known of containers, images and networks
+    Inspect(InspectArgs),
+    /// Print the processes of a container
+    Top(TopArgs),
+    /// Show what containers use, again and again
+    Stats(StatsArgs),
+    /// Print where a container's ports are published
+    Port(PortArgs),
+    /// Copy files between a container and the host
+    Cp(CopyArgs),
+    /// Let all processes of containers stand still
+    Pause(ContainersArgs),
+    /// Let the processes of paused containers go on
+    Unpause(ContainersArgs),
+    /// Change the limits of containers
+    Update(UpdateArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Fetch an image from a registry
@@ -87,17 +112,19 @@ pub(crate) enum Verb {
     Rmi(RemoveImageArgs),
     /// Give an image a further name
     Tag(TagArgs),
-    /// Everything about images
-    #[command(subcommand)]
-    Image(ImageVerb),
     /// Everything about containers
     #[command(subcommand)]
     Container(ContainerVerb),
+    /// Everything about images
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Everything about networks
     #[command(subcommand)]
     Network(NetworkVerb),
     /// Say which rbox this is and what it stands on
     Version(VersionArgs),
+    /// Say what this host is to containers, and how many there are
+    Info(VersionArgs),
     /// Hold a container that was handed over
     #[command(hide = true)]
     Monitor(MonitorArgs),
@@ -106,7 +133,7 @@ pub(crate) enum Verb {
     Generate(GenerateVerb),
 }
 
-/// `rbox version`
+/// `rbox version`, `rbox info`
 #[derive(Args, Debug)]
 pub(crate) struct VersionArgs {
     /// Print by a Go template

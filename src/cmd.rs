@@ -1,15 +1,21 @@
 //! One file for each verb. `run.rs` is the story of a container; the others are short.
 
 mod attach;
+mod change;
+mod cp;
 mod create;
+mod exec;
 mod generate;
 mod image_inspect;
 mod images;
 mod import;
+mod info;
+mod inspect;
 mod kill;
 mod load;
 mod logs;
 mod network;
+mod port;
 pub(crate) mod print;
 mod prune;
 mod ps;
@@ -20,8 +26,10 @@ pub(crate) mod run;
 mod save;
 mod start;
 pub(crate) mod state;
+mod stats;
 mod stop;
 mod tag;
+mod top;
 mod version;
 mod wait;
 
@@ -32,7 +40,7 @@ use anyhow::Result;
 pub(crate) use run::Stdio;
 
 use crate::cli::{Cli, ContainerVerb, Global, ImageVerb, RunVerb, Verb};
-use crate::monitor;
+use crate::{monitor, report};
 
 /// Do what the command line says.
 ///
@@ -42,16 +50,6 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
     match &cli.verb {
         Verb::Run(verb) | Verb::Container(ContainerVerb::Run(verb)) => begin(global, verb),
         Verb::Create(verb) | Verb::Container(ContainerVerb::Create(verb)) => create::run(global, &verb.flags),
-        Verb::Start(args) | Verb::Container(ContainerVerb::Start(args)) => start::run(global, args),
-        Verb::Stop(args) | Verb::Container(ContainerVerb::Stop(args)) => stop::run(global, args),
-        Verb::Restart(args) | Verb::Container(ContainerVerb::Restart(args)) => stop::restart(global, args),
-        Verb::Kill(args) | Verb::Container(ContainerVerb::Kill(args)) => kill::run(global, args),
-        Verb::Wait(args) | Verb::Container(ContainerVerb::Wait(args)) => wait::run(global, args),
-        Verb::Attach(args) | Verb::Container(ContainerVerb::Attach(args)) => attach::run(global, args),
-        Verb::Logs(args) | Verb::Container(ContainerVerb::Logs(args)) => logs::run(global, args),
-        Verb::Ps(args) | Verb::Container(ContainerVerb::Ls(args)) => ps::run(global, args),
-        Verb::Rm(args) | Verb::Container(ContainerVerb::Rm(args)) => rm::run(global, args),
-        Verb::Container(ContainerVerb::Prune(args)) => prune::run(global, args),
         Verb::Monitor(args) => {
             crate::explain::listen(&args.explain)?;
             rbox_runtime::tell_seal();
@@ -68,6 +66,37 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
         Verb::Network(verb) => network::run(global, verb),
         Verb::Version(args) => version::run(args),
         Verb::Generate(verb) => generate::run(verb),
+        verb => Ok(about_container(global, verb).unwrap_or_else(|error| report::print_refusal(&error))),
+    }
+}
+
+/// The verbs about containers that are there: whatever rbox itself cannot do, ends them with 1.
+fn about_container(global: &Global, verb: &Verb) -> Result<ExitCode> {
+    use ContainerVerb as Of;
+    match verb {
+        Verb::Start(args) | Verb::Container(Of::Start(args)) => start::run(global, args),
+        Verb::Stop(args) | Verb::Container(Of::Stop(args)) => stop::run(global, args),
+        Verb::Restart(args) | Verb::Container(Of::Restart(args)) => stop::restart(global, args),
+        Verb::Kill(args) | Verb::Container(Of::Kill(args)) => kill::run(global, args),
+        Verb::Wait(args) | Verb::Container(Of::Wait(args)) => wait::run(global, args),
+        Verb::Attach(args) | Verb::Container(Of::Attach(args)) => attach::run(global, args),
+        Verb::Logs(args) | Verb::Container(Of::Logs(args)) => logs::run(global, args),
+        Verb::Ps(args) | Verb::Container(Of::Ls(args)) => ps::run(global, args),
+        Verb::Rm(args) | Verb::Container(Of::Rm(args)) => rm::run(global, args),
+        Verb::Container(Of::Prune(args)) => prune::run(global, args),
+        Verb::Exec(args) | Verb::Container(Of::Exec(args)) => exec::run(global, args),
+        Verb::Inspect(args) => inspect::run(global, args),
+        Verb::Container(Of::Inspect(args)) => inspect::containers(global, args),
+        Verb::Top(args) | Verb::Container(Of::Top(args)) => top::run(global, args),
+        Verb::Stats(args) | Verb::Container(Of::Stats(args)) => stats::run(global, args),
+        Verb::Port(args) | Verb::Container(Of::Port(args)) => port::run(global, args),
+        Verb::Cp(args) | Verb::Container(Of::Cp(args)) => cp::run(global, args),
+        Verb::Pause(args) | Verb::Container(Of::Pause(args)) => change::pause(global, args),
+        Verb::Unpause(args) | Verb::Container(Of::Unpause(args)) => change::unpause(global, args),
+        Verb::Update(args) | Verb::Container(Of::Update(args)) => change::update(global, args),
+        Verb::Rename(args) | Verb::Container(Of::Rename(args)) => change::rename(global, args),
+        Verb::Info(args) => info::run(global, args),
+        other => unreachable!("run_verb does {other:?} itself"),
     }
 }
 

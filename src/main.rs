@@ -8,9 +8,11 @@
 mod attach;
 mod cli;
 mod cmd;
+mod creation;
 mod dirs;
 mod engine;
 mod explain;
+mod find;
 mod log;
 mod monitor;
 mod names;

@@ -63,7 +63,7 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
             hub.on_started(Box::new(settle_down));
             (adopt::live(&engine, &args.id, &mut hub)?, signals)
         } else {
-            let prepared = run::prepare(dirs, &args.id, &intent)?;
+            let draft = run::draft(&engine, &args.id, &intent)?;
             let own = claimed.as_ref().map(|claimed| claimed.claim.clone()).expect("taken only at the end");
             let begun_by = dirs.clone();
             let beginning = own.clone();
@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
                 settle_down();
             }));
             let place = Place { hub: &mut hub, monitored: true, forward: false };
-            let lived = run::live(&engine, (&own, &intent), prepared, place)?;
+            let lived = run::live(&engine, (&own, &intent), draft, place)?;
             (lived, Signals::hold(false).context("cannot hold signals back")?)
         };
         let lived = again(&engine, (&args.id, &intent), &mut hub, (lived, &signals))?;
@@ -132,8 +132,8 @@ fn again(
         }
         let claim = Claim::of(dirs, id)?.context("the container's claim is lost")?;
         let place = Place { hub, monitored: true, forward: false };
-        let prepared = run::prepare(dirs, id, intent)?;
-        lived = match run::live(engine, (&claim, intent), prepared, place) {
+        let draft = run::draft(engine, id, intent)?;
+        lived = match run::live(engine, (&claim, intent), draft, place) {
             Ok(lived) => lived,
             Err(error) => {
                 note_failure(engine, id, &error);

@@ -23,7 +23,6 @@ pub(crate) use intent::Intent;
 use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;
 use crate::monitor::is_wanted;
-use crate::report::{Problem, REFUSED};
 
 /// A container as it is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -162,44 +161,6 @@ impl Record {
         Ok(records)
     }
 
-    /// The container of that name, id, or unique beginning of an id.
-    ///
-    /// Errors: there is none, or several ids begin so.
-    pub(crate) fn find(dirs: &Dirs, name: &str) -> Result<Record> {
-        let typed = name.strip_prefix('/').unwrap_or(name);
-        if let Some(record) = Record::by_name(dirs, typed)? {
-            return Ok(record);
-        }
-        let begins = |entry: &str| !typed.is_empty() && !entry.starts_with('.') && entry.starts_with(typed);
-        let mut found = Vec::new();
-        for directory in entries(&dirs.containers(), begins)? {
-            found.extend(read::<Record>(&directory.join("record.json"))?);
-        }
-        match (found.pop(), found.pop()) {
-            (Some(container), None) => Ok(container),
-            (None, _) => Err(Problem::new(format!("container {name}: not found"))
-                .hint("rbox ps -a lists them")
-                .code(REFUSED)
-                .into()),
-            (Some(one), Some(other)) => {
-                let both = format!("{} and {}", short(&one.id), short(&other.id));
-                Err(Problem::new(format!("container {name}: more than one id begins like this, {both}"))
-                    .code(REFUSED)
-                    .into())
-            }
-        }
-    }
-
-    fn by_name(dirs: &Dirs, name: &str) -> Result<Option<Record>> {
-        if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Ok(None);
-        }
-        match fs::read_link(dirs.names().join(name)) {
-            Ok(id) => Record::load(dirs, &id.to_string_lossy()),
-            Err(_) => Ok(None),
-        }
-    }
-
     /// The program begins: what is known of an earlier run is forgotten.
     pub(crate) fn begin(&mut self, ports: Vec<String>) {
         self.ports = ports;
@@ -262,7 +223,7 @@ fn entries(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBu
 }
 
 /// Read a JSON file; nothing when it is not there, or went away in between.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read {}", path.display()))?,
@@ -271,7 +232,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Write a JSON file that a reader sees whole or not at all. Its temporary name is hidden.
-fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     write_beside(path, &path.with_file_name(format!(".{name}")), value)
 }

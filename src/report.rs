@@ -16,14 +16,11 @@ pub(crate) use usage::usage;
 /// rbox itself could not do it (docker run: 125).
 pub(crate) const OWN: u8 = 125;
 
-/// The command line lacks a word (docker: 1).
-const INCOMPLETE: u8 = 1;
-
-/// A verb that is about a container that is there could not do it (docker: 1).
-pub(crate) const REFUSED: u8 = 1;
+/// The command line lacks a word, or a verb but `run` fails (docker: 1).
+pub(crate) const INCOMPLETE: u8 = 1;
 
 /// The program cannot be executed (docker run: 126).
-const NOT_EXECUTABLE: u8 = 126;
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
 
 /// There is no such program (docker run: 127).
 const NOT_FOUND: u8 = 127;
@@ -97,10 +94,22 @@ pub(crate) fn print(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(report.code)
 }
 
-/// The same for a verb about containers that are there: as docker's, it ends with 1 whatever it was.
-pub(crate) fn refused(error: &anyhow::Error) -> ExitCode {
-    warn(error);
-    ExitCode::from(REFUSED)
+/// As [`print`], for a verb whose own failures are 1: 125 is said by `run` alone, which also hands on a program's code.
+pub(crate) fn print_refusal(error: &anyhow::Error) -> ExitCode {
+    print_with(error, INCOMPLETE)
+}
+
+/// As [`print`], with this code, whatever the error.
+pub(crate) fn print_failure(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("{}", report(error));
+    ExitCode::from(code)
+}
+
+/// As [`print`], with another code in the place of 125.
+pub(crate) fn print_with(error: &anyhow::Error, own: u8) -> ExitCode {
+    let report = report(error);
+    eprintln!("{report}");
+    ExitCode::from(if report.code == OWN { own } else { report.code })
 }
 
 /// Print an error that does not keep the program's exit code from being told.
@@ -182,7 +191,10 @@ fn sentence(error: &anyhow::Error) -> String {
 
 /// An operating system's message as the other messages are written: lower case, no number, no full stop.
 fn plain(words: &str) -> String {
-    let mut text = words.trim().trim_end_matches('.').to_owned();
+    let words = words.trim().trim_end_matches('.');
+    // nix puts the errno's name before the sentence.
+    let words = words.split_once(": ").filter(|(name, _)| is_errno(name)).map_or(words, |(_, sentence)| sentence);
+    let mut text = words.to_owned();
     while let Some(at) = text.find(" (os error ") {
         let end = text[at..].find(')').map_or(text.len(), |length| at + length + 1);
         text.replace_range(at..end, "");
@@ -196,6 +208,13 @@ fn plain(words: &str) -> String {
         }
         _ => text,
     }
+}
+
+/// `ENOENT`, `E2BIG`.
+fn is_errno(word: &str) -> bool {
+    word.len() > 2
+        && word.starts_with('E')
+        && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -227,6 +246,7 @@ mod tests {
         for (words, wanted) in [
             ("No such file or directory (os error 2)", "no such file or directory"),
             ("cannot open x: No such file or directory (os error 2)", "cannot open x: No such file or directory"),
+            ("EROFS: Read-only file system", "read-only file system"),
             ("SIGTERM is no signal.", "SIGTERM is no signal"),
         ] {
             assert_eq!(plain(words), wanted);

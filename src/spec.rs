@@ -26,13 +26,17 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use oci_spec::image::{Config, ImageConfiguration};
-use oci_spec::runtime::{Capabilities, Linux, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxCapabilities, LinuxNamespaceType, LinuxResources, LinuxSeccomp, Root, Spec,
+};
 
-pub(crate) use host::{Caller, Host};
+pub(crate) use files::environment as read_environment;
+pub(crate) use host::{Caller, Host, Joined, Link};
 pub(crate) use mounts::bind;
+pub(crate) use process::{environment, replace_or_append};
 
-use crate::cli::RunArgs;
 use crate::cli::value::{self, SeccompChoice, SecurityOpt, SeparateMode};
+use crate::cli::{ResourceFlags, RunArgs};
 use crate::report::Problem;
 
 /// The version of the runtime specification whose fields are written here.
@@ -67,6 +71,12 @@ pub(crate) struct Prepared {
     pub(crate) make_directories: Vec<PathBuf>,
     /// The host name inside.
     pub(crate) hostname: String,
+    /// The entry point; the program's first words.
+    pub(crate) entrypoint: Vec<String>,
+    /// The words behind it.
+    pub(crate) command: Vec<String>,
+    /// The user's and the image's variables, without those that every container gets.
+    pub(crate) variables: Vec<String>,
     /// The image's labels and those of the flags.
     pub(crate) labels: BTreeMap<String, String>,
     /// `80/tcp`: what the image and `--expose` say the program listens on.
@@ -84,6 +94,9 @@ impl Request<'_> {
 
     fn hostname(&self) -> String {
         let own = || self.id.chars().take(12).collect();
+        if let Some(joined) = &self.host.joined {
+            return joined.hostname.clone();
+        }
         match &self.flags.container.hostname {
             Some(name) if !name.is_empty() => name.clone(),
             _ if self.flags.network.is_host() || self.flags.namespaces.uts == SeparateMode::Host => {
@@ -136,8 +149,12 @@ pub(crate) fn build(request: &Request<'_>) -> Result<Prepared, Problem> {
     let annotations: HashMap<_, _> = flags.container.annotation.iter().cloned().collect();
     spec.set_annotations((!annotations.is_empty()).then_some(annotations));
 
+    let (entrypoint, command) = process::entrypoint_and_command(flags, request.config());
     Ok(Prepared {
         spec,
+        entrypoint,
+        command,
+        variables: process::variables(request),
         init: flags.container.init && flags.namespaces.pid == SeparateMode::Private,
         groups,
         make_directories: mounts::to_make(flags, request.host),
@@ -174,6 +191,33 @@ fn check(flags: &RunArgs) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What cannot be said of a network that is another container's, or that has no names (moby `hostconfig_unix.go`).
+///
+/// Errors: the flag that cannot be.
+pub(crate) fn check_network(flags: &RunArgs) -> Result<(), Problem> {
+    let network = &flags.network;
+    if !network.link.is_empty() && network.name() != "bridge" {
+        return Err(Problem::new(format!("--link: it works on network bridge, not on {}", network.name())));
+    }
+    let Some(target) = network.joined() else { return Ok(()) };
+    let refused = [
+        ("--publish", !network.publish.is_empty()),
+        ("--publish-all", network.publish_all),
+        ("--expose", !network.expose.is_empty()),
+        ("--hostname", flags.container.hostname.is_some()),
+        ("--dns", !network.dns.is_empty()),
+        ("--add-host", !network.add_host.is_empty()),
+        ("--mac-address", network.mac_address.is_some()),
+    ];
+    match refused.iter().find(|(_, typed)| *typed) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let message = format!("{flag}: it cannot stand beside --network container:{target}");
+            Err(Problem::new(message).hint(format!("all of the network is container {target}'s: say it there")))
+        }
+    }
+}
+
 fn root(path: &Path, read_only: bool) -> Root {
     let mut root = Root::default();
     root.set_path(path.to_owned());
@@ -196,6 +240,20 @@ fn linux(request: &Request<'_>, profile: Option<LinuxSeccomp>) -> Result<Linux, 
     linux.set_readonly_paths(Some(if shielded { namespaces::read_only_paths() } else { Vec::new() }));
     linux.set_rootfs_propagation(mounts::root_propagation(flags));
     Ok(linux)
+}
+
+/// All capabilities that rbox itself has: a program of `exec --privileged` gets them.
+pub(crate) fn all_capabilities() -> LinuxCapabilities {
+    capabilities::sets(&capabilities::all(host::own_capabilities()))
+}
+
+/// The processors, the memory and the disks of `update`, made into limits. Devices stay as they are.
+///
+/// Errors: as those of the flags of `run`.
+pub(crate) fn limits(flags: &ResourceFlags, host: &Host) -> Result<LinuxResources, Problem> {
+    let mut resources = resources::resources(flags, host, Vec::new())?;
+    resources.set_devices(None);
+    Ok(resources)
 }
 
 fn has(flags: &RunArgs, option: &SecurityOpt) -> bool {

@@ -196,9 +196,12 @@ pub(crate) fn remove_directory(path: &Path) -> Vec<Error> {
 /// gone, so that the next sweep tries again.
 pub(crate) fn erase(dirs: &Dirs, claim: &Claim) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
+    // Another rbox may have given it another name since it was claimed.
+    let renamed = Record::load(dirs, &claim.id).ok().flatten().map(|record| Claim::of_nobody(&claim.id, &record.name));
     errors.extend(remove_snapshot(dirs, &claim.id).err());
     errors.extend(remove_directory(&dirs.container(&claim.id)));
     errors.extend(claim.release_name(dirs).err());
+    errors.extend(renamed.and_then(|claim| claim.release_name(dirs).err()));
     if errors.is_empty() {
         errors.extend(claim.release(dirs).err());
     }

@@ -69,8 +69,11 @@ impl Run {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Show(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?;
-                    if pipeline.declares.is_empty() {
-                        self.out.push_str(&value.to_string());
+                    // text/template's word for a nil that is printed by itself; in lists and maps it is <nil>.
+                    match value {
+                        _ if !pipeline.declares.is_empty() => {}
+                        Value::Nil => self.out.push_str("<no value>"),
+                        value => self.out.push_str(&value.to_string()),
                     }
                 }
                 Node::If { condition, then, otherwise } => {

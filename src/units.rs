@@ -6,24 +6,29 @@ use jiff::tz::TimeZone;
 /// `5.61MB`: three digits, powers of 1000.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    scaled(bytes, (1000.0, 3), &UNITS)
+}
+
+/// Go's `%.4g` or `%.3g` of the number in the largest unit that it fills.
+fn scaled(bytes: u64, (step, digits): (f64, usize), units: &[&str]) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
     let mut value = bytes as f64;
     let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
         unit += 1;
     }
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let text = format!("{value:.digits$}");
+    let before_the_point = [10.0, 100.0, 1000.0].iter().filter(|power| value >= **power).count() + 1;
+    let text = format!("{value:.*}", digits.saturating_sub(before_the_point));
     // Go's %g drops zeros at the end.
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{}", UNITS[unit])
+    format!("{text}{}", units[unit])
+}
+
+/// `23.54GiB`: four digits, powers of 1024 (go-units `BytesSize`).
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    scaled(bytes, (1024.0, 4), &UNITS)
 }
 
 /// `2 weeks ago`; what is no time is `N/A`.
@@ -113,6 +118,21 @@ mod tests {
             (2_500_000_000_000, "2.5TB"),
         ] {
             assert_eq!(size(bytes), wanted);
+        }
+    }
+
+    /// go-units size_test.go, TestBytesSize.
+    #[test]
+    fn binary_sizes_have_four_digits() {
+        for (bytes, wanted) in [
+            (0, "0B"),
+            (1024, "1KiB"),
+            (741_376, "724KiB"),
+            (1024 * 1024, "1MiB"),
+            (3_565_158, "3.4MiB"),
+            (25_276_502_016, "23.54GiB"),
+        ] {
+            assert_eq!(binary_size(bytes), wanted);
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Driver {
     Host,
     /// No network but the loopback.
     Null,
+    /// The network of another container (`container:ID`): everything in it is that one's.
+    Container,
 }
 
 impl std::fmt::Display for Driver {
@@ -26,6 +28,7 @@ impl std::fmt::Display for Driver {
             Driver::Bridge => "bridge",
             Driver::Host => "host",
             Driver::Null => "null",
+            Driver::Container => "container",
         })
     }
 }
@@ -69,6 +72,19 @@ impl Network {
     /// Whether rbox made it by itself, and it can be neither made nor removed.
     pub fn is_predefined(&self) -> bool {
         ["bridge", "host", "none"].contains(&self.name.as_str())
+    }
+
+    /// The network of another container: not one that can be listed or left.
+    pub(crate) fn of_container(name: &str) -> Network {
+        Network {
+            name: name.to_owned(),
+            id: String::new(),
+            created: String::new(),
+            driver: Driver::Container,
+            bridged: None,
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
     }
 
     /// The first 12 digits of its id, as `network ls` shows.

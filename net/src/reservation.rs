@@ -30,7 +30,7 @@ pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 49153..=65535;
 pub struct EndpointRequest {
     /// Who will keep it.
     pub owner: Owner,
-    /// The network, by name or id.
+    /// The network, by name or id; `container:ID` for another container's.
     pub network: String,
     /// `--hostname`.
     pub hostname: String,
@@ -61,7 +61,10 @@ impl Networks {
     /// `NetworkNotFound`; `Invalid` for an address outside the subnet; `AddressInUse`, `PortInUse` with
     /// the holder; `PortUnavailable`; `Exhausted`.
     pub fn reserve(&self, request: &EndpointRequest) -> Result<Reservation> {
-        let mut network = self.find(&request.network)?;
+        let mut network = match request.network.starts_with("container:") {
+            true => Network::of_container(&request.network),
+            false => self.find(&request.network)?,
+        };
         let mut record = EndpointRecord {
             id: files::random_id()?,
             network_id: network.id.clone(),

@@ -69,6 +69,42 @@ impl Drop for Guardian {
     }
 }
 
+/// Leave a small process behind that holds a terminal's master until `child` has ended, and throws away what comes.
+///
+/// A program whose terminal has no other side any more is hung up; one that nobody reads stands still when its terminal is full.
+///
+/// # Errors
+/// `Os`.
+pub fn keep(master: &OwnedFd, child: BorrowedFd<'_>) -> Result<()> {
+    let doing = || "leave the program's terminal to a process of its own".to_owned();
+    let null = sys::file::open(c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC).doing(doing)?;
+    match sys::process::fork().doing(doing)? {
+        0 => drain(master.as_fd(), child, null.as_fd()),
+        _ => Ok(()),
+    }
+}
+
+/// The keeper's whole life. Runs after a fork: no allocation, no return.
+fn drain(master: BorrowedFd<'_>, child: BorrowedFd<'_>, null: BorrowedFd<'_>) -> ! {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    // The caller's terminal and pipes are not ours to hold open, nor its signals ours to die of.
+    let _ = sys::process::setsid();
+    let _ = (0..3).try_for_each(|number| sys::file::dup_onto(null, number));
+    let _ = sys::process::set_name(c"rbox:terminal");
+    let mut bytes = [0; 4096];
+    loop {
+        let mut ready = [PollFd::new(child, PollFlags::POLLIN), PollFd::new(master, PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::NONE).is_err_and(|errno| errno != nix::errno::Errno::EINTR) {
+            sys::process::exit(1);
+        }
+        let said = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        let (ended, talks) = (said(&ready[0]), said(&ready[1]));
+        if ended || talks && matches!(sys::file::read(master, &mut bytes), Ok(0) | Err(_)) {
+            sys::process::exit(0);
+        }
+    }
+}
+
 /// The guardian's whole life. Runs after a fork: no allocation, no return.
 fn guard(pipe: &OwnedFd, far_end: i32, terminal: BorrowedFd<'_>, settings: &sys::terminal::Settings) -> ! {
     // Our copy of the far end would keep the pipe open for ever.

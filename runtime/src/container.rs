@@ -13,9 +13,12 @@
 
 mod create;
 mod exec;
+mod pause;
 
+use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::parent;
+use crate::root::Root;
 use crate::state::{self, State};
 use crate::sync;
 use crate::sys;
@@ -92,7 +95,7 @@ impl Container {
         self.state.init.map(|init| init.pid)
     }
 
-    /// Its control group.
+    /// How often one of its processes was killed for lack of memory.
     #[must_use]
     pub fn oom_kills(&self) -> u64 {
         self.state.cgroup.oom_kills().unwrap_or(0)
@@ -105,6 +108,24 @@ impl Container {
         let pidfd = sys::process::pidfd_open(init.pid).ok()?;
         // Looked at behind the descriptor: the number may have been given to another process in between.
         init.is_alive().then_some(pidfd)
+    }
+
+    /// The root file system as its first process sees it, with all that is mounted there.
+    ///
+    /// # Errors
+    /// `WrongStatus` when that process is gone.
+    pub fn root(&self) -> Result<Root> {
+        let gone = || Error::WrongStatus { id: self.state.id.clone(), verb: "look into", have: Status::Stopped };
+        let init = self.state.init.ok_or_else(gone)?;
+        let root = Root::of_process(init.pid)?;
+        // Asked behind the descriptor: the number may have been given to another process in between.
+        if init.is_alive() && self.is_of_this_boot() { Ok(root) } else { Err(gone()) }
+    }
+
+    /// Its control groups.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.state.cgroup
     }
 
     /// What it is doing now, as the kernel has it.

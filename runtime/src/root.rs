@@ -77,8 +77,9 @@ impl Root {
         Ok(Root { tree })
     }
 
-    /// The tree as a directory, for what must look into it.
-    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+    /// The tree as a directory, for what must look into it. Whoever does, looks up paths with `RESOLVE_IN_ROOT`.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
         self.tree.as_fd()
     }
 

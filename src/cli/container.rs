@@ -3,37 +3,60 @@
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use super::living::{
+    ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, PortArgs, RenameArgs, StatsArgs, TopArgs, UpdateArgs,
+};
 use super::run::{CreateVerb, ExplainFlags, RunVerb};
 use super::value::{self, DetachKeys};
 
 /// `rbox container …`: the verbs once more, as docker has them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerVerb {
+    /// Join keyboard and screen with a program that runs
+    Attach(AttachArgs),
+    /// Copy files between a container and the host
+    Cp(CopyArgs),
+    /// Make a container from an image, to be started later
+    Create(Box<CreateVerb>),
+    /// Run a further program in a container
+    Exec(ExecArgs),
+    /// Print all that is known of containers
+    Inspect(ContainerInspectArgs),
+    /// Send the programs of containers a signal
+    Kill(KillArgs),
+    /// Print what a container's program has written
+    Logs(LogsArgs),
     /// List the containers
     #[command(visible_aliases = ["list", "ps"])]
     Ls(PsArgs),
+    /// Let all processes of containers stand still
+    Pause(ContainersArgs),
+    /// Print where a container's ports are published
+    Port(PortArgs),
     /// Remove all containers that do not run
     Prune(PruneArgs),
-    /// Make a container from an image and run a program in it
-    Run(Box<RunVerb>),
-    /// Make a container from an image, to be started later
-    Create(Box<CreateVerb>),
-    /// Start containers that do not run
-    Start(StartArgs),
-    /// Ask the programs of containers to end, and kill those that do not
-    Stop(StopArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// Stop containers and start them again
     Restart(StopArgs),
-    /// Send the programs of containers a signal
-    Kill(KillArgs),
-    /// Wait until containers have ended, and print their exit codes
-    Wait(WaitArgs),
-    /// Join keyboard and screen with a program that runs
-    Attach(AttachArgs),
-    /// Print what a container's program has written
-    Logs(LogsArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Make a container from an image and run a program in it
+    Run(Box<RunVerb>),
+    /// Start containers that do not run
+    Start(StartArgs),
+    /// Show what containers use, again and again
+    Stats(StatsArgs),
+    /// Ask the programs of containers to end, and kill those that do not
+    Stop(StopArgs),
+    /// Print the processes of a container
+    Top(TopArgs),
+    /// Let the processes of paused containers go on
+    Unpause(ContainersArgs),
+    /// Change the limits of containers
+    Update(UpdateArgs),
+    /// Wait until containers have ended, and print their exit codes
+    Wait(WaitArgs),
 }
 
 /// `rbox ps`

@@ -268,7 +268,7 @@ mod tests {
             ("--gpus all alpine", "--gpus is not supported"),
             ("--gpus=all alpine", "--gpus is not supported"),
             ("-a stdout alpine", "-a is not supported"),
-            ("--link a:b alpine", "--link is not supported"),
+            ("--link a:b:c alpine", "--link a:b:c: not of the form NAME[:ALIAS]"),
             ("--rm --restart always alpine", "--restart and --rm: what is removed cannot be started again"),
             ("--nmae web alpine", "unknown flag --nmae"),
             ("-net=host alpine", "unknown flag -net"),

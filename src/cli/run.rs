@@ -295,6 +295,28 @@ pub(crate) struct ResourceFlags {
     pub(crate) cgroup_parent: Option<PathBuf>,
 }
 
+impl ResourceFlags {
+    /// Put in what `rbox update` changes; what it does not name stays.
+    pub(crate) fn change(&mut self, typed: &ResourceFlags) {
+        fn put<T: Clone>(old: &mut Option<T>, new: Option<&T>) {
+            if let Some(new) = new {
+                *old = Some(new.clone());
+            }
+        }
+        put(&mut self.memory, typed.memory.as_ref());
+        put(&mut self.memory_swap, typed.memory_swap.as_ref());
+        put(&mut self.memory_reservation, typed.memory_reservation.as_ref());
+        put(&mut self.cpus, typed.cpus.as_ref());
+        put(&mut self.cpu_shares, typed.cpu_shares.as_ref());
+        put(&mut self.cpu_quota, typed.cpu_quota.as_ref());
+        put(&mut self.cpu_period, typed.cpu_period.as_ref());
+        put(&mut self.cpuset_cpus, typed.cpuset_cpus.as_ref());
+        put(&mut self.cpuset_mems, typed.cpuset_mems.as_ref());
+        put(&mut self.pids_limit, typed.pids_limit.as_ref());
+        put(&mut self.blkio_weight, typed.blkio_weight.as_ref());
+    }
+}
+
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecurityFlags {
@@ -347,7 +369,7 @@ pub(crate) struct NamespaceFlags {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkFlags {
-    /// The network to join: bridge, host, none or a name [default: bridge]
+    /// The network to join: bridge, host, none, a name, or container:NAME for that of a container [default: bridge]
     #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = value::network)]
     network: Vec<String>,
     /// Its address on that network
@@ -368,6 +390,9 @@ pub(crate) struct NetworkFlags {
     /// Put a line into /etc/hosts; host-gateway stands for the host's address
     #[arg(long, value_name = "NAME:ADDRESS", value_parser = value::add_host)]
     pub(crate) add_host: Vec<(String, String)>,
+    /// Put a running container of the bridge into /etc/hosts, by its name and, if given, by another
+    #[arg(long, value_name = "NAME[:ALIAS]", value_parser = value::link)]
+    pub(crate) link: Vec<(String, String)>,
     /// Publish a port: 80, 8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90/udp
     #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
     pub(crate) publish: Vec<String>,
@@ -388,9 +413,19 @@ impl NetworkFlags {
         }
     }
 
+    /// As [`NetworkFlags::name`], with Docker's word where none was typed: `default`.
+    pub(crate) fn mode(&self) -> &str {
+        self.network.first().map_or("default", String::as_str)
+    }
+
     /// How often `--network` was typed: a container joins one.
     pub(crate) fn count(&self) -> usize {
         self.network.len()
+    }
+
+    /// The container whose network is to be joined, as typed.
+    pub(crate) fn joined(&self) -> Option<&str> {
+        self.name().strip_prefix("container:")
     }
 
     /// Whether the container stays in the host's network namespace.

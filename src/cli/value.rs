@@ -311,8 +311,8 @@ pub(crate) fn userns_mode(text: &str) -> Parsed<NamespaceMode> {
 
 /// `--network`: the name of a network, to be found later.
 pub(crate) fn network(text: &str) -> Parsed<String> {
-    if text.starts_with("container:") {
-        return Err("joining another container's network is not supported".into());
+    if let Some(target) = text.strip_prefix("container:") {
+        return if target.is_empty() { Err("not of the form container:NAME".into()) } else { Ok(text.into()) };
     }
     if text.starts_with("ns:") {
         return Err("joining a network namespace by its path is not supported".into());
@@ -321,6 +321,16 @@ pub(crate) fn network(text: &str) -> Parsed<String> {
         return Err("not the name of a network".into());
     }
     Ok(text.into())
+}
+
+/// `--link`: another container, and what it is to be called.
+pub(crate) fn link(text: &str) -> Parsed<(String, String)> {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    let is_word = |word: &str| !word.is_empty() && !word.contains(|c: char| c == ':' || c.is_whitespace());
+    if !is_word(name) || !is_word(alias) {
+        return Err("not of the form NAME[:ALIAS]".into());
+    }
+    Ok((name.into(), alias.trim_start_matches('/').into()))
 }
 
 /// `02:42:ac:11:00:02`, also with dashes.

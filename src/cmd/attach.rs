@@ -10,6 +10,7 @@ use crate::attach::{Attached, Outcome};
 use crate::cli::{AttachArgs, Global};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
+use crate::find::find;
 use crate::monitor::wire;
 use crate::record::Record;
 use crate::report::Problem;
@@ -19,7 +20,7 @@ use crate::report::Problem;
 /// Errors: it does not run, or is paused, or a person leaves by the detach keys (docker: `read escape sequence`).
 pub(crate) fn run(global: &Global, args: &AttachArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
-    let record = Record::find(&engine.dirs, &args.container)?;
+    let record = find(&engine.dirs, &args.container)?;
     let problem = |why: &str| Problem::new(format!("cannot attach to container {}: {why}", args.container)).code(1);
     match Status::of(&engine.dirs, &record)? {
         Status::Running { .. } => {}

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 /// Errors: those of [`run::create`].
 pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
-    let created = run::create(&engine, flags, false)?;
+    let created = run::create(&engine, flags, run::Begin::Later)?;
     let id = created.claimed.claim.id.clone();
     created.claimed.release()?;
     created.cidfile.keep();

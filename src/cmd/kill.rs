@@ -11,6 +11,7 @@ use super::{print, state};
 use crate::cli::{Global, KillArgs};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
+use crate::find::find;
 use crate::record::Record;
 use crate::report::{self, Problem};
 
@@ -24,9 +25,9 @@ pub(crate) fn run(global: &Global, args: &KillArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     let mut exit = ExitCode::SUCCESS;
     for name in &args.containers {
-        match Record::find(&engine.dirs, name).and_then(|record| kill(&engine.dirs, &record, (name, args.signal))) {
+        match find(&engine.dirs, name).and_then(|record| kill(&engine.dirs, &record, (name, args.signal))) {
             Ok(()) => print::line(name)?,
-            Err(error) => exit = report::refused(&error),
+            Err(error) => exit = report::print_refusal(&error),
         }
     }
     Ok(exit)

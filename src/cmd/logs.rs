@@ -14,9 +14,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::state;
 use crate::cli::{Global, LogsArgs};
 use crate::engine::Engine;
+use crate::find::find;
 use crate::log::{Line, Lines, files};
 use crate::monitor::wire::{self, Ask, Tell};
-use crate::record::Record;
 use crate::report::Problem;
 
 /// `rbox logs`. Its standard output and error are the program's.
@@ -24,7 +24,7 @@ use crate::report::Problem;
 /// Errors: there is no such container, or no log of it; the log cannot be read.
 pub(crate) fn run(global: &Global, args: &LogsArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
-    let record = Record::find(&engine.dirs, &args.container)?;
+    let record = find(&engine.dirs, &args.container)?;
     if record.streams.unlogged {
         let problem = Problem::new(format!("container {}: its output is kept nowhere", args.container)).code(1);
         return Err(problem.hint("it was made with --log-driver none").into());

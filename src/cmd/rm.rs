@@ -9,6 +9,7 @@ use super::{kill, print, state};
 use crate::cli::{Global, RmArgs};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
+use crate::find::find;
 use crate::record::{Claim, Purpose, Record};
 use crate::report::{self, Problem};
 use crate::sweep;
@@ -23,20 +24,20 @@ pub(crate) fn run(global: &Global, args: &RmArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     let mut code = ExitCode::SUCCESS;
     for name in &args.containers {
-        match Record::find(&engine.dirs, name).and_then(|record| remove(&engine, &record, (name, args.force))) {
+        match find(&engine.dirs, name).and_then(|record| remove(&engine, &record, (name, args.force))) {
             Ok(()) => print::line(name)?,
             Err(error) if args.force && is_missing(&engine.dirs, name) => {
                 // As docker from 20.10 on: the wish is fulfilled.
                 report::print(&error);
             }
-            Err(error) => code = report::refused(&error),
+            Err(error) => code = report::print_refusal(&error),
         }
     }
     Ok(code)
 }
 
 fn is_missing(dirs: &Dirs, name: &str) -> bool {
-    Record::find(dirs, name).is_err()
+    find(dirs, name).is_err()
 }
 
 /// Remove one container.

@@ -29,10 +29,11 @@ use crate::record::{self, Claim, Intent, Record, StreamsOf};
 use crate::spec::{Caller, Prepared};
 use crate::{names, sweep};
 
-mod bundle;
+pub(super) mod bundle;
 mod network;
 mod stdio;
 
+pub(crate) use bundle::Draft;
 use bundle::{Cidfile, Parts};
 pub(crate) use stdio::Stdio;
 
@@ -46,17 +47,18 @@ pub(crate) fn run(global: &Global, verb: &RunVerb) -> Result<ExitCode> {
         stdio.check(flags)?;
     }
     let engine = Engine::open(global)?;
-    let created = create(&engine, flags, verb.attach.detach)?;
+    let begin = if verb.attach.detach { Begin::Detached } else { Begin::Attached };
+    let created = create(&engine, flags, begin)?;
     if verb.attach.detach || flags.terminal.tty {
         return super::start::new(&engine, created, verb, &stdio);
     }
-    let Created { claimed, intent, prepared, cidfile } = created;
+    let Created { claimed, intent, draft, cidfile } = created;
     let input = flags.terminal.interactive.then(|| stdio.input());
     let caller = Streams::new(input, stdio.output(), stdio.errors());
     let mut hub =
         Hub::open(log(&engine.dirs, &intent, &claimed.claim.id), engine.dirs.live(&claimed.claim.id), Some(caller))?;
     let place = Place { hub: &mut hub, monitored: false, forward: verb.attach.sig_proxy };
-    let lived = live(&engine, (&claimed.claim, &intent), prepared, place)?;
+    let lived = live(&engine, (&claimed.claim, &intent), draft, place)?;
     cidfile.keep();
     let code = lived.code;
     lived.settle(claimed, &mut hub);
@@ -67,14 +69,25 @@ pub(crate) fn run(global: &Global, verb: &RunVerb) -> Result<ExitCode> {
 pub(crate) struct Created<'a> {
     pub(crate) claimed: Claimed<'a>,
     pub(crate) intent: Intent,
-    pub(crate) prepared: Prepared,
+    pub(crate) draft: Draft,
     pub(crate) cidfile: Cidfile,
+}
+
+/// How the container that is created is to begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Now, with the caller attached.
+    Attached,
+    /// Now, alone.
+    Detached,
+    /// When a person starts it.
+    Later,
 }
 
 /// Lines 1 to 3: everything that needs no kernel object.
 ///
 /// Errors: the image is not to be had, the name is taken, flags contradict each other. Nothing is left then.
-pub(crate) fn create<'a>(engine: &'a Engine, flags: &RunArgs, detached: bool) -> Result<Created<'a>> {
+pub(crate) fn create<'a>(engine: &'a Engine, flags: &RunArgs, begin: Begin) -> Result<Created<'a>> {
     let dirs = &engine.dirs;
 
     // 1. The image: from the store, else from its registry. It is a cache: nothing takes it back.
@@ -94,14 +107,16 @@ pub(crate) fn create<'a>(engine: &'a Engine, flags: &RunArgs, detached: bool) ->
     // 3. What it is: a writable layer on the image's, and on disk everything that was said, so that each later start
     //    makes the same of it.
     let intent = Intent { flags: flags.clone(), image: image.as_ref().map(|image| image.config.clone()), caller };
-    let prepared = bundle::prepare(dirs, id, &intent)?;
+    let draft = bundle::draft(engine, id, &intent, begin != Begin::Later)?;
     if let Some(image) = &image {
         engine.store.snapshot(image, id, rbox_images::Sharing::default())?;
     }
     record::make_private(&dirs.container(id))?;
     intent.save(dirs, id)?;
-    record(&claimed.claim, image.as_ref(), (&intent, &prepared), detached).save(dirs)?;
-    Ok(Created { claimed, intent, prepared, cidfile })
+    let detached = begin == Begin::Detached;
+    bundle::creation(dirs, &claimed.claim.name, (&intent, &draft), detached)?.save(dirs, id)?;
+    record(&claimed.claim, image.as_ref(), (&intent, &draft.prepared), detached).save(dirs)?;
+    Ok(Created { claimed, intent, draft, cidfile })
 }
 
 /// Where a life is walked: the hub through which the program is heard, and who walks.
@@ -119,14 +134,14 @@ pub(crate) struct Place<'p, 'c> {
 pub(crate) fn live(
     engine: &Engine,
     (claim, intent): (&Claim, &Intent),
-    prepared: Prepared,
+    Draft { prepared, host }: Draft,
     place: Place<'_, '_>,
 ) -> Result<Lived> {
     let (dirs, flags) = (&engine.dirs, &intent.flags);
     let streams = Record::load(dirs, &claim.id)?.context("the container's record is lost")?.streams;
 
     // 4. Address and host ports, before anything of the kernel's is made: what is taken is refused here.
-    let request = network::request(flags, claim, intent.image.as_ref())?;
+    let request = network::request(flags, claim, intent.image.as_ref(), &host)?;
     let reservation = engine.networks.reserve(&request)?;
 
     // 5. Its network: a namespace that no process is in yet, with link, address, route, rules.
@@ -138,7 +153,8 @@ pub(crate) fn live(
     // 7. The bundle: config.json, and the files of the host's that the container sees.
     let host_gateway = network::host_gateway(&engine.networks)?;
     let sandbox_path = sandbox.as_ref().map(Sandbox::path);
-    let parts = Parts { dirs, intent, claim, network: endpoint.record(), sandbox_path, root: &root, host_gateway };
+    let network = endpoint.record();
+    let parts = Parts { dirs, intent, host: &host, claim, network, sandbox_path, root: &root, host_gateway };
     let prepared = bundle::write(prepared, &parts)?;
     let ports = network::ports_shown(&endpoint.record().ports, &prepared.exposed);
 
@@ -239,11 +255,12 @@ pub(crate) fn log(dirs: &Dirs, intent: &Intent, id: &str) -> Log {
     Log::new(&intent.flags.log, dirs.log(id))
 }
 
-/// What a container is made of now: the same flags and image, and the machine as it is today.
+/// A container as it is meant to be now: the same flags and image, and the machine and the other containers as they are.
 ///
-/// Errors: flags that contradict each other, or ask for more than the machine has.
-pub(crate) fn prepare(dirs: &Dirs, id: &str, intent: &Intent) -> Result<Prepared> {
-    bundle::prepare(dirs, id, intent)
+/// Errors: flags that contradict each other, or ask for more than the machine has; a container that is needed does not
+/// run.
+pub(crate) fn draft(engine: &Engine, id: &str, intent: &Intent) -> Result<Draft> {
+    bundle::draft(engine, id, intent, true)
 }
 
 fn image(store: &Store, flags: &RunArgs, name: &str) -> Result<Image> {

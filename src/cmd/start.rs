@@ -11,6 +11,7 @@ use crate::cli::value::DetachKeys;
 use crate::cli::{ExplainFlags, ExplainForm, Global, RunVerb, StartArgs};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
+use crate::find::find;
 use crate::monitor::{Launched, Task, launch};
 use crate::record::{Claim, Purpose, Record, StreamsOf};
 use crate::report::{self, Problem};
@@ -87,11 +88,11 @@ pub(crate) fn run(global: &Global, args: &StartArgs) -> Result<ExitCode> {
     }
     let mut exit = ExitCode::SUCCESS;
     for name in &args.containers {
-        match Record::find(&engine.dirs, name).and_then(|record| one(&engine, &record)) {
+        match find(&engine.dirs, name).and_then(|record| one(&engine, &record)) {
             Ok(Ok(())) => print::line(name)?,
             // As docker start: 1, whatever it was.
-            Ok(Err(_)) => exit = ExitCode::from(report::REFUSED),
-            Err(error) => exit = report::refused(&error),
+            Ok(Err(_)) => exit = ExitCode::from(report::INCOMPLETE),
+            Err(error) => exit = report::print_refusal(&error),
         }
     }
     Ok(exit)
@@ -123,7 +124,7 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
         return Ok(Some(claim));
     }
     // Somebody holds it: it runs, or is about to.
-    match state::Status::of(dirs, &Record::find(dirs, &record.id)?)? {
+    match state::Status::of(dirs, &find(dirs, &record.id)?)? {
         status if status.is_running() => Ok(None),
         _ => Err(Problem::new(format!(
             "cannot start container {}: another command is starting or removing it",
@@ -145,7 +146,7 @@ fn await_started(dirs: &Dirs, claim: &Claim, monitor: &mut Launched) -> Result<R
 /// `rbox start -a`, `-i`: attached from the first byte on.
 fn attach(engine: &Engine, name: &str, args: &StartArgs) -> Result<ExitCode> {
     let dirs = &engine.dirs;
-    let record = Record::find(dirs, name)?;
+    let record = find(dirs, name)?;
     let stdio = Stdio::of_the_caller();
     let streams: StreamsOf = record.streams.clone();
     let input = args.interactive && streams.input;
@@ -161,6 +162,6 @@ fn attach(engine: &Engine, name: &str, args: &StartArgs) -> Result<ExitCode> {
         launch(dirs, &claim.id, Task::Start, &attached.first(), &[]).inspect_err(|_| drop(claim.release(dirs)))?;
     match await_started(dirs, &claim, &mut monitor)? {
         Ok(()) => stay(dirs, &record.id, attached, &monitor),
-        Err(_) => Ok(ExitCode::from(report::REFUSED)),
+        Err(_) => Ok(ExitCode::from(report::INCOMPLETE)),
     }
 }

@@ -10,6 +10,7 @@ use super::{kill, print, start, state};
 use crate::cli::{Global, StopArgs};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
+use crate::find::find;
 use crate::record::Record;
 use crate::report;
 
@@ -23,9 +24,9 @@ pub(crate) fn run(global: &Global, args: &StopArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     let mut exit = ExitCode::SUCCESS;
     for name in &args.containers {
-        match Record::find(&engine.dirs, name).and_then(|record| stop(&engine.dirs, &record, args)) {
+        match find(&engine.dirs, name).and_then(|record| stop(&engine.dirs, &record, args)) {
             Ok(()) => print::line(name)?,
-            Err(error) => exit = report::refused(&error),
+            Err(error) => exit = report::print_refusal(&error),
         }
     }
     Ok(exit)
@@ -38,14 +39,14 @@ pub(crate) fn restart(global: &Global, args: &StopArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     let mut exit = ExitCode::SUCCESS;
     for name in &args.containers {
-        let stopped = Record::find(&engine.dirs, name).and_then(|record| {
+        let stopped = find(&engine.dirs, name).and_then(|record| {
             stop(&engine.dirs, &record, args)?;
             start::one(&engine, &record)
         });
         match stopped {
             Ok(Ok(())) => print::line(name)?,
-            Ok(Err(_)) => exit = ExitCode::from(report::REFUSED),
-            Err(error) => exit = report::refused(&error),
+            Ok(Err(_)) => exit = ExitCode::from(report::INCOMPLETE),
+            Err(error) => exit = report::print_refusal(&error),
         }
     }
     Ok(exit)

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{print, state};
 use crate::cli::{Global, WaitArgs};
 use crate::engine::Engine;
-use crate::record::Record;
+use crate::find::find;
 use crate::report;
 
 /// `rbox wait`. One that does not run has ended already; one that never ran has the code 0.
@@ -17,7 +17,7 @@ pub(crate) fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     let mut exit = ExitCode::SUCCESS;
     for name in &args.containers {
-        let code = Record::find(&engine.dirs, name).and_then(|record| {
+        let code = find(&engine.dirs, name).and_then(|record| {
             if state::Status::of(&engine.dirs, &record)?.is_running() {
                 return state::await_end(&engine.dirs, &record.id, None);
             }
@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode> {
         });
         match code {
             Ok(code) => print::line(&code.unwrap_or(0).to_string())?,
-            Err(error) => exit = report::refused(&error),
+            Err(error) => exit = report::print_refusal(&error),
         }
     }
     Ok(exit)

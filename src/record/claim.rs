@@ -155,6 +155,19 @@ impl Claim {
         Claim { id, name, pid: 0, start_time: 0, boot_id, purpose: Purpose::Remove }
     }
 
+    /// Call the container otherwise; its old name is free then. The caller holds the lock of [`crate::sweep`].
+    ///
+    /// Errors: the name is taken (with its holder).
+    pub(crate) fn rename(&mut self, dirs: &Dirs, name: &str, is_held: bool) -> Result<()> {
+        let old = Claim::of_nobody(&self.id, &self.name);
+        self.name = name.to_owned();
+        self.take_name(dirs)?;
+        if is_held {
+            write_beside(&self.path(dirs), &self.beside(dirs), self)?;
+        }
+        old.release_name(dirs)
+    }
+
     /// Give the name back, if it is ours.
     pub(crate) fn release_name(&self, dirs: &Dirs) -> Result<()> {
         let link = dirs.names().join(&self.name);

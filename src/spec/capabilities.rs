@@ -10,7 +10,7 @@ use crate::cli::value::CapabilityFlag;
 /// The capabilities of the container's program.
 pub(super) fn of(flags: &RunArgs, host: &Host) -> Capabilities {
     let security = &flags.security;
-    let all = || (0_u32..).zip(ALL).filter(|(number, _)| host.capabilities >> number & 1 == 1).map(|(_, cap)| cap);
+    let all = || all(host.capabilities).into_iter();
     if security.privileged {
         return all().collect();
     }
@@ -28,6 +28,11 @@ pub(super) fn of(flags: &RunArgs, host: &Host) -> Capabilities {
     }
     let dropped = named(drop);
     DEFAULT.into_iter().filter(|cap| !dropped.contains(cap)).chain(named(add)).collect()
+}
+
+/// The capabilities of a mask: a bit for each number.
+pub(super) fn all(mask: u64) -> Capabilities {
+    (0_u32..).zip(ALL).filter(|(number, _)| mask >> number & 1 == 1).map(|(_, cap)| cap).collect()
 }
 
 /// The five sets: bounding, effective and permitted are the same; nothing is inheritable (CVE-2022-24769).

@@ -9,7 +9,7 @@ use crate::report::Problem;
 ///
 /// A name without a value takes the caller's. Where the caller has none, a file's line says nothing, but `-e NAME` takes the
 /// image's variable away.
-pub(super) fn environment(
+pub(crate) fn environment(
     env_files: &[PathBuf],
     typed: &[String],
     caller: impl Fn(&str) -> Option<String>,

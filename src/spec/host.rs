@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -81,9 +82,49 @@ pub(crate) struct Host {
     pub(crate) seccomp: Option<String>,
     /// The directory that relative paths of `-v` begin at.
     pub(crate) directory: PathBuf,
+    /// The container of `--network container:NAME`.
+    pub(crate) joined: Option<Joined>,
+    /// The containers of `--link`.
+    pub(crate) links: Vec<Link>,
+}
+
+/// A container whose network is joined.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    /// Its id.
+    pub(crate) id: String,
+    /// The container that the network was made for: itself, unless it has joined another.
+    pub(crate) owner: String,
+    /// Its host name, which is shared.
+    pub(crate) hostname: String,
+    /// Its first process, where it runs.
+    pub(crate) pid: Option<i32>,
+}
+
+/// A container that is to be found by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is called inside.
+    pub(crate) alias: String,
+    /// Its host name.
+    pub(crate) hostname: String,
+    /// Its address on the bridge, as it is now.
+    pub(crate) address: Ipv4Addr,
 }
 
 impl Host {
+    /// As much as [`super::limits`] goes by. No swap is added to a limit that is only changed.
+    pub(crate) fn for_limits() -> Self {
+        Self {
+            cpus: list("/sys/devices/system/cpu/online"),
+            mems: list("/sys/devices/system/node/online"),
+            cgroup_v2: is_cgroup_v2(),
+            ..Self::default()
+        }
+    }
+
     /// Look at the machine, as far as these flags need it.
     ///
     /// Errors: a file or device that a flag names cannot be read or is not what it should be.
@@ -111,6 +152,8 @@ impl Host {
             labels: caller.labels.clone(),
             seccomp: caller.seccomp.clone(),
             directory: caller.directory.clone(),
+            joined: None,
+            links: Vec::new(),
         })
     }
 }
@@ -137,7 +180,7 @@ fn list(path: &str) -> Vec<u32> {
 }
 
 /// `CapEff` of proc(5): nobody can give more than he has, so `ALL` means these (moby `caps.GetAllCapabilities`).
-fn own_capabilities() -> u64 {
+pub(super) fn own_capabilities() -> u64 {
     let status = read("/proc/self/status");
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     set.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)

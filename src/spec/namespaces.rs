@@ -30,7 +30,8 @@ pub(super) fn namespaces(flags: &RunArgs, host: &Host) -> Vec<LinuxNamespace> {
     .map(|(kind, _)| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind);
-        namespace.set_path(None);
+        let joined = host.joined.as_ref().and_then(|joined| Some(format!("/proc/{}/ns/net", joined.pid?).into()));
+        namespace.set_path(joined.filter(|_| kind == LinuxNamespaceType::Network));
         namespace
     })
     .collect()
@@ -38,7 +39,7 @@ pub(super) fn namespaces(flags: &RunArgs, host: &Host) -> Vec<LinuxNamespace> {
 
 /// The kernel parameters of those namespaces: Docker's, the NIS domain name, and what was typed over them.
 pub(super) fn sysctls(flags: &RunArgs, host: &Host) -> Option<HashMap<String, String>> {
-    let own_network = !flags.network.is_host();
+    let own_network = !flags.network.is_host() && host.joined.is_none();
     let of_docker = NETWORK_SYSCTLS.iter().filter(|(key, _)| own_network && host.network_sysctls.contains(key));
     let domain = flags.container.domainname.iter().map(|name| ("kernel.domainname".to_owned(), name.clone()));
     let all: HashMap<String, String> = of_docker

@@ -22,7 +22,7 @@ pub(super) fn process(
     process.set_terminal(Some(flags.terminal.tty));
     process.set_user(user(flags, config, groups));
     process.set_args(Some(words(flags, config)?));
-    process.set_env(Some(environment(request)));
+    process.set_env(Some(environment(&request.hostname(), flags.terminal.tty, &variables(request))));
     process.set_cwd(directory(flags, config)?.into());
     process.set_capabilities(Some(capabilities::sets(capabilities)));
     process.set_rlimits(rlimits(&flags.resources.ulimit));
@@ -47,19 +47,9 @@ fn user(flags: &RunArgs, config: Option<&Config>, groups: Vec<u32>) -> User {
     user
 }
 
-/// The entry point and the command. A typed entry point takes the image's command away too, and `--entrypoint ""` takes
-/// both (moby `daemon/commit.go`, `merge`; docker/cli `container/opts.go`).
+/// The entry point and the command behind it, which together are the program's words.
 fn words(flags: &RunArgs, config: Option<&Config>) -> Result<Vec<String>, Problem> {
-    let of_image = |list: Option<&Vec<String>>| list.cloned().unwrap_or_default();
-    let image_entrypoint = of_image(config.and_then(|config| config.entrypoint().as_ref()));
-    let image_command = of_image(config.and_then(|config| config.cmd().as_ref()));
-    let typed = flags.command().to_vec();
-    let (entrypoint, command) = match flags.container.entrypoint.as_deref() {
-        Some("") => (Vec::new(), typed),
-        Some(program) => (vec![program.to_owned()], typed),
-        None if typed.is_empty() => (image_entrypoint, image_command),
-        None => (image_entrypoint, typed),
-    };
+    let (entrypoint, command) = entrypoint_and_command(flags, config);
     let words: Vec<String> = entrypoint.into_iter().chain(command).collect();
     if words.is_empty() {
         let what = flags.image().map_or_else(|| "--rootfs".to_owned(), |image| format!("image {image}"));
@@ -68,23 +58,43 @@ fn words(flags: &RunArgs, config: Option<&Config>) -> Result<Vec<String>, Proble
     Ok(words)
 }
 
-/// Docker's own variables first, then the user's and the image's over them. HOME comes from the runtime, which knows the user.
-fn environment(request: &Request<'_>) -> Vec<String> {
-    let mut all = vec![PATH.to_owned(), format!("HOSTNAME={}", request.hostname())];
-    if request.flags.terminal.tty {
-        all.push("TERM=xterm".into());
+/// The entry point and the command. A typed entry point takes the image's command away too, and `--entrypoint ""` takes
+/// both (moby `daemon/commit.go`, `merge`; docker/cli `container/opts.go`).
+pub(super) fn entrypoint_and_command(flags: &RunArgs, config: Option<&Config>) -> (Vec<String>, Vec<String>) {
+    let of_image = |list: Option<&Vec<String>>| list.cloned().unwrap_or_default();
+    let image_entrypoint = of_image(config.and_then(|config| config.entrypoint().as_ref()));
+    let image_command = of_image(config.and_then(|config| config.cmd().as_ref()));
+    let typed = flags.command().to_vec();
+    match flags.container.entrypoint.as_deref() {
+        Some("") => (Vec::new(), typed),
+        Some(program) => (vec![program.to_owned()], typed),
+        None if typed.is_empty() => (image_entrypoint, image_command),
+        None => (image_entrypoint, typed),
     }
+}
+
+/// The user's variables, and those of the image that he did not set (moby `daemon/commit.go`, `merge`).
+pub(super) fn variables(request: &Request<'_>) -> Vec<String> {
     let typed = &request.host.env;
     let of_image = request.config().and_then(|config| config.env().as_deref()).unwrap_or_default();
     let image_only = of_image.iter().filter(|variable| !typed.iter().any(|typed| name_of(typed) == name_of(variable)));
-    for variable in typed.iter().chain(image_only) {
+    typed.iter().chain(image_only).cloned().collect()
+}
+
+/// Docker's own variables first, then `variables` over them. HOME comes from the runtime, which knows the user.
+pub(crate) fn environment(hostname: &str, tty: bool, variables: &[String]) -> Vec<String> {
+    let mut all = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if tty {
+        all.push("TERM=xterm".into());
+    }
+    for variable in variables {
         replace_or_append(&mut all, variable);
     }
     all
 }
 
 /// moby `container/env.go`, ReplaceOrAppendEnvVars: a name without `=` takes the variable away.
-fn replace_or_append(all: &mut Vec<String>, variable: &str) {
+pub(crate) fn replace_or_append(all: &mut Vec<String>, variable: &str) {
     let known = all.iter().position(|other| name_of(other) == name_of(variable));
     match (known, variable.contains('=')) {
         (Some(at), true) => all[at] = variable.to_owned(),

@@ -80,6 +80,8 @@ fn copy(host: &Host) -> Host {
         env: Vec::new(),
         labels: host.labels.clone(),
         seccomp: None,
+        joined: host.joined.clone(),
+        links: host.links.clone(),
         ..*host
     }
 }

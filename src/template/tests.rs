@@ -30,7 +30,7 @@ fn values_print_as_go_prints_them() {
         ("{{.None}}", "[]"),
         ("{{.State}}", "map[Pid:4121 Running:true]"),
         ("{{.Labels}}", "map[a:first com.example.key:v z:last]"),
-        ("{{.Nothing}}", "<nil>"),
+        ("{{.Nothing}}", "<no value>"),
         ("{{.Rate}} {{.On}} {{.Off}}", "1.5 true false"),
         ("{{\"output\"}}", "output"),
         ("{{`raw \\n`}}", "raw \\n"),

@@ -19,6 +19,23 @@ pub(crate) enum RestartPolicy {
     UnlessStopped,
 }
 
+impl RestartPolicy {
+    /// Docker's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            RestartPolicy::No => "no",
+            RestartPolicy::OnFailure(_) => "on-failure",
+            RestartPolicy::Always => "always",
+            RestartPolicy::UnlessStopped => "unless-stopped",
+        }
+    }
+
+    /// How often at most; 0 for no limit.
+    pub(crate) fn times(self) -> u32 {
+        if let RestartPolicy::OnFailure(times) = self { times } else { 0 }
+    }
+}
+
 /// `no`, `on-failure`, `on-failure:3`, `always`, `unless-stopped` (docker/cli `opts.ParseRestartPolicy`).
 pub(crate) fn restart_policy(text: &str) -> Parsed<RestartPolicy> {
     let (name, times) = match text.split_once(':') {
@@ -65,6 +82,21 @@ pub(crate) enum LogOpt {
     MaxSize(Option<u64>),
     /// `max-file`: how many files there are at most.
     MaxFile(u32),
+}
+
+impl LogOpt {
+    /// Its name and its value, as people write them.
+    pub(crate) fn words(self) -> (&'static str, String) {
+        match self {
+            LogOpt::MaxSize(None) => ("max-size", "-1".to_owned()),
+            LogOpt::MaxSize(Some(bytes)) => {
+                let unit = [(1_000_000_000, "g"), (1_000_000, "m"), (1000, "k")];
+                let unit = unit.iter().find(|(size, _)| bytes % size == 0).unwrap_or(&(1, ""));
+                ("max-size", format!("{}{}", bytes / unit.0, unit.1))
+            }
+            LogOpt::MaxFile(count) => ("max-file", count.to_string()),
+        }
+    }
 }
 
 /// `max-size=10m`, `max-file=3` (moby `daemon/logger/jsonfilelog`).

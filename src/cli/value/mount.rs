@@ -31,6 +31,8 @@ pub(crate) struct Bind {
     pub(crate) relabel: bool,
     /// Whether a source that is not there becomes a directory (`-v`), or an error (`--mount`).
     pub(crate) make_source: bool,
+    /// The modes of `-v` as they were typed, which `inspect` repeats.
+    pub(crate) modes: String,
 }
 
 /// mount_namespaces(7), "Shared subtrees"; an `R` stands for the whole tree below.
@@ -107,6 +109,7 @@ pub(crate) fn volume(text: &str) -> Parsed<MountFlag> {
         propagation: Propagation::default(),
         relabel: false,
         make_source: true,
+        modes: modes.to_owned(),
     };
     for mode in modes.split(',').filter(|mode| !mode.is_empty()) {
         match mode {
@@ -213,6 +216,7 @@ impl Fields {
                     propagation: self.propagation.unwrap_or_default(),
                     relabel: false,
                     make_source: false,
+                    modes: String::new(),
                 }))
             }
             Some("tmpfs") => {

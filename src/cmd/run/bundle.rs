@@ -6,44 +6,83 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use oci_spec::runtime::User;
 use rbox_net::EndpointRecord;
 use rbox_net::hosts::{self, AddHost, Dns, Entry};
 use rbox_runtime::Root;
 
+use crate::creation::{Creation, Ingredients};
 use crate::dirs::Dirs;
+use crate::engine::Engine;
 use crate::record::{Claim, Intent};
 use crate::report::Problem;
 use crate::spec::{self, Host, Prepared, Request};
+
+use super::network;
+
+/// A container as it is meant: its configuration, still without the root file system and the network.
+pub(crate) struct Draft {
+    /// The configuration.
+    pub(crate) prepared: Prepared,
+    /// What it was made by: the machine, and the other containers that it needs.
+    pub(crate) host: Host,
+}
 
 /// What a bundle is made from.
 pub(super) struct Parts<'a> {
     pub(super) dirs: &'a Dirs,
     pub(super) intent: &'a Intent,
+    pub(super) host: &'a Host,
     pub(super) claim: &'a Claim,
     pub(super) network: &'a EndpointRecord,
-    /// The network namespace to join; none where the network is the host's.
+    /// The network namespace to join; none where the network is the host's, or another container's.
     pub(super) sandbox_path: Option<PathBuf>,
     pub(super) root: &'a Root,
     /// The host as a container reaches it: `host-gateway`.
     pub(super) host_gateway: Ipv4Addr,
 }
 
-/// Make the configuration, as far as it is known without the root file system and the network.
+/// Draw up the configuration. `begins`: the program is to run now, so the containers that it needs must.
 ///
-/// Errors: flags that contradict each other or ask for more than the machine has.
-pub(super) fn prepare(dirs: &Dirs, id: &str, intent: &Intent) -> Result<Prepared> {
+/// Errors: flags that contradict each other or ask for more than the machine has; a container that is needed is not
+/// there.
+pub(super) fn draft(engine: &Engine, id: &str, intent: &Intent, begins: bool) -> Result<Draft> {
+    let host = Host::read(&intent.flags, &intent.caller)?;
+    let host = network::others(engine, &intent.flags, host, begins)?;
     let root = match &intent.flags.files.rootfs {
         Some(directory) => intent.caller.directory.join(directory),
-        None => dirs.container(id).join("rootfs"),
+        None => engine.dirs.container(id).join("rootfs"),
     };
-    Ok(spec::build(&Request {
+    let prepared = spec::build(&Request {
         id,
         root: &root,
         image: intent.image.as_ref(),
         flags: &intent.flags,
-        host: &Host::read(&intent.flags, &intent.caller)?,
+        host: &host,
         default_seccomp: &rbox_runtime::default_seccomp_profile,
-    })?)
+    })?;
+    Ok(Draft { prepared, host })
+}
+
+/// What `inspect` will tell of all this. `detached`: nobody is attached from the beginning.
+///
+/// Errors: a container that is linked is not there.
+pub(super) fn creation(
+    dirs: &Dirs,
+    name: &str,
+    (intent, draft): (&Intent, &Draft),
+    detached: bool,
+) -> Result<Creation> {
+    let flags = &intent.flags;
+    Ok(Creation::of(&Ingredients {
+        flags,
+        image: intent.image.as_ref().and_then(|image| image.config().as_ref()),
+        host: &draft.host,
+        prepared: &draft.prepared,
+        detached,
+        network_mode: network::mode_of(&draft.host).as_deref().unwrap_or_else(|| flags.network.mode()),
+        links: &network::links_of(dirs, flags, name)?,
+    }))
 }
 
 /// Write the bundle of a container.
@@ -70,12 +109,22 @@ fn put(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Names become numbers by the image's own /etc/passwd and /etc/group, never by the host's.
 fn resolve_users(prepared: &mut Prepared, root: &Root) -> Result<()> {
-    let added = root.groups(&prepared.groups)?;
     let Some(process) = prepared.spec.process_mut() else { return Ok(()) };
     let user = process.user_mut();
-    let found = root.user(user.username().as_deref().unwrap_or_default())?;
+    let typed = user.username().clone().unwrap_or_default();
+    let numbers = user.additional_gids().clone().unwrap_or_default();
+    let added: Vec<String> = numbers.iter().map(ToString::to_string).chain(prepared.groups.iter().cloned()).collect();
+    *user = resolve_user(root, &typed, &added)?;
+    Ok(())
+}
+
+/// The user that `typed` names, with the groups of `--group-add`, by the container's own files.
+///
+/// Errors: a user or group that the container does not know.
+pub(in crate::cmd) fn resolve_user(root: &Root, typed: &str, added: &[String]) -> Result<User> {
+    let added = root.groups(added)?;
+    let found = root.user(typed)?;
     let mut groups = found.groups;
-    groups.extend(user.additional_gids().iter().flatten());
     groups.extend(added);
     if !groups.contains(&found.gid) {
         // The first group is listed as well: programs that look only there find it (moby, CVE-2022-36109).
@@ -83,11 +132,12 @@ fn resolve_users(prepared: &mut Prepared, root: &Root) -> Result<()> {
     }
     groups.sort_unstable();
     groups.dedup();
+    let mut user = User::default();
     user.set_uid(found.uid);
     user.set_gid(found.gid);
     user.set_username(None);
     user.set_additional_gids(Some(groups));
-    Ok(())
+    Ok(user)
 }
 
 /// /etc/hosts, /etc/hostname and /etc/resolv.conf: ours, unless the user mounts his own there.
@@ -98,8 +148,16 @@ fn add_files(prepared: &mut Prepared, parts: &Parts<'_>, directory: &Path) -> Re
         ("/etc/resolv.conf", directory.join("resolv.conf"), resolv_text(parts)),
     ];
     let mut mounts = prepared.spec.mounts().clone().unwrap_or_default();
+    // A network that is joined comes with its names: they are that container's own files.
+    let shared = parts.host.joined.as_ref().map(|joined| parts.dirs.container(&joined.owner));
     for (inside, outside, text) in files {
-        put(&outside, text.as_bytes())?;
+        let outside = match (&shared, outside.file_name()) {
+            (Some(shared), Some(name)) => shared.join(name),
+            _ => {
+                put(&outside, text.as_bytes())?;
+                outside
+            }
+        };
         if !mounts.iter().any(|mount| mount.destination() == Path::new(inside)) {
             mounts.push(spec::bind(&outside, Path::new(inside), parts.intent.flags.files.read_only));
         }
@@ -115,6 +173,7 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
         let host: AddHost = format!("{name}={address}").parse()?;
         added.push(host.entry(parts.host_gateway.into()));
     }
+    added.extend(parts.host.links.iter().map(network::line_of));
     if network.is_host() {
         // The same network, so the same names.
         let text = fs::read_to_string("/etc/hosts").unwrap_or_default();

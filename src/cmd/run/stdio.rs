@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
+use oci_spec::runtime::{Box as ConsoleSize, BoxBuilder as ConsoleSizeBuilder};
 use rbox_runtime::terminal;
 
 use crate::cli::RunArgs;
@@ -30,6 +31,15 @@ impl Stdio {
 
     pub(crate) fn errors(&self) -> BorrowedFd<'_> {
         self.errors.as_fd()
+    }
+
+    /// The size that a program's terminal is to have from its first moment on: the caller's, if it has one.
+    pub(crate) fn size(&self, tty: bool, interactive: bool) -> Option<ConsoleSize> {
+        let input = interactive.then(|| self.input());
+        let ours = [input, Some(self.output())].into_iter().flatten().find(|fd| terminal::is_terminal(*fd));
+        let size = ours.filter(|_| tty).and_then(terminal::size)?;
+        let (height, width) = (u64::from(size.ws_row), u64::from(size.ws_col));
+        ConsoleSizeBuilder::default().height(height).width(width).build().ok()
     }
 
     /// Docker's condition for `-it`.

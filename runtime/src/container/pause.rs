@@ -1,0 +1,45 @@
+//! A container that stands still, and one whose limits change while it runs.
+
+use super::{Container, Status};
+use crate::error::{Error, Result};
+use oci_spec::runtime::LinuxResources;
+
+impl Container {
+    /// Let all its processes stand still.
+    ///
+    /// # Errors
+    /// `WrongStatus` unless it runs; `Cgroup` where there is no freezer.
+    pub fn pause(&self) -> Result<()> {
+        self.expect("pause", Status::Running)?;
+        Ok(self.cgroup().freeze()?)
+    }
+
+    /// Let them go on.
+    ///
+    /// # Errors
+    /// `WrongStatus` unless it is paused.
+    pub fn resume(&self) -> Result<()> {
+        self.expect("resume", Status::Paused)?;
+        Ok(self.cgroup().thaw()?)
+    }
+
+    /// Change the limits that `resources` names; the others stay.
+    ///
+    /// # Errors
+    /// `WrongStatus` when it is stopped; `Cgroup` naming the limit that the kernel refuses.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        match self.status() {
+            have @ (Status::Stopped | Status::Creating) => {
+                Err(Error::WrongStatus { id: self.id().to_owned(), verb: "update", have })
+            }
+            _ => Ok(self.cgroup().set(resources)?),
+        }
+    }
+
+    fn expect(&self, verb: &'static str, wanted: Status) -> Result<()> {
+        match self.status() {
+            have if have == wanted => Ok(()),
+            have => Err(Error::WrongStatus { id: self.id().to_owned(), verb, have }),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `rbox exec`: a further program in a running container.
+
+mod streams;
+
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use oci_spec::runtime::{Process, Spec};
+use rbox_net::Networks;
+use rbox_runtime::console;
+use rbox_runtime::container::{Container, Ties};
+
+use super::Stdio;
+use super::run::bundle::resolve_user;
+use crate::cli::{ExecArgs, Global};
+use crate::creation::Creation;
+use crate::dirs::Dirs;
+use crate::find::find_running;
+use crate::report::{self, INCOMPLETE, NOT_EXECUTABLE, Problem};
+use crate::{spec, sweep};
+use streams::Inside;
+
+/// `rbox exec`. The exit code is the program's; 126 and 127 as those of `run`, 1 where no program was tried.
+///
+/// Errors: there is no such container, or it does not run.
+pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
+    let dirs = Dirs::new(global)?;
+    let [typed, command @ ..] = args.words.as_slice() else { return Err(missing("CONTAINER").into()) };
+    if command.is_empty() {
+        return Err(missing("COMMAND").into());
+    }
+    // What is no container of a living rbox any more must not be taken for one that runs.
+    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    let stdio = Stdio::of_the_caller();
+    if !args.detach && args.tty && args.interactive {
+        stdio.check_terminal()?;
+    }
+    let caller = |name: &str| std::env::var(name).ok();
+    let variables = spec::read_environment(&args.env_file, &args.env, caller)?;
+    let (record, container) = find_running(&dirs, typed, "exec in")?;
+    let made = Creation::load(&dirs, &record.id)?;
+    let made = made.with_context(|| format!("cannot exec in container {typed}: its record lacks how it was made"))?;
+    let attempt = Attempt { dirs: &dirs, args, command, container: &container, made: &made, variables };
+    let code = if args.detach { attempt.alone() } else { attempt.attached(&stdio) };
+    Ok(code.unwrap_or_else(|error| match args.detach {
+        // Nobody waits for the program's code, so there is only success and failure.
+        true => report::print_failure(&error, INCOMPLETE),
+        false => report::print_with(&error, NOT_EXECUTABLE),
+    }))
+}
+
+fn missing(word: &str) -> Problem {
+    Problem::new(format!("{word} is missing")).hint("see rbox exec --help").code(INCOMPLETE)
+}
+
+/// One program that is to be run in one container.
+struct Attempt<'a> {
+    dirs: &'a Dirs,
+    args: &'a ExecArgs,
+    command: &'a [String],
+    container: &'a Container,
+    made: &'a Creation,
+    variables: Vec<String>,
+}
+
+impl Attempt<'_> {
+    /// Run it to its end, between the caller's terminal or pipes and its own.
+    fn attached(&self, stdio: &Stdio) -> Result<ExitCode> {
+        let mut process = self.process()?;
+        process.set_console_size(stdio.size(self.args.tty, self.args.interactive));
+        let (inside, ties) = Inside::new(self.args)?;
+        let session = inside.begin(self.args, stdio)?;
+        let extra = self.container.exec(&process, ties)?;
+        session.carry(extra.pidfd())?;
+        let code = extra.wait()?.code();
+        Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+    }
+
+    /// Start it and leave it.
+    fn alone(&self) -> Result<ExitCode> {
+        let process = self.process()?;
+        if self.args.tty {
+            let (theirs, ours) = console::pair()?;
+            let extra = self.container.exec(&process, Ties { console: Some(theirs), ..Ties::default() })?;
+            console::keep(&console::receive(&ours)?, extra.pidfd())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let null = || -> Result<Option<OwnedFd>> {
+            let file = OpenOptions::new().read(true).write(true).open("/dev/null").context("cannot open /dev/null")?;
+            Ok(Some(file.into()))
+        };
+        self.container.exec(&process, Ties { stdio: [null()?, null()?, null()?], ..Ties::default() })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The container's own process with the flags laid over it (moby `daemon/exec_linux.go`).
+    fn process(&self) -> Result<Process> {
+        let bundle = self.dirs.container(self.container.id());
+        let spec = Spec::load(bundle.join("config.json")).context("cannot read the container's config.json")?;
+        let mut process = spec.process().clone().context("config.json: it has no process")?;
+        process.set_args(Some(self.command.to_vec()));
+        process.set_terminal(Some(self.args.tty));
+        let mut environment = spec::environment(self.made.text("Hostname"), self.args.tty, &self.made.list("Env"));
+        self.variables.iter().for_each(|variable| spec::replace_or_append(&mut environment, variable));
+        process.set_env(Some(environment));
+        let directory = self.args.workdir.as_deref().filter(|directory| !directory.is_empty());
+        let directory = directory.unwrap_or_else(|| self.made.text("WorkingDir"));
+        process.set_cwd(if directory.is_empty() { "/" } else { directory }.into());
+        let user = self.args.user.as_deref().unwrap_or_else(|| self.made.text("User"));
+        process.set_user(resolve_user(&self.container.root()?, user, &self.made.host_list("GroupAdd"))?);
+        if self.args.privileged {
+            process.set_capabilities(Some(spec::all_capabilities()));
+        }
+        Ok(process)
+    }
+}

@@ -1,0 +1,152 @@
+//! `rbox exec`: a further program in a running container (A-013, A-020).
+
+use crate::support::{BUSYBOX, Host, Output, Pty, Running, need};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+
+/// A container that does nothing, for a long time.
+fn idle(host: &Host, flags: &[&str]) -> Running {
+    let flags = [&["--network", "none", "--name", "web"], flags].concat();
+    host.run_ready(&flags, &["sh", "-c", "echo ready; exec sleep 1000"])
+}
+
+fn exec(host: &Host, flags: &[&str], program: &[&str]) -> Output {
+    host.rbox(&[&["exec"], flags, &["web"], program].concat())
+}
+
+#[test]
+fn the_programs_output_and_exit_code_come_back() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    let output = exec(&host, &[], &["sh", "-c", "echo out; echo err >&2; exit 42"]).code(42);
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\n", "err\n"));
+    exec(&host, &[], &["sh", "-c", "kill -9 $$"]).code(137);
+    exec(&host, &[], &["sh", "-c", "kill -TERM $$"]).code(143);
+    let listed = exec(&host, &[], &["ps", "-o", "pid,args"]).ok();
+    assert!(listed.stdout.contains("1 sleep 1000"), "it sees the container's processes: {listed}");
+}
+
+#[test]
+fn what_cannot_be_run_has_dockers_codes() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    exec(&host, &[], &["no-such-program"]).code(127).says("executable file not found in $PATH");
+    exec(&host, &[], &["/etc/passwd"]).code(126).says("permission denied");
+    exec(&host, &["-w", "/no/such/place"], &["true"]).code(126).says("/no/such/place");
+    exec(&host, &["-u", "nosuch"], &["true"]).code(126).says("nosuch");
+    exec(&host, &["-d"], &["no-such-program"]).code(1).says("executable file not found");
+    exec(&host, &["--nosuch"], &["true"]).code(125).says("unknown flag --nosuch");
+    host.rbox(&["exec", "web"]).code(1).says("COMMAND is missing");
+    host.rbox(&["exec", "nosuch", "true"]).code(1).says("container nosuch: not found");
+}
+
+#[test]
+fn only_a_running_container_takes_a_program() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.rbox(&["run", "--name", "done", "--network", "none", BUSYBOX, "true"]).ok();
+    host.rbox(&["exec", "done", "true"]).code(1).says("cannot exec in container done: it is not running");
+    let _web = idle(&host, &[]);
+    host.rbox(&["pause", "web"]).ok();
+    exec(&host, &[], &["true"]).code(1).says("it is paused");
+    host.rbox(&["unpause", "web"]).ok();
+    exec(&host, &[], &["true"]).ok();
+}
+
+#[test]
+fn environment_directory_and_user_are_the_containers_unless_typed() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web =
+        idle(&host, &["-e", "A=1", "-e", "B=2", "-w", "/var", "-u", "www-data", "--group-add", "7", "-h", "box"]);
+    let see = |flags: &[&str]| exec(&host, flags, &["/probe", "see"]).ok().json();
+    let seen = see(&[]);
+    assert_eq!((&seen["env"]["A"], &seen["env"]["HOSTNAME"]), (&json!("1"), &json!("box")));
+    assert_eq!((&seen["cwd"], &seen["uid"], &seen["env"]["HOME"]), (&json!("/var"), &json!(33), &json!("/var/www")));
+    assert_eq!(seen["groups"], json!([7, 33]));
+    assert_eq!(seen["env"].get("TERM"), None);
+    fs::write(host.path("env"), "FROM_FILE=yes\nB=3\n").unwrap();
+    let file = host.path("env").display().to_string();
+    let seen = see(&["-e", "A", "-e", "C=4", "--env-file", &file, "-w", "/tmp", "-u", "0:10"]);
+    assert_eq!(seen["env"].get("A"), None, "a name that the caller has not takes the variable away");
+    assert_eq!((&seen["env"]["B"], &seen["env"]["C"]), (&json!("3"), &json!("4")));
+    assert_eq!((&seen["cwd"], &seen["uid"], &seen["gid"]), (&json!("/tmp"), &json!(0), &json!(10)));
+}
+
+#[test]
+fn privileged_gives_all_capabilities_and_keeps_the_filter() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &["--cap-drop", "ALL"]);
+    let status = |flags: &[&str]| exec(&host, flags, &["grep", "-E", "^(CapEff|Seccomp):", "/proc/self/status"]).ok();
+    assert!(status(&[]).stdout.contains("CapEff:\t0000000000000000"), "the container's own");
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let all = own.lines().find(|line| line.starts_with("CapEff")).unwrap();
+    let privileged = status(&["--privileged"]);
+    assert!(privileged.stdout.contains(all) && privileged.stdout.contains("Seccomp:\t2"), "{privileged}");
+}
+
+#[test]
+fn standard_input_is_open_only_with_i() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    for (flags, heard) in [(&["exec", "-i"][..], "typed\n"), (&["exec"], "")] {
+        let mut running = host.rbox_spawn(&[flags, &["web", "cat"]].concat());
+        running.child.stdin.take().unwrap().write_all(b"typed\n").unwrap();
+        assert_eq!(running.wait().ok().stdout, heard, "{flags:?}");
+    }
+    host.rbox(&["exec", "-it", "web", "true"]).code(1).says("not a terminal");
+}
+
+#[test]
+fn a_020_a_program_has_a_terminal_of_the_persons_size() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    let mut pty = Pty::rbox(&host, &["exec", "-it", "web", "sh"]);
+    pty.wait_for("# ");
+    pty.send("stty size; echo $TERM $((6 * 7))\r");
+    let seen = pty.wait_for("xterm 42");
+    assert!(seen.contains("24 80"), "{seen}");
+    pty.resize(40, 132);
+    pty.send("until stty size | grep '40 132'; do sleep 0.1; done; echo re''sized\r");
+    pty.wait_for("resized");
+    pty.send("exit 9\r");
+    assert_eq!(pty.wait().0, 9);
+}
+
+#[test]
+fn a_signal_reaches_the_program_and_not_the_container() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let web = idle(&host, &[]);
+    let mut running = host.rbox_spawn(&["exec", "web", "/probe", "signal-wait"]);
+    running.wait_for("ready");
+    running.signal(Signal::SIGUSR1);
+    running.wait_for("SIGUSR1");
+    running.signal(Signal::SIGTERM);
+    running.wait().code(0);
+    assert!(web.try_pid().is_some());
+    exec(&host, &[], &["true"]).ok();
+}
+
+#[test]
+fn detached_it_goes_on_alone() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    for flag in ["-d", "-dt"] {
+        let script = "trap 'touch /gone' HUP; test -t 1 && touch /tty; seq 1 20000; touch /done$0; sleep 1000";
+        let output = exec(&host, &[flag], &["sh", "-c", script, flag]).ok();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "{flag}");
+        let waits = format!("for i in $(seq 100); do test -e /done{flag} && exit 0; sleep 0.1; done; exit 1");
+        exec(&host, &[], &["sh", "-c", &waits]).ok();
+        exec(&host, &[], &["test", "-e", "/tty"]).code(i32::from(flag == "-d"));
+    }
+    exec(&host, &[], &["test", "!", "-e", "/gone"]).ok();
+}
