@@ -19,6 +19,8 @@ from pathlib import Path
 WORK = Path(sys.argv[1])
 ROUNDS = int(os.environ["ROUNDS"])
 PAIRS = int(os.environ["PAIRS"])
+# Seconds of rest before each timed command.
+REST = 0.2
 PROGRAMS = Path(os.environ["RBOX_DIR"])
 FIXTURES = Path(os.environ["FIXTURES"])
 BUSYBOX = "rbox-fixtures/busybox"
@@ -51,10 +53,14 @@ def timed(command: list[str]) -> float:
 
 
 def in_turns(rounds: int, *acts) -> list[float]:
-    """Each act once a round; the median of each, after two rounds to warm up."""
+    """Each act once a round; the median of each, after two rounds to warm up.
+
+    A rest before each: what the one before left to its daemon and to the kernel (namespaces end one at a time, 20 to
+    30 ms each, after the command) is not this one's."""
     times: list[list[float]] = [[] for _ in acts]
     for number in range(rounds + 2):
         for act, own in zip(acts, times):
+            time.sleep(REST)
             value = act()
             if number >= 2:
                 own.append(value)

@@ -123,7 +123,9 @@ fn run_in_the_foreground_ties_its_own_terminal_to_the_containers() {
     let oci = Oci::new();
     let bundle = oci.bundle(|spec| {
         spec["process"]["terminal"] = json!(true);
-        let script = "stty size; echo ready; read line; echo \"got $line\"; stty size; exit 7";
+        // runc ties the terminals together after the program has begun: on a busy machine the first look is too early.
+        let looks = "until stty size | grep -v '^0 0'; do sleep 0.1; done";
+        let script = format!("{looks}; echo ready; read line; echo \"got $line\"; stty size; exit 7");
         spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
     });
     let words = oci.words(&["run", "--bundle", &bundle.path(), &bundle.id]);

@@ -76,7 +76,7 @@ pub(super) const LINES: &[Line] = &[
         &["-e", "A=1", "-e", "EMPTY=", "-e", "PATH=/bin", "-e", "NOT_SET", I, "/bin/env"],
     ),
     line("environment file", Sorted, &["--env-file", "@dir/env", I, "env"]),
-    line("working directory", Text, &["-w", "/var/made/here", I, "sh", "-c", "pwd; ls -ld /var/made"]),
+    line("working directory", Text, &["-w", "/var/made/here", I, "sh", "-c", "pwd; stat -c '%A %U %G %n' /var/made"]),
     line("umask and directory", Text, &[I, "sh", "-c", "umask; pwd; cat /proc/self/oom_score_adj; echo $0 $$"]),
     line("root directory", Text, &[I, "sh", "-c", "stat -c '%n %F %a %u:%g' / /*; ls /.dockerenv 2>&1; true"]),
     line("entrypoint", Text, &["--entrypoint", "/bin/echo", I, "one", "two  three"]),

@@ -104,6 +104,8 @@ impl Host {
     /// What a mount namespace needs after its birth: /sys of the new network, the cgroups of the new root, own /etc files.
     fn settle(&self) {
         let mut script = String::from("set -e\nip link set lo up\nhostname testhost\nmount -t sysfs sysfs /sys\n");
+        // A new network namespace inherits this from the machine, where another engine may have set it.
+        script += "echo 0 > /proc/sys/net/ipv4/ip_forward\n";
         if !is_unified() {
             script += "mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup\n";
         }

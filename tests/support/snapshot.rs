@@ -105,7 +105,8 @@ const SCRIPTS: &[(&str, &str)] = &[
          sed -E 's/(shared|master|propagate_from):[0-9]+//g' | sort",
     ),
     ("netns names", "ls /run/netns 2>/dev/null"),
-    ("processes", "ps -e -o args= | grep -v -E '^(ps -e|/bin/sh -c ps|grep|\\[)' | sort"),
+    // Listed before the filters exist: a list that holds its own filters differs from one time to the next.
+    ("processes", "all=$(ps -e -o args=); printf '%s\\n' \"$all\" | grep -v -E '^(ps -e|/bin/sh -c all=|\\[)' | sort"),
 ];
 
 fn list_folders(folder: &Path, found: &mut Vec<String>) {
