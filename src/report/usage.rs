@@ -165,7 +165,7 @@ mod tests {
             ("rbox run --rm", "IMAGE is missing", Some("see rbox run --help")),
             ("rbox pull", "NAME[:TAG|@DIGEST] is missing", Some("see rbox pull --help")),
             ("rbox pul alpine", "unknown command pul", Some("did you mean pull?")),
-            ("rbox attach", "the command attach is not supported", None),
+            ("rbox events", "the command events is not supported", None),
             ("rbox image inspekt x", "unknown command inspekt", Some("did you mean inspect?")),
             ("rbox tag a b c", "unexpected argument c", Some("see rbox tag --help")),
             ("rbox run --network container: alpine", "--network container:: not of the form container:NAME", None),
