@@ -76,7 +76,7 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
             let lived = run::live(&engine, (&own, &intent), draft, place)?;
             (lived, Signals::hold(false).context("cannot hold signals back")?)
         };
-        let lived = again(&engine, (&args.id, &intent), &mut hub, (lived, &signals))?;
+        let lived = again(&engine, &args.id, &mut hub, (lived, &signals))?;
         if let Some(claimed) = claimed.take() {
             lived.settle(claimed, &mut hub);
         }
@@ -105,12 +105,7 @@ fn settle_down() {
 }
 
 /// Start the program again as often as the policy says so. Answers the last of its lives.
-fn again(
-    engine: &Engine,
-    (id, intent): (&str, &Intent),
-    hub: &mut Hub<'_>,
-    (mut lived, signals): (Lived, &Signals),
-) -> Result<Lived> {
+fn again(engine: &Engine, id: &str, hub: &mut Hub<'_>, (mut lived, signals): (Lived, &Signals)) -> Result<Lived> {
     let dirs = &engine.dirs;
     let mut backoff = restart::Backoff::default();
     loop {
@@ -132,8 +127,10 @@ fn again(
         }
         let claim = Claim::of(dirs, id)?.context("the container's claim is lost")?;
         let place = Place { hub, monitored: true, forward: false };
-        let draft = run::draft(engine, id, intent)?;
-        lived = match run::live(engine, (&claim, intent), draft, place) {
+        // As it is now: `rbox update` may have changed its limits.
+        let intent = Intent::load(dirs, id)?;
+        let draft = run::draft(engine, id, &intent)?;
+        lived = match run::live(engine, (&claim, &intent), draft, place) {
             Ok(lived) => lived,
             Err(error) => {
                 note_failure(engine, id, &error);

@@ -285,3 +285,23 @@ fn many_at_once_are_started_and_stopped() {
     host.rbox(&words).ok();
     assert_eq!(host.rbox(&["ps", "-aq"]).ok().text(), "");
 }
+
+#[test]
+fn a_limit_that_was_changed_holds_for_each_later_life() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let flags = ["--network", "none", "--name", "web", "--restart", "always", "--pids-limit", "50"];
+    let tell = "echo it is $(cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null); sleep 600";
+    host.detached(&flags, &["sh", "-c", tell]);
+    host.until(&["logs", "web"], "it is 50");
+    host.rbox(&["update", "--pids-limit", "20", "web"]).ok();
+    // Its monitor starts it again, ...
+    let pid = host.rbox(&["inspect", "-f", "{{.State.Pid}}", "web"]).ok().text().to_owned();
+    host.shell(&format!("kill -9 {pid}")).ok();
+    host.until(&["logs", "web"], "it is 20");
+    // ... and a person does.
+    host.rbox(&["update", "--pids-limit", "30", "web"]).ok();
+    host.rbox(&["restart", "-t", "0", "web"]).ok();
+    host.until(&["logs", "web"], "it is 30");
+    host.rbox(&["rm", "-f", "web"]).ok();
+}

@@ -309,7 +309,10 @@ impl<'a> Hub<'a> {
         for (at, client) in self.clients.iter().enumerate() {
             match client.is_held() {
                 true => all.push((client.fd(), writing, Ready::ClientRoom(at))),
-                false if hears => all.push((client.fd(), reading, Ready::Client(at))),
+                // A program that does not read keeps those waiting who type, not who asks for its end.
+                false if hears || (!has_ended && !client.has_input()) => {
+                    all.push((client.fd(), reading, Ready::Client(at)))
+                }
                 false => {}
             }
         }
@@ -411,11 +414,11 @@ impl<'a> Hub<'a> {
 
     /// Hear what a client says. Before the program runs there is nobody to pass a signal to.
     fn hear(&mut self, at: usize, life: Option<&Life<'_>>) {
-        while self.typed.is_empty() {
+        while self.typed.is_empty() || !self.clients[at].has_input() {
             let Some(packet) = self.clients[at].hear() else { break };
             match Ask::parse(&packet) {
                 Some(Ask::Attach { input }) => self.clients[at].attach(input),
-                Some(Ask::Input(bytes)) => {
+                Some(Ask::Input(bytes)) if self.clients[at].has_input() => {
                     self.typed = bytes.to_vec();
                     self.give_input();
                 }
@@ -431,7 +434,7 @@ impl<'a> Hub<'a> {
                     self.is_halted = true;
                     self.clients[at].say(Tell::Halting);
                 }
-                Some(Ask::Wait) | None => {}
+                Some(Ask::Input(_) | Ask::Wait) | None => {}
             }
         }
         if self.clients[at].is_gone() && self.clients[at].has_input() {
