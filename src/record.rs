@@ -198,7 +198,10 @@ pub(crate) fn make_private(directory: &Path) -> Result<()> {
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.with_context(|| format!("cannot remove {}", path.display())),
+        removed => {
+            rbox_explain::mark("file-removed");
+            removed.with_context(|| format!("cannot remove {}", path.display()))
+        }
     }
 }
 
@@ -243,5 +246,9 @@ fn write_beside(path: &Path, beside: &Path, value: &impl Serialize) -> Result<()
     let text = serde_json::to_vec(value).with_context(doing)?;
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside).with_context(doing)?;
-    file.write_all(&text).and_then(|()| fs::rename(beside, path)).with_context(doing)
+    file.write_all(&text).with_context(doing)?;
+    rbox_explain::mark("file-beside");
+    fs::rename(beside, path).with_context(doing)?;
+    rbox_explain::mark("file-written");
+    Ok(())
 }

@@ -108,7 +108,9 @@ fn forget_other_boots(dirs: &Dirs) -> Result<()> {
         }
     }
     record::make_private(dirs.state())?;
-    fs::write(&seen, now).with_context(|| format!("cannot write {}", seen.display()))
+    fs::write(&seen, now).with_context(|| format!("cannot write {}", seen.display()))?;
+    rbox_explain::mark("boot-seen");
+    Ok(())
 }
 
 /// One sweep at a time: of two that remove a name, the slower could remove it from its next owner. A claim changes hands
@@ -188,7 +190,10 @@ pub(crate) fn remove_directory(path: &Path) -> Vec<Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             vec![Error::new(error).context(format!("cannot remove {}", path.display()))]
         }
-        _ => Vec::new(),
+        _ => {
+            rbox_explain::mark("directory-removed");
+            Vec::new()
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn run(global: &Global, args: &StartArgs) -> Result<ExitCode> {
 
 /// Start one that is there. One that runs already is left to itself.
 ///
-/// Errors: somebody else is about to start or to remove it; the monitor cannot be started. With an exit code: the
+/// Errors: it is paused; somebody else is about to start or to remove it; the monitor cannot be started. With an exit code: the
 /// monitor could not start it, and has said why.
 pub(crate) fn one(engine: &Engine, record: &Record) -> Result<Result<(), ExitCode>> {
     let dirs = &engine.dirs;
@@ -125,6 +125,10 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
     }
     // Somebody holds it: it runs, or is about to.
     match state::Status::of(dirs, &find(dirs, &record.id)?)? {
+        state::Status::Paused { .. } => {
+            let problem = Problem::new(format!("cannot start container {}: it is paused", record.name)).code(1);
+            Err(problem.hint(format!("rbox unpause {} lets it go on", record.name)).into())
+        }
         status if status.is_running() => Ok(None),
         _ => Err(Problem::new(format!(
             "cannot start container {}: another command is starting or removing it",

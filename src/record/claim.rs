@@ -91,8 +91,10 @@ impl Claim {
         let beside = claim.beside(dirs);
         let text = serde_json::to_vec(&claim).context("cannot write a claim")?;
         fs::write(&beside, text).with_context(|| format!("cannot write {}", beside.display()))?;
+        rbox_explain::mark("claim-beside");
         // link(2) makes a name only where there is none: of two that claim, one is told.
         let linked = fs::hard_link(&beside, claim.path(dirs));
+        rbox_explain::mark("claim-linked");
         remove_file(&beside)?;
         match linked {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
@@ -145,7 +147,10 @@ impl Claim {
                     .hint(format!("remove that one with rbox rm {}, or take another name", self.name))
                     .into())
             }
-            made => made.with_context(|| format!("cannot reserve the name {}", self.name)),
+            made => {
+                rbox_explain::mark("name-taken");
+                made.with_context(|| format!("cannot reserve the name {}", self.name))
+            }
         }
     }
 
