@@ -6,6 +6,7 @@
 
 mod claim;
 mod intent;
+mod renaming;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use claim::{Claim, Purpose, boot_id, is_alive};
 pub(crate) use intent::Intent;
+pub(crate) use renaming::Renaming;
 
 use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;

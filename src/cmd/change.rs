@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use rbox_net::{Networks, Owner};
+use rbox_net::Networks;
 use rbox_runtime::container::{Container, Status};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::cli::{ContainersArgs, Global, RenameArgs, ResourceFlags, UpdateArgs, 
 use crate::creation::{Creation, host_config};
 use crate::dirs::Dirs;
 use crate::find::{self, find};
-use crate::record::{Claim, Intent, Record};
+use crate::record::{Claim, Intent, Purpose, Renaming};
 use crate::report::{self, INCOMPLETE, Problem};
 use crate::{spec, sweep};
 
@@ -144,17 +144,20 @@ pub(crate) fn rename(global: &Global, args: &RenameArgs) -> Result<ExitCode> {
     let problem = |why: String| Problem::new(format!("cannot rename container {}: {why}", args.container));
     let name = args.name.strip_prefix('/').unwrap_or(&args.name);
     value::container_name(name).map_err(|why| problem(format!("{name}: {why}")))?;
+    let _lock = sweep::lock(&dirs)?;
+    // As it is called now: another command may have been quicker.
+    let record = find(&dirs, &record.id)?;
     if name == record.name {
         return Err(problem("it is called so already".into()).into());
     }
-    let _lock = sweep::lock(&dirs)?;
-    let held = Claim::of(&dirs, &record.id)?;
-    let mut claim = held.clone().unwrap_or_else(|| Claim::of_nobody(&record.id, &record.name));
-    claim.name.clone_from(&record.name);
-    claim.rename(&dirs, name, held.is_some()).context(problem("the name cannot be had".into()))?;
-    Record::update(&dirs, &record.id, |record| record.name = name.to_owned())?;
-    if let Some(Claim { id, name, pid, start_time, boot_id, .. }) = held.map(|_| claim) {
-        networks.hand_over(&Owner { container: id, name, pid, start_time, boot_id })?;
+    // Of one that nobody claims nobody may make or remove anything meanwhile.
+    let own = Claim::hold(&dirs, &record.id, &record.name, Purpose::Hold)?;
+    let held = own.clone().or(Claim::of(&dirs, &record.id)?);
+    if held.as_ref().is_some_and(|claim| claim.purpose == Purpose::Remove) {
+        return Err(problem("another command is removing it".into()).into());
     }
+    let renamed = Renaming::make(&dirs, &networks, &record.id, [&record.name, name]);
+    own.map_or(Ok(()), |claim| claim.release(&dirs))?;
+    renamed.context(problem("the name cannot be had".into()))?;
     Ok(ExitCode::SUCCESS)
 }
