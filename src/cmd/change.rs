@@ -21,7 +21,13 @@ use crate::{spec, sweep};
 /// Errors: the state directory cannot be read; those of a container are printed, and make the exit code.
 pub(crate) fn pause(global: &Global, args: &ContainersArgs) -> Result<ExitCode> {
     each(global, &args.containers, |dirs, name| {
-        let container = find::container(dirs, &find(dirs, name)?, name, "pause")?;
+        let record = find(dirs, name)?;
+        let container = find::container(dirs, &record, name, "pause")?;
+        // Asked after the container was found: frozen between its gate and its program it would never begin, and who
+        // starts it would wait for ever.
+        if !find(dirs, &record.id)?.is_begun() {
+            return Err(Problem::new(format!("cannot pause container {name}: it is not running")).into());
+        }
         if container.status() == Status::Paused {
             return Err(Problem::new(format!("cannot pause container {name}: it is paused already")).into());
         }
