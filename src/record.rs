@@ -6,6 +6,7 @@
 
 mod claim;
 mod intent;
+mod renaming;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use claim::{Claim, Purpose, boot_id, is_alive};
 pub(crate) use intent::Intent;
+pub(crate) use renaming::Renaming;
 
 use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;
@@ -198,7 +200,10 @@ pub(crate) fn make_private(directory: &Path) -> Result<()> {
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.with_context(|| format!("cannot remove {}", path.display())),
+        removed => {
+            rbox_explain::mark("file-removed");
+            removed.with_context(|| format!("cannot remove {}", path.display()))
+        }
     }
 }
 
@@ -243,5 +248,9 @@ fn write_beside(path: &Path, beside: &Path, value: &impl Serialize) -> Result<()
     let text = serde_json::to_vec(value).with_context(doing)?;
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside).with_context(doing)?;
-    file.write_all(&text).and_then(|()| fs::rename(beside, path)).with_context(doing)
+    file.write_all(&text).with_context(doing)?;
+    rbox_explain::mark("file-beside");
+    fs::rename(beside, path).with_context(doing)?;
+    rbox_explain::mark("file-written");
+    Ok(())
 }

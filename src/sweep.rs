@@ -16,7 +16,7 @@ use rbox_runtime::container::Container;
 use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;
 use crate::monitor::{Task, launch};
-use crate::record::{self, Claim, Purpose, Record};
+use crate::record::{self, Claim, Purpose, Record, Renaming};
 
 /// See to what the dead left. Costs one directory listing where there is nothing.
 ///
@@ -27,6 +27,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
         Err(error) => return vec![error],
     };
     let mut errors = Vec::new();
+    errors.extend(finish_renaming(dirs, networks).err());
     errors.extend(forget_other_boots(dirs).err());
     if claims.iter().any(|claim| !claim.is_alive()) {
         let mut orphans = Vec::new();
@@ -59,6 +60,16 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     };
     errors.extend(networks.sweep(&alive).into_iter().map(Error::from));
     errors
+}
+
+/// A name that was being changed by a process that was killed over it.
+fn finish_renaming(dirs: &Dirs, networks: &Networks) -> Result<()> {
+    if !Renaming::is_any(dirs) {
+        return Ok(());
+    }
+    let _lock = lock(dirs)?;
+    // One that a living process was about to finish is gone by now.
+    Renaming::left(dirs)?.map_or(Ok(()), |renaming| renaming.finish(dirs, networks))
 }
 
 /// Whether the container of a dead claim wants another monitor: its program runs on, or is to be started again.
@@ -108,7 +119,9 @@ fn forget_other_boots(dirs: &Dirs) -> Result<()> {
         }
     }
     record::make_private(dirs.state())?;
-    fs::write(&seen, now).with_context(|| format!("cannot write {}", seen.display()))
+    fs::write(&seen, now).with_context(|| format!("cannot write {}", seen.display()))?;
+    rbox_explain::mark("boot-seen");
+    Ok(())
 }
 
 /// One sweep at a time: of two that remove a name, the slower could remove it from its next owner. A claim changes hands
@@ -188,7 +201,10 @@ pub(crate) fn remove_directory(path: &Path) -> Vec<Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             vec![Error::new(error).context(format!("cannot remove {}", path.display()))]
         }
-        _ => Vec::new(),
+        _ => {
+            rbox_explain::mark("directory-removed");
+            Vec::new()
+        }
     }
 }
 

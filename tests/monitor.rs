@@ -3,10 +3,6 @@
 use crate::support::{BUSYBOX, Host, Output, built_with, need};
 use std::process::Stdio;
 
-fn kill_monitors(host: &Host) {
-    host.shell("pkill -9 -x rbox:monitor; while pgrep -x rbox:monitor >/dev/null; do sleep 0.02; done").ok();
-}
-
 #[test]
 fn without_its_monitor_a_container_runs_on_and_the_next_command_takes_it_up() {
     need!(Root);
@@ -16,7 +12,7 @@ fn without_its_monitor_a_container_runs_on_and_the_next_command_takes_it_up() {
     let script = "/probe serve 80 & i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done";
     let id = host.detached(&["--name", "web", "-p", "8080:80"], &["sh", "-c", script]);
     host.until(&["logs", "web"], "line 3");
-    kill_monitors(&host);
+    host.kill_monitors();
     assert_eq!(host.connect("127.0.0.1", 8080, "tcp").code, 0, "its network stays");
     assert!(host.shown("web", "Status").ends_with(" (unattended)"), "{}", host.shown("web", "Status"));
     assert_eq!(host.rbox(&["ps", "-q", "--no-trunc"]).ok().text(), id, "ps looks and changes nothing");
@@ -42,7 +38,7 @@ fn one_that_ended_unseen_is_cleaned_up_after() {
     let before = host.snapshot();
     host.detached(&["--name", "short", "-p", "8080:80"], &["sh", "-c", "sleep 1; exit 4"]);
     host.detached(&["--name", "gone", "--rm", "-p", "8081:80"], &["sleep", "1"]);
-    kill_monitors(&host);
+    host.kill_monitors();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     host.run(&["-p", "8080:80"], &["true"]).ok();
     assert!(host.shown("short", "Status").starts_with("Exited (255)"), "{}", host.shown("short", "Status"));
@@ -57,7 +53,7 @@ fn a_restart_policy_outlives_the_monitor() {
     let host = Host::with_busybox();
     host.detached(&["--network", "none", "--name", "again", "--restart", "always"], &["sh", "-c", "echo run; sleep 1"]);
     host.until(&["logs", "again"], "run");
-    kill_monitors(&host);
+    host.kill_monitors();
     std::thread::sleep(std::time::Duration::from_millis(1200));
     host.run(&["--network", "none"], &["true"]).ok();
     host.until(&["logs", "again"], "run\nrun");

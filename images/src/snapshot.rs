@@ -110,6 +110,7 @@ impl Store {
             std::fs::create_dir(&made).doing(|| format!("make {}", made.display()))?;
             make_upper(&made, &layers)?;
             SnapshotRecord::of(image, true).write(&made)?;
+            rbox_explain::mark("snapshot-beside");
             std::fs::rename(&made, dir).doing(|| format!("make {}", dir.display()))
         };
         step(&SNAPSHOT, directories, make)?;
@@ -183,6 +184,7 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             answer => answer.doing(|| format!("remove {}", dir.display()))?,
         }
+        rbox_explain::mark("snapshot-moved");
         if let Some(image) = image
             && !self.catalog()?.images.contains_key(&image)
         {

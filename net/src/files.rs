@@ -50,10 +50,13 @@ pub(crate) fn write<T: Serialize>(_lock: &Lock, path: &Path, record: &T) -> Resu
     };
     let mut temporary = dir.to_owned();
     temporary.push(format!("{TEMPORARY}{}", name.to_string_lossy()));
-    let put = || {
+    let put = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
         file.write_all(&text)?;
-        fs::rename(&temporary, path)
+        rbox_explain::mark("net-file-beside");
+        fs::rename(&temporary, path)?;
+        rbox_explain::mark("net-file-written");
+        Ok(())
     };
     put().inspect_err(|_| drop(fs::remove_file(&temporary))).doing(doing)
 }
@@ -64,7 +67,10 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).doing(|| format!("remove {}", path.display()))
         }
-        _ => Ok(()),
+        _ => {
+            rbox_explain::mark("net-file-removed");
+            Ok(())
+        }
     }
 }
 

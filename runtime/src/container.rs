@@ -189,6 +189,7 @@ impl Container {
         .doing(doing)?;
         // The name goes first: from now on nobody else can start it.
         std::fs::remove_file(self.gate()).doing(doing)?;
+        rbox_explain::mark("gate-removed");
         sync::say(gate.as_fd(), sync::START).doing(doing)?;
         match sync::hear(gate.as_fd()).doing(doing)? {
             sync::Heard::Failed(report) => Err(self.start_failure(report)),
@@ -233,6 +234,7 @@ impl Container {
             return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "kill", have: Status::Stopped });
         }
         parent::signal(pidfd.as_fd(), signal).doing(doing)?;
+        rbox_explain::mark("signalled");
         if signal == libc::SIGKILL && have == Status::Paused {
             // A frozen process does not even die.
             self.state.cgroup.thaw()?;
@@ -269,10 +271,15 @@ impl Container {
         if this_boot {
             self.end()?;
         }
+        rbox_explain::mark("ended");
         self.delete_cgroup()?;
+        rbox_explain::mark("cgroup-removed");
         match std::fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.doing(|| format!("remove {}", self.directory.display())),
+            removed => {
+                rbox_explain::mark("state-removed");
+                removed.doing(|| format!("remove {}", self.directory.display()))
+            }
         }
     }
 

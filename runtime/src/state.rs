@@ -66,7 +66,9 @@ impl ProcessName {
     /// `Os`.
     pub(crate) fn save(self, directory: &Path) -> Result<()> {
         let path = directory.join("init");
-        symlink(format!("{}.{}", self.pid, self.start_time), &path).doing(|| format!("write {}", path.display()))
+        symlink(format!("{}.{}", self.pid, self.start_time), &path).doing(|| format!("write {}", path.display()))?;
+        rbox_explain::mark("init-named");
+        Ok(())
     }
 
     /// What [`ProcessName::save`] wrote, if it has.
@@ -173,5 +175,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
-    std::fs::rename(&beside, path)
+    rbox_explain::mark("state-beside");
+    std::fs::rename(&beside, path)?;
+    rbox_explain::mark("state-written");
+    Ok(())
 }

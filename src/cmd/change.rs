@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use rbox_net::{Networks, Owner};
+use rbox_net::Networks;
 use rbox_runtime::container::{Container, Status};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::cli::{ContainersArgs, Global, RenameArgs, ResourceFlags, UpdateArgs, 
 use crate::creation::{Creation, host_config};
 use crate::dirs::Dirs;
 use crate::find::{self, find};
-use crate::record::{Claim, Intent, Record};
+use crate::record::{Claim, Intent, Purpose, Renaming};
 use crate::report::{self, INCOMPLETE, Problem};
 use crate::{spec, sweep};
 
@@ -21,7 +21,13 @@ use crate::{spec, sweep};
 /// Errors: the state directory cannot be read; those of a container are printed, and make the exit code.
 pub(crate) fn pause(global: &Global, args: &ContainersArgs) -> Result<ExitCode> {
     each(global, &args.containers, |dirs, name| {
-        let container = find::container(dirs, &find(dirs, name)?, name, "pause")?;
+        let record = find(dirs, name)?;
+        let container = find::container(dirs, &record, name, "pause")?;
+        // Asked after the container was found: frozen between its gate and its program it would never begin, and who
+        // starts it would wait for ever.
+        if !find(dirs, &record.id)?.is_begun() {
+            return Err(Problem::new(format!("cannot pause container {name}: it is not running")).into());
+        }
         if container.status() == Status::Paused {
             return Err(Problem::new(format!("cannot pause container {name}: it is paused already")).into());
         }
@@ -144,17 +150,20 @@ pub(crate) fn rename(global: &Global, args: &RenameArgs) -> Result<ExitCode> {
     let problem = |why: String| Problem::new(format!("cannot rename container {}: {why}", args.container));
     let name = args.name.strip_prefix('/').unwrap_or(&args.name);
     value::container_name(name).map_err(|why| problem(format!("{name}: {why}")))?;
+    let _lock = sweep::lock(&dirs)?;
+    // As it is called now: another command may have been quicker.
+    let record = find(&dirs, &record.id)?;
     if name == record.name {
         return Err(problem("it is called so already".into()).into());
     }
-    let _lock = sweep::lock(&dirs)?;
-    let held = Claim::of(&dirs, &record.id)?;
-    let mut claim = held.clone().unwrap_or_else(|| Claim::of_nobody(&record.id, &record.name));
-    claim.name.clone_from(&record.name);
-    claim.rename(&dirs, name, held.is_some()).context(problem("the name cannot be had".into()))?;
-    Record::update(&dirs, &record.id, |record| record.name = name.to_owned())?;
-    if let Some(Claim { id, name, pid, start_time, boot_id, .. }) = held.map(|_| claim) {
-        networks.hand_over(&Owner { container: id, name, pid, start_time, boot_id })?;
+    // Of one that nobody claims nobody may make or remove anything meanwhile.
+    let own = Claim::hold(&dirs, &record.id, &record.name, Purpose::Hold)?;
+    let held = own.clone().or(Claim::of(&dirs, &record.id)?);
+    if held.as_ref().is_some_and(|claim| claim.purpose == Purpose::Remove) {
+        return Err(problem("another command is removing it".into()).into());
     }
+    let renamed = Renaming::make(&dirs, &networks, &record.id, [&record.name, name]);
+    own.map_or(Ok(()), |claim| claim.release(&dirs))?;
+    renamed.context(problem("the name cannot be had".into()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `rbox start`, and what `rbox run -d` and `-t` share with it: a container is handed over to a monitor of its own.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +17,9 @@ use crate::monitor::{Launched, Task, launch};
 use crate::record::{Claim, Purpose, Record, StreamsOf};
 use crate::report::{self, Problem};
 use crate::sweep;
+
+/// How long a command that holds a container for a moment gets to let go of it.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Start a container that was just created, for `rbox run -d` or `-t`.
 ///
@@ -100,7 +104,7 @@ pub(crate) fn run(global: &Global, args: &StartArgs) -> Result<ExitCode> {
 
 /// Start one that is there. One that runs already is left to itself.
 ///
-/// Errors: somebody else is about to start or to remove it; the monitor cannot be started. With an exit code: the
+/// Errors: it is paused; somebody else is about to start or to remove it; the monitor cannot be started. With an exit code: the
 /// monitor could not start it, and has said why.
 pub(crate) fn one(engine: &Engine, record: &Record) -> Result<Result<(), ExitCode>> {
     let dirs = &engine.dirs;
@@ -116,21 +120,32 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
         // Who held it was killed since this command began.
         sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
     }
-    if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
-        Record::update(dirs, &record.id, |record| {
-            record.stopped_by_hand = false;
-            record.restart_count = 0;
-        })?;
-        return Ok(Some(claim));
-    }
-    // Somebody holds it: it runs, or is about to.
-    match state::Status::of(dirs, &find(dirs, &record.id)?)? {
-        status if status.is_running() => Ok(None),
-        _ => Err(Problem::new(format!(
-            "cannot start container {}: another command is starting or removing it",
-            record.name
-        ))
-        .into()),
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
+            let noted = Record::update(dirs, &record.id, |record| {
+                record.stopped_by_hand = false;
+                record.restart_count = 0;
+            });
+            return match noted {
+                Ok(_) => Ok(Some(claim)),
+                // It was removed in this moment.
+                Err(error) => claim.release(dirs).and(Err(error)),
+            };
+        }
+        // Somebody holds it: it runs, or is about to, or is let go of in a moment.
+        let problem = |why: &str| Problem::new(format!("cannot start container {}: {why}", record.name));
+        match state::Status::of(dirs, &find(dirs, &record.id)?)? {
+            state::Status::Paused { .. } => {
+                let problem = problem("it is paused").code(report::INCOMPLETE);
+                return Err(problem.hint(format!("rbox unpause {} lets it go on", record.name)).into());
+            }
+            status if status.is_running() => return Ok(None),
+            _ if Instant::now() > deadline => {
+                return Err(problem("another command is starting or removing it").into());
+            }
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
     }
 }
 

@@ -52,10 +52,14 @@ pub(crate) fn launch(dirs: &Dirs, id: &str, task: Task, first: &[Ask<'_>], more:
         command.arg("--adopt").stderr(Stdio::null());
     }
     #[cfg(feature = "crash-points")]
-    match std::env::var("RBOX_CRASH_MONITOR_AFTER") {
-        Ok(step) => command.env("RBOX_CRASH_AFTER", step),
-        Err(_) => command.env_remove("RBOX_CRASH_AFTER"),
-    };
+    for (own, monitors) in
+        [("RBOX_CRASH_AFTER", "RBOX_CRASH_MONITOR_AFTER"), ("RBOX_CRASH_TRACE", "RBOX_CRASH_MONITOR_TRACE")]
+    {
+        match std::env::var(monitors) {
+            Ok(value) => command.env(own, value),
+            Err(_) => command.env_remove(own),
+        };
+    }
     let child = command.spawn().context(doing)?;
     Ok(Launched { connection: ours, child })
 }

@@ -140,6 +140,7 @@ pub(crate) fn open_door(directory: &Path) -> io::Result<OwnedFd> {
     let door = socket(AddressFamily::Unix, SockType::SeqPacket, FLAGS | SockFlag::SOCK_NONBLOCK, None)?;
     let (_directory, address) = address(directory)?;
     bind(door.as_raw_fd(), &address)?;
+    rbox_explain::mark("door-named");
     listen(&door, Backlog::new(64)?)?;
     Ok(door)
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{entries, files, make_private, read, remove_file, short, write_beside};
+use super::{Record, entries, files, make_private, read, remove_file, short, write_beside};
 use crate::dirs::Dirs;
 use crate::report::Problem;
 
@@ -91,8 +91,10 @@ impl Claim {
         let beside = claim.beside(dirs);
         let text = serde_json::to_vec(&claim).context("cannot write a claim")?;
         fs::write(&beside, text).with_context(|| format!("cannot write {}", beside.display()))?;
+        rbox_explain::mark("claim-beside");
         // link(2) makes a name only where there is none: of two that claim, one is told.
         let linked = fs::hard_link(&beside, claim.path(dirs));
+        rbox_explain::mark("claim-linked");
         remove_file(&beside)?;
         match linked {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
@@ -134,7 +136,10 @@ impl Claim {
         dirs.claims().join(format!(".{}.{}.{}", self.pid, self.start_time, self.id))
     }
 
-    fn take_name(&self, dirs: &Dirs) -> Result<()> {
+    /// Make the name this container's.
+    ///
+    /// Errors: it is taken (with its holder).
+    pub(super) fn take_name(&self, dirs: &Dirs) -> Result<()> {
         let link = dirs.names().join(&self.name);
         match symlink(&self.id, &link) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -145,7 +150,10 @@ impl Claim {
                     .hint(format!("remove that one with rbox rm {}, or take another name", self.name))
                     .into())
             }
-            made => made.with_context(|| format!("cannot reserve the name {}", self.name)),
+            made => {
+                rbox_explain::mark("name-taken");
+                made.with_context(|| format!("cannot reserve the name {}", self.name))
+            }
         }
     }
 
@@ -155,17 +163,14 @@ impl Claim {
         Claim { id, name, pid: 0, start_time: 0, boot_id, purpose: Purpose::Remove }
     }
 
-    /// Call the container otherwise; its old name is free then. The caller holds the lock of [`crate::sweep`].
+    /// The claim on a container, by the name that its record has now; nothing when nobody claims it.
     ///
-    /// Errors: the name is taken (with its holder).
-    pub(crate) fn rename(&mut self, dirs: &Dirs, name: &str, is_held: bool) -> Result<()> {
-        let old = Claim::of_nobody(&self.id, &self.name);
-        self.name = name.to_owned();
-        self.take_name(dirs)?;
-        if is_held {
-            write_beside(&self.path(dirs), &self.beside(dirs), self)?;
-        }
-        old.release_name(dirs)
+    /// Errors: it cannot be read or written.
+    pub(super) fn renamed(dirs: &Dirs, record: &Record) -> Result<Option<Claim>> {
+        let Some(claim) = Claim::of(dirs, &record.id)? else { return Ok(None) };
+        let claim = Claim { name: record.name.clone(), ..claim };
+        write_beside(&claim.path(dirs), &claim.beside(dirs), &claim)?;
+        Ok(Some(claim))
     }
 
     /// Give the name back, if it is ours.

@@ -96,6 +96,14 @@ impl Host {
         }
     }
 
+    /// kill -9 of every monitor that there is in this moment; they are gone when this is over.
+    #[track_caller]
+    pub(crate) fn kill_monitors(&self) -> Output {
+        let script = "all=$(pgrep -x rbox:monitor) || exit 0; kill -9 $all 2>/dev/null
+                      for one in $all; do while [ -e /proc/$one/exe ]; do sleep 0.01; done; done";
+        self.shell(script).ok()
+    }
+
     /// A container that answers on a port with the caller's address.
     #[track_caller]
     pub(crate) fn serve(&self, flags: &[&str], port: u16) -> Running {

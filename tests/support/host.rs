@@ -300,6 +300,8 @@ impl Drop for Host {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
         end_host(self.holder.id());
+        // A process that is frozen by a v1 freezer does not even die.
+        self.cgroup_folders().iter().for_each(|folder| thaw(folder));
         let _ = self.holder.wait();
         if let Some(mut neighbour) = self.neighbour.take() {
             let _ = neighbour.wait();
@@ -366,6 +368,15 @@ fn make_cgroup(place: &CgroupPlace, name: &str) {
 fn delegate(folder: &Path) {
     for controller in text(folder.join("cgroup.controllers")).split_whitespace() {
         let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+}
+
+/// Let go of what a test has paused.
+fn thaw(folder: &Path) {
+    if folder.join("freezer.state").exists() {
+        let _ = fs::write(folder.join("freezer.state"), "THAWED");
+        let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+        inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).for_each(|entry| thaw(&entry.path()));
     }
 }
 

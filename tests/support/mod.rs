@@ -2,6 +2,7 @@
 
 mod bundle;
 mod container;
+mod dice;
 mod host;
 mod output;
 mod programs;
@@ -10,10 +11,12 @@ mod snapshot;
 
 pub(crate) use bundle::{Bundle, Oci, make_rootfs};
 pub(crate) use container::{BUSYBOX, fixture};
+pub(crate) use dice::Dice;
 pub(crate) use host::{Host, Running};
 pub(crate) use output::Output;
 pub(crate) use programs::{built_with, find_program, lacks, probe, rbox, runtime, skip};
 pub(crate) use pty::Pty;
+pub(crate) use snapshot::Snapshot;
 
 /// Leave the test with a printed reason when the machine lacks something: `need!(Runtime, CgroupV2)`.
 ///

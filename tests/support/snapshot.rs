@@ -30,6 +30,19 @@ impl Host {
         Snapshot(found)
     }
 
+    /// What one container leaves in files alone, quickly found: control groups, state, bundles, root file systems, names.
+    pub(crate) fn footprint(&self) -> Snapshot {
+        let mut cgroups = Vec::new();
+        for folder in self.cgroup_folders() {
+            list_folders(&folder, &mut cgroups);
+        }
+        let mut files = Vec::new();
+        for folder in ["state", "data/containers", "data/names", "data/snapshots", "data/images/tmp"] {
+            list_entries(&self.path(folder), &mut files);
+        }
+        Snapshot(BTreeMap::from([("cgroups", cgroups.join("\n")), ("files", files.join("\n"))])).without_kept()
+    }
+
     /// Fail, showing what differs, unless the host is as `before`. The bridge rbox0 and the base chains are let be.
     #[track_caller]
     pub(crate) fn assert_unchanged(&self, before: &Snapshot) {
@@ -64,7 +77,7 @@ impl Snapshot {
             let lines = text.lines().filter(|line| match kind {
                 "rules" => !is_base_rule(line),
                 "sysctl" => !line.contains(KEPT) && !line.contains("ip_forward"),
-                "state" => !is_base_state(line),
+                "state" | "files" => !is_base_state(line),
                 _ => !line.contains(KEPT),
             });
             lines.collect::<Vec<_>>().join("\n")
@@ -116,6 +129,18 @@ fn list_folders(folder: &Path, found: &mut Vec<String>) {
     for entry in inside {
         found.push(entry.path().display().to_string());
         list_folders(&entry.path(), found);
+    }
+}
+
+/// Folders too, and what cannot be looked into: links, sockets.
+fn list_entries(folder: &Path, found: &mut Vec<String>) {
+    let mut inside: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
+    inside.sort_by_key(fs::DirEntry::file_name);
+    for entry in inside {
+        found.push(entry.path().display().to_string());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list_entries(&entry.path(), found);
+        }
     }
 }
 
