@@ -142,23 +142,29 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
     match record.filter(stays) {
         None => errors.extend(erase(dirs, claim)),
         Some(record) => {
-            let noted = Record::update(dirs, &record.id, |record| {
-                if record.is_begun() {
-                    let why = match record.monitored {
-                        true => "its monitor was killed, and nobody saw how the program ended",
-                        false => "rbox was killed, and the container with it",
-                    };
-                    record.end(255, Some(why.into()));
-                }
-                record.restarting = false;
-            });
-            errors.extend(noted.err());
+            // Nothing is written where there is nothing to note: the disk may be full.
+            if record.is_begun() || record.restarting {
+                errors.extend(note_lost(dirs, &record.id).err());
+            }
             if errors.is_empty() {
                 errors.extend(claim.release(dirs).err());
             }
         }
     }
     errors
+}
+
+fn note_lost(dirs: &Dirs, id: &str) -> Result<Record> {
+    Record::update(dirs, id, |record| {
+        if record.is_begun() {
+            let why = match record.monitored {
+                true => "its monitor was killed, and nobody saw how the program ended",
+                false => "rbox was killed, and the container with it",
+            };
+            record.end(255, Some(why.into()));
+        }
+        record.restarting = false;
+    })
 }
 
 /// End what runs, and remove its control group and the runtime's state.

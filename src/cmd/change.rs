@@ -151,8 +151,8 @@ pub(crate) fn rename(global: &Global, args: &RenameArgs) -> Result<ExitCode> {
     let held = Claim::of(&dirs, &record.id)?;
     let mut claim = held.clone().unwrap_or_else(|| Claim::of_nobody(&record.id, &record.name));
     claim.name.clone_from(&record.name);
-    claim.rename(&dirs, name, held.is_some()).context(problem("the name cannot be had".into()))?;
-    Record::update(&dirs, &record.id, |record| record.name = name.to_owned())?;
+    let note = || Record::update(&dirs, &record.id, |record| record.name = name.to_owned()).map(drop);
+    claim.rename(&dirs, name, held.is_some(), note).context(problem("the name cannot be had".into()))?;
     if let Some(Claim { id, name, pid, start_time, boot_id, .. }) = held.map(|_| claim) {
         networks.hand_over(&Owner { container: id, name, pid, start_time, boot_id })?;
     }

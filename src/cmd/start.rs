@@ -117,10 +117,11 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
         sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
     }
     if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
-        Record::update(dirs, &record.id, |record| {
+        let noted = Record::update(dirs, &record.id, |record| {
             record.stopped_by_hand = false;
             record.restart_count = 0;
-        })?;
+        });
+        noted.inspect_err(|_| drop(claim.release(dirs)))?;
         return Ok(Some(claim));
     }
     // Somebody holds it: it runs, or is about to.

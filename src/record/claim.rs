@@ -89,14 +89,15 @@ impl Claim {
         let claim = Claim::of_this_process(id.to_owned(), name.to_owned(), purpose)?;
         make_private(&dirs.claims())?;
         let beside = claim.beside(dirs);
-        let text = serde_json::to_vec(&claim).context("cannot write a claim")?;
-        fs::write(&beside, text).with_context(|| format!("cannot write {}", beside.display()))?;
+        let doing = || format!("cannot claim container {name} in {}", dirs.claims().display());
+        let text = serde_json::to_vec(&claim).with_context(doing)?;
+        fs::write(&beside, text).inspect_err(|_| drop(fs::remove_file(&beside))).with_context(doing)?;
         // link(2) makes a name only where there is none: of two that claim, one is told.
         let linked = fs::hard_link(&beside, claim.path(dirs));
         remove_file(&beside)?;
         match linked {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            linked => linked.with_context(|| format!("cannot claim container {name}")).map(|()| Some(claim)),
+            linked => linked.with_context(doing).map(|()| Some(claim)),
         }
     }
 
@@ -155,15 +156,28 @@ impl Claim {
         Claim { id, name, pid: 0, start_time: 0, boot_id, purpose: Purpose::Remove }
     }
 
-    /// Call the container otherwise; its old name is free then. The caller holds the lock of [`crate::sweep`].
+    /// Call the container otherwise, and `note` it where else it stands; its old name is free then. The caller holds
+    /// the lock of [`crate::sweep`].
     ///
-    /// Errors: the name is taken (with its holder).
-    pub(crate) fn rename(&mut self, dirs: &Dirs, name: &str, is_held: bool) -> Result<()> {
-        let old = Claim::of_nobody(&self.id, &self.name);
+    /// Errors: the name is taken (with its holder); it cannot be written down. It is called as before then.
+    pub(crate) fn rename(
+        &mut self,
+        dirs: &Dirs,
+        name: &str,
+        is_held: bool,
+        note: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let old = Claim { name: self.name.clone(), ..self.clone() };
         self.name = name.to_owned();
         self.take_name(dirs)?;
-        if is_held {
-            write_beside(&self.path(dirs), &self.beside(dirs), self)?;
+        let write = |claim: &Claim| match is_held {
+            true => write_beside(&claim.path(dirs), &claim.beside(dirs), claim),
+            false => Ok(()),
+        };
+        if let Err(error) = write(self).and_then(|()| note()) {
+            let _ = self.release_name(dirs);
+            let _ = write(&old);
+            return Err(error);
         }
         old.release_name(dirs)
     }
