@@ -4,13 +4,14 @@
 //! another monitor. Any other whose claim's process is dead is taken apart from what stands on disk alone, in the reverse of the order in which `cmd/run.rs` made it; each step succeeds where
 //! there is nothing left to do, so a sweep that is killed too is finished by the next one.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail};
 use rbox_images::Store;
-use rbox_net::Networks;
+use rbox_net::{Networks, Owner};
 use rbox_runtime::container::Container;
 
 use crate::cli::value::RestartPolicy;
@@ -28,7 +29,8 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     };
     let mut errors = Vec::new();
     errors.extend(forget_other_boots(dirs).err());
-    if claims.iter().any(|claim| !claim.is_alive()) {
+    let all_live = claims.iter().all(Claim::is_alive);
+    if !all_live {
         let mut orphans = Vec::new();
         match lock(dirs) {
             Err(error) => errors.push(error),
@@ -51,13 +53,14 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
         }
     }
     errors.extend(Claim::sweep_unfinished(dirs).err());
-    // What belongs to a claim is seen to with the claim.
-    let claimed = Claim::all(dirs).unwrap_or_default();
-    let alive = |owner: &rbox_net::Owner| {
+    // What belongs to a claim is seen to with the claim, also with one that went in this moment.
+    let claimed: HashSet<String> = claims.into_iter().map(|claim| claim.id).collect();
+    let is_claimed = |id: &str| claimed.contains(id) && (all_live || matches!(Claim::of(dirs, id), Ok(Some(_))));
+    let alive = |owner: &Owner| {
         record::is_alive(owner.pid, owner.start_time, &owner.boot_id)
-            || claimed.iter().any(|claim| claim.id == owner.container)
+            || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
     };
-    errors.extend(networks.sweep(&alive).into_iter().map(Error::from));
+    errors.extend(networks.sweep_but(&is_claimed, &alive).into_iter().map(Error::from));
     errors
 }
 
