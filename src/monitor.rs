@@ -68,8 +68,9 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
             let begun_by = dirs.clone();
             let beginning = own.clone();
             hub.on_started(Box::new(move || {
-                // From here on it is a container that is there, whoever made it.
-                beginning.rewritten(&begun_by, Purpose::Hold).err().iter().for_each(report::warn);
+                // From here on it is a container that is there, whoever made it. Where that cannot be written, its record
+                // says the same: it has begun.
+                let _ = beginning.rewritten(&begun_by, Purpose::Hold);
                 settle_down();
             }));
             let place = Place { hub: &mut hub, monitored: true, forward: false };
@@ -140,13 +141,13 @@ fn again(engine: &Engine, id: &str, hub: &mut Hub<'_>, (mut lived, signals): (Li
     }
 }
 
-/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with.
+/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with. Where not even that can
+/// be written, who waits is told the first error, which has the same cause.
 fn note_failure(engine: &Engine, id: &str, error: &anyhow::Error) {
     let report = report::report(error);
-    let noted = Record::update(&engine.dirs, id, |record| {
+    let _ = Record::update(&engine.dirs, id, |record| {
         record.restarting = false;
         record.error = Some(report.message.clone());
         record.exit_code = Some(i32::from(report.code));
     });
-    noted.err().iter().for_each(report::warn);
 }

@@ -15,6 +15,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,9 @@ pub(crate) use renaming::Renaming;
 use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;
 use crate::monitor::is_wanted;
+
+/// By how much a record may grow between a program's begin and its end: its end's time and reason.
+const ROOM_BYTES: usize = 1024;
 
 /// A container as it is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -126,7 +131,21 @@ impl Record {
     ///
     /// Errors: the directory cannot be written.
     pub(crate) fn save(&self, dirs: &Dirs) -> Result<()> {
-        write_whole(&dirs.container(&self.id).join("record.json"), self)
+        let path = dirs.container(&self.id).join("record.json");
+        match write_whole(&path, self) {
+            Err(error) if is_full(&error) => write_into(&reserve(&path), &path, self).map_err(|_| error),
+            written => written,
+        }
+    }
+
+    /// Keep room on the disk, so that the end can be noted when the disk is full by then.
+    ///
+    /// Errors: the disk is full now.
+    fn keep_room(&self, dirs: &Dirs) -> Result<()> {
+        let path = reserve(&dirs.container(&self.id).join("record.json"));
+        let room = vec![b' '; serde_json::to_vec(self).map_or(0, |text| text.len()) + ROOM_BYTES];
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(&room)).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Change the record as it stands on disk, one process at a time: a name may be changed by a command while the
@@ -139,7 +158,11 @@ impl Record {
         let guard = File::open(&directory).with_context(doing)?;
         guard.lock().with_context(doing)?;
         let mut record = Record::load(dirs, id)?.with_context(|| format!("container {}: not found", short(id)))?;
+        let had_begun = record.is_begun();
         change(&mut record);
+        if record.is_begun() && !had_begun {
+            record.keep_room(dirs)?;
+        }
         record.save(dirs)?;
         Ok(record)
     }
@@ -242,15 +265,43 @@ pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     write_beside(path, &path.with_file_name(format!(".{name}")), value)
 }
 
+/// The file that keeps room for another.
+fn reserve(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{}.room", path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| full.contains(&cause.kind()))
+}
+
+/// As [`write_whole`], into the room of a file that is there: what it has on the disk is written over. Then the two
+/// change places (renameat2(2)), so that there is room for the next time.
+fn write_into(room: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    let mut file = OpenOptions::new().write(true).open(room)?;
+    // Filled up with spaces, which JSON allows: a file that is cut short gives its room away.
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0).max(text.len());
+    text.resize(length, b' ');
+    file.write_all(&text)?;
+    match renameat2(AT_FDCWD, room, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
+        // A file system that does not know how: then it is for once.
+        Err(Errno::EINVAL) => fs::rename(room, path),
+        done => Ok(done?),
+    }
+}
+
 /// As [`write_whole`], by a temporary file of that name.
 fn write_beside(path: &Path, beside: &Path, value: &impl Serialize) -> Result<()> {
     let doing = || format!("cannot write {}", path.display());
     let text = serde_json::to_vec(value).with_context(doing)?;
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside).with_context(doing)?;
-    file.write_all(&text).with_context(doing)?;
-    rbox_explain::mark("file-beside");
-    fs::rename(beside, path).with_context(doing)?;
+    let put = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
+        file.write_all(&text)?;
+        rbox_explain::mark("file-beside");
+        fs::rename(beside, path)
+    };
+    put().inspect_err(|_| drop(fs::remove_file(beside))).with_context(doing)?;
     rbox_explain::mark("file-written");
     Ok(())
 }

@@ -4,13 +4,14 @@
 //! another monitor. Any other whose claim's process is dead is taken apart from what stands on disk alone, in the reverse of the order in which `cmd/run.rs` made it; each step succeeds where
 //! there is nothing left to do, so a sweep that is killed too is finished by the next one.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail};
 use rbox_images::Store;
-use rbox_net::Networks;
+use rbox_net::{Networks, Owner};
 use rbox_runtime::container::Container;
 
 use crate::cli::value::RestartPolicy;
@@ -29,7 +30,8 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     let mut errors = Vec::new();
     errors.extend(finish_renaming(dirs, networks).err());
     errors.extend(forget_other_boots(dirs).err());
-    if claims.iter().any(|claim| !claim.is_alive()) {
+    let all_live = claims.iter().all(Claim::is_alive);
+    if !all_live {
         let mut orphans = Vec::new();
         match lock(dirs) {
             Err(error) => errors.push(error),
@@ -52,13 +54,14 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
         }
     }
     errors.extend(Claim::sweep_unfinished(dirs).err());
-    // What belongs to a claim is seen to with the claim.
-    let claimed = Claim::all(dirs).unwrap_or_default();
-    let alive = |owner: &rbox_net::Owner| {
+    // What belongs to a claim is seen to with the claim, also with one that went in this moment.
+    let claimed: HashSet<String> = claims.into_iter().map(|claim| claim.id).collect();
+    let is_claimed = |id: &str| claimed.contains(id) && (all_live || matches!(Claim::of(dirs, id), Ok(Some(_))));
+    let alive = |owner: &Owner| {
         record::is_alive(owner.pid, owner.start_time, &owner.boot_id)
-            || claimed.iter().any(|claim| claim.id == owner.container)
+            || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
     };
-    errors.extend(networks.sweep(&alive).into_iter().map(Error::from));
+    errors.extend(networks.sweep_but(&is_claimed, &alive).into_iter().map(Error::from));
     errors
 }
 
@@ -155,23 +158,29 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
     match record.filter(stays) {
         None => errors.extend(erase(dirs, claim)),
         Some(record) => {
-            let noted = Record::update(dirs, &record.id, |record| {
-                if record.is_begun() {
-                    let why = match record.monitored {
-                        true => "its monitor was killed, and nobody saw how the program ended",
-                        false => "rbox was killed, and the container with it",
-                    };
-                    record.end(255, Some(why.into()));
-                }
-                record.restarting = false;
-            });
-            errors.extend(noted.err());
+            // Nothing is written where there is nothing to note: the disk may be full.
+            if record.is_begun() || record.restarting {
+                errors.extend(note_lost(dirs, &record.id).err());
+            }
             if errors.is_empty() {
                 errors.extend(claim.release(dirs).err());
             }
         }
     }
     errors
+}
+
+fn note_lost(dirs: &Dirs, id: &str) -> Result<Record> {
+    Record::update(dirs, id, |record| {
+        if record.is_begun() {
+            let why = match record.monitored {
+                true => "its monitor was killed, and nobody saw how the program ended",
+                false => "rbox was killed, and the container with it",
+            };
+            record.end(255, Some(why.into()));
+        }
+        record.restarting = false;
+    })
 }
 
 /// End what runs, and remove its control group and the runtime's state.

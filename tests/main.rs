@@ -18,6 +18,7 @@ mod docker;
 mod errors;
 mod exec;
 mod explain;
+mod hostile;
 mod inspect;
 mod install;
 mod joined;

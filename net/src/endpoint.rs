@@ -3,6 +3,7 @@
 //! Everything an endpoint owns stands in its record before it is made, so whoever finds the record can undo it.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,11 @@ impl EndpointRecord {
 
     pub(crate) fn file_name(&self) -> String {
         format!("{}.{}.json", self.owner.container, short(&self.id))
+    }
+
+    /// The container of the record in that file.
+    pub(crate) fn container_of(file: &Path) -> Option<&str> {
+        Some(file.file_name()?.to_str()?.split_once('.')?.0)
     }
 }
 

@@ -129,12 +129,20 @@ impl Networks {
     ///
     /// Costs one directory listing when there are no endpoints. Errors are collected.
     pub fn sweep(&self, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
+        self.sweep_but(&|_| false, alive)
+    }
+
+    /// The same, but for containers that are known to be `held`: their records are not even read.
+    pub fn sweep_but(&self, held: &dyn Fn(&str) -> bool, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
         let mut errors = Vec::new();
         let entries = match files::entries(&self.endpoints_dir()) {
             Ok(entries) => entries,
             Err(error) => return vec![error],
         };
         for file in entries.records {
+            if EndpointRecord::container_of(&file).is_some_and(held) {
+                continue;
+            }
             match files::read::<EndpointRecord>(&file) {
                 Ok(Some(record)) if !alive(&record.owner) => errors.extend(self.undo(&record)),
                 Ok(_) => {}

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -54,15 +55,19 @@ fn start_time(pid: i32) -> Option<u64> {
     if alive { fields.get(19)?.parse().ok() } else { None }
 }
 
-/// The id of this boot of the kernel.
-pub(crate) fn boot_id() -> Result<String> {
+/// The id of this boot of the kernel. Read once: a process does not outlive it.
+pub(crate) fn boot_id() -> Result<&'static str> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(id) = BOOT.get() {
+        return Ok(id);
+    }
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the kernel's boot id")?;
-    Ok(text.trim().to_owned())
+    Ok(BOOT.get_or_init(|| text.trim().to_owned()))
 }
 
 /// Whether the process of that number, start time and boot is still there.
 pub(crate) fn is_alive(pid: i32, start: u64, boot: &str) -> bool {
-    start_time(pid) == Some(start) && boot_id().is_ok_and(|now| now == boot)
+    boot_id().is_ok_and(|now| now == boot) && start_time(pid) == Some(start)
 }
 
 impl Claim {
@@ -89,8 +94,9 @@ impl Claim {
         let claim = Claim::of_this_process(id.to_owned(), name.to_owned(), purpose)?;
         make_private(&dirs.claims())?;
         let beside = claim.beside(dirs);
-        let text = serde_json::to_vec(&claim).context("cannot write a claim")?;
-        fs::write(&beside, text).with_context(|| format!("cannot write {}", beside.display()))?;
+        let doing = || format!("cannot claim container {name} in {}", dirs.claims().display());
+        let text = serde_json::to_vec(&claim).with_context(doing)?;
+        fs::write(&beside, text).inspect_err(|_| drop(fs::remove_file(&beside))).with_context(doing)?;
         rbox_explain::mark("claim-beside");
         // link(2) makes a name only where there is none: of two that claim, one is told.
         let linked = fs::hard_link(&beside, claim.path(dirs));
@@ -98,7 +104,7 @@ impl Claim {
         remove_file(&beside)?;
         match linked {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            linked => linked.with_context(|| format!("cannot claim container {name}")).map(|()| Some(claim)),
+            linked => linked.with_context(doing).map(|()| Some(claim)),
         }
     }
 
@@ -124,7 +130,7 @@ impl Claim {
     fn of_this_process(id: String, name: String, purpose: Purpose) -> Result<Claim> {
         let pid = std::process::id().cast_signed();
         let start_time = start_time(pid).context("cannot read this process's start time")?;
-        Ok(Claim { id, name, pid, start_time, boot_id: boot_id()?, purpose })
+        Ok(Claim { id, name, pid, start_time, boot_id: boot_id()?.to_owned(), purpose })
     }
 
     fn path(&self, dirs: &Dirs) -> PathBuf {
