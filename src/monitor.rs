@@ -143,13 +143,16 @@ fn again(
     }
 }
 
-/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with.
+/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with, unless the program that
+/// ended before says more (moby `containerStart`).
 fn note_failure(engine: &Engine, id: &str, error: &anyhow::Error) {
     let report = report::report(error);
     let noted = Record::update(&engine.dirs, id, |record| {
         record.restarting = false;
         record.error = Some(report.message.clone());
-        record.exit_code = Some(i32::from(report.code));
+        if report.code != report::OWN || matches!(record.exit_code, None | Some(0)) {
+            record.exit_code = Some(i32::from(report.code));
+        }
     });
     noted.err().iter().for_each(report::warn);
 }

@@ -428,6 +428,11 @@ impl NetworkFlags {
         self.name().strip_prefix("container:")
     }
 
+    /// Name the container whose network is to be joined by its id.
+    pub(crate) fn join(&mut self, id: &str) {
+        self.network = vec![format!("container:{id}")];
+    }
+
     /// Whether the container stays in the host's network namespace.
     pub(crate) fn is_host(&self) -> bool {
         self.name() == "host"
