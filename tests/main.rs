@@ -35,6 +35,7 @@ mod oci_lifecycle;
 mod oci_namespaces;
 mod oci_spec;
 mod oci_terminal;
+mod pipes;
 
 mod publish;
 mod resources;
