@@ -36,7 +36,6 @@ mod oci_namespaces;
 mod oci_spec;
 mod oci_terminal;
 mod pipes;
-
 mod publish;
 mod resources;
 mod run;
