@@ -168,7 +168,7 @@ pub(crate) struct AttachFlags {
     /// The keys that leave a terminal while its program goes on
     #[arg(long, value_name = "KEYS", value_parser = value::detach_keys, default_value = "ctrl-p,ctrl-q")]
     pub(crate) detach_keys: DetachKeys,
-    /// Pass the signals that rbox gets to the program
+    /// Pass the signals that rbox gets to the program, if it has no terminal
     #[arg(
         long,
         value_name = "BOOL",
