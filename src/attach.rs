@@ -31,7 +31,8 @@ pub(crate) struct Attached<'a> {
     pub(crate) streams: &'a StreamsOf,
     /// Whether the caller's standard input is for it.
     pub(crate) input: bool,
-    /// Whether the caller's signals are.
+    /// Whether the caller's signals are, where the program has no terminal: at a terminal they come as keys, and who is sent
+    /// one otherwise (its window was closed, SIGHUP) is this command alone.
     pub(crate) forward: bool,
     /// The keys that leave a terminal.
     pub(crate) keys: &'a DetachKeys,
@@ -78,7 +79,8 @@ impl<'a> Attached<'a> {
             guardian = Some(Guardian::watch(self.stdio.input())?);
             raw = Some(Raw::enter(self.stdio.input()).context("cannot make the terminal raw")?);
         }
-        let signals = Signals::hold(self.forward).context("cannot hold signals back")?;
+        let forward = self.forward && !self.streams.terminal;
+        let signals = Signals::hold(forward).context("cannot hold signals back")?;
         let keys = Keys::new(if self.streams.terminal { &self.keys.0 } else { &[] });
         let side = Side {
             attached: &self,
@@ -196,13 +198,7 @@ impl Side<'_, '_> {
         while let Some(signal) = signals.next().context("cannot read signals")? {
             match signal {
                 Signal::SIGWINCH => self.say_size(),
-                _ if signals.are_forwarded() => {
-                    self.say(Ask::Signal(signal as i32));
-                    // The terminal itself may be gone, and with it whom this command is for.
-                    if signal == Signal::SIGHUP && self.attached.streams.terminal && self.attached.size().is_none() {
-                        return Ok(Some(Outcome::Lost));
-                    }
-                }
+                _ if signals.are_forwarded() => self.say(Ask::Signal(signal as i32)),
                 // The signal is for this command alone: the container goes on.
                 _ => return Ok(Some(Outcome::Lost)),
             }

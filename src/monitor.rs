@@ -141,13 +141,16 @@ fn again(engine: &Engine, id: &str, hub: &mut Hub<'_>, (mut lived, signals): (Li
     }
 }
 
-/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with. Where not even that can
-/// be written, who waits is told the first error, which has the same cause.
+/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with, unless the program that
+/// ended before says more (moby `containerStart`). Where not even that can be written, who waits is told the first error,
+/// which has the same cause.
 fn note_failure(engine: &Engine, id: &str, error: &anyhow::Error) {
     let report = report::report(error);
     let _ = Record::update(&engine.dirs, id, |record| {
         record.restarting = false;
         record.error = Some(report.message.clone());
-        record.exit_code = Some(i32::from(report.code));
+        if report.code != report::OWN || matches!(record.exit_code, None | Some(0)) {
+            record.exit_code = Some(i32::from(report.code));
+        }
     });
 }

@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -174,13 +175,21 @@ impl Record {
         read(&dirs.container(id).join("record.json"))
     }
 
-    /// All records, newest first.
+    /// All records, newest first. One that is no record (a disk that lost its power) does not hide the others: it is told
+    /// of, once.
     ///
-    /// Errors: those of [`Record::load`].
+    /// Errors: the directory cannot be listed.
     pub(crate) fn all(dirs: &Dirs) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        let (mut records, mut broken) = (Vec::new(), Vec::new());
         for directory in files(&dirs.containers())? {
-            records.extend(read::<Record>(&directory.join("record.json"))?);
+            match read::<Record>(&directory.join("record.json")) {
+                Ok(record) => records.extend(record),
+                Err(error) => broken.push(error),
+            }
+        }
+        if !broken.is_empty() && !TOLD.swap(true, Ordering::Relaxed) {
+            broken.iter().for_each(crate::report::warn);
         }
         records.sort_by(|a: &Record, b| b.created.cmp(&a.created));
         Ok(records)

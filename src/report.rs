@@ -6,6 +6,7 @@
 mod flags;
 mod usage;
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
@@ -71,9 +72,9 @@ pub(crate) struct Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rbox: {}", self.message)?;
+        write!(f, "rbox: {}", printable(&self.message))?;
         match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
+            Some(hint) => write!(f, "\nhint: {}", printable(hint)),
             None => Ok(()),
         }
     }
@@ -110,6 +111,23 @@ pub(crate) fn print_with(error: &anyhow::Error, own: u8) -> ExitCode {
     let report = report(error);
     eprintln!("{report}");
     ExitCode::from(if report.code == OWN { own } else { report.code })
+}
+
+/// Print a line that is no error.
+pub(crate) fn note(words: &str) {
+    eprintln!("rbox: {}", printable(words));
+}
+
+/// The same text with `\u{1b}` in the place of what a terminal would obey: names of files are the container's to choose.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return text.into();
+    }
+    let shown = |letter: char| match letter.is_control() {
+        true => letter.escape_debug().to_string(),
+        false => letter.to_string(),
+    };
+    text.chars().map(shown).collect::<String>().into()
 }
 
 /// Print an error that does not keep the program's exit code from being told.
@@ -288,5 +306,11 @@ mod tests {
     #[test]
     fn a_line_break_in_a_cause_does_not_break_the_line() {
         assert_eq!(report(&anyhow::anyhow!("one\n  two")).to_string(), "rbox: one two");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        let error = anyhow::Error::from(Problem::new("cannot copy a\u{1b}]0;x\u{7}b\u{9b}2J: no").hint("é stays"));
+        assert_eq!(report(&error).to_string(), "rbox: cannot copy a\\u{1b}]0;x\\u{7}b\\u{9b}2J: no\nhint: é stays");
     }
 }

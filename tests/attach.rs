@@ -82,7 +82,9 @@ fn two_that_are_attached_see_the_same() {
     let host = Host::with_busybox();
     let mut first = shell(&host);
     let mut second = Pty::rbox(&host, &["attach", "tty1"]);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // An empty line makes a prompt: now it is attached.
+    second.send("\r");
+    second.wait_for("# ");
     first.send("echo from-''first\r");
     first.wait_for("from-first");
     second.wait_for("from-first");
@@ -111,19 +113,95 @@ fn a_new_size_and_control_c_reach_the_program_through_attach() {
 }
 
 #[test]
+fn attached_from_a_terminal_of_another_size() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done";
+    let mut first = Pty::rbox(&host, &[&RUN[..], &[BUSYBOX, "sh", "-c", script]].concat());
+    first.wait_for("ready");
+    let mut second = Pty::rbox_sized(&host, (50, 100), &["attach", "tty1"]);
+    second.wait_for("50 100");
+    first.wait_for("50 100");
+    // The last who has changed it says how large it is, as with Docker.
+    first.resize(30, 90);
+    second.wait_for("30 90");
+    second.resize(33, 66);
+    first.wait_for("33 66");
+    second.send("\x10\x11");
+    assert_eq!(second.wait().0, 1, "left");
+    first.send("\x10\x11");
+    assert_eq!(first.wait().0, 0, "left");
+    let mut third = Pty::rbox_sized(&host, (11, 22), &["attach", "tty1"]);
+    third.wait_for("11 22");
+    host.rbox(&["rm", "-f", "tty1"]).ok();
+    assert_eq!(third.wait().0, 137);
+}
+
+#[test]
 fn a_terminal_that_vanishes_leaves_the_container_as_it_is() {
     need!(Root);
     let host = Host::with_busybox();
-    let mut pty = Pty::rbox(&host, &[&RUN[..], &[BUSYBOX, "sh", "-c", "trap '' HUP; echo ready; sleep 600"]].concat());
-    pty.wait_for("ready");
-    drop(pty);
-    let left = || host.shell("pgrep -fc -- 'rbo[x] .* run -it'").stdout.trim() == "0";
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !left() {
-        assert!(std::time::Instant::now() < end, "the command stays without its terminal");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    // By its window's end (SIGHUP) nobody is told but the command, as with Docker: this shell would end of it.
+    let mut pty = shell(&host);
+    pty.send("x=kept; echo s''et\r");
+    pty.wait_for("set");
+    pty.vanish(&host, "run -it");
     assert!(host.shown("tty1", "Status").starts_with("Up "));
+    // Of two that are attached the other one stays.
+    let mut stays = Pty::rbox(&host, &["attach", "tty1"]);
+    stays.send("\recho $x-''one\r");
+    stays.wait_for("kept-one");
+    let mut goes = Pty::rbox(&host, &["attach", "--detach-keys", "q", "tty1"]);
+    goes.send("\recho $x-''two\r");
+    goes.wait_for("kept-two");
+    goes.vanish(&host, "attach --detach-keys q");
+    stays.send("echo $x-''three; exit 3\r");
+    stays.wait_for("kept-three");
+    assert_eq!(stays.wait().0, 3);
+}
+
+#[test]
+fn a_terminal_that_vanishes_while_much_is_written_holds_nobody_up() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; echo through; exec sleep 1000";
+    let mut pty = Pty::rbox(&host, &[&RUN[..], &[BUSYBOX, "sh", "-c", script]].concat());
+    pty.wait_for("line 10");
+    // Its screen is not read any more, and then it is gone.
+    pty.vanish(&host, "run -it");
+    host.until(&["logs", "--tail", "1", "tty1"], "through");
+    host.rbox(&["rm", "-f", "tty1"]).ok();
+}
+
+#[test]
+fn a_signal_to_the_command_is_not_the_programs_where_there_is_a_terminal() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let pty = shell(&host);
+    host.shell("pkill -TERM -f '^[^ ]*rbox .* run -it'").ok();
+    let (code, screen) = pty.wait();
+    assert_eq!(code, 125, "{screen}");
+    assert!(screen.contains("the program goes on") && screen.contains("rbox attach tty1"), "{screen}");
+    assert!(host.shown("tty1", "Status").starts_with("Up "));
+    host.rbox(&["rm", "-f", "tty1"]).ok();
+}
+
+#[test]
+fn detach_keys_of_several_and_where_they_begin_but_do_not_end() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let keys = ["--detach-keys", "ctrl-a,d"];
+    let mut pty = Pty::rbox(&host, &[&RUN[..], &keys, &[BUSYBOX, "sh"]].concat());
+    pty.wait_for("# ");
+    // Ctrl-P Ctrl-Q are keys like others now, and Ctrl-A is one unless d follows.
+    pty.send("\x10\x11\x15echo on\x01e''cho c\r");
+    let seen = pty.wait_for("echo on");
+    assert!(!seen.contains("read escape"), "{seen}");
+    pty.send("\x01");
+    pty.send("d");
+    assert_eq!(pty.wait().0, 0);
+    assert!(host.shown("tty1", "Status").starts_with("Up "));
+    host.rbox(&["attach", "--detach-keys", "ctrl-?", "tty1"]).code(125).says("--detach-keys");
     host.rbox(&["rm", "-f", "tty1"]).ok();
 }
 

@@ -228,3 +228,35 @@ fn a_fifo_does_not_hold_it_up() {
     assert!(output.stderr.contains("fifo is left out"), "{output}");
     assert!(host.path("out/z").exists());
 }
+
+#[test]
+fn views_into_the_kernel_are_empty() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.detached(&["--network", "none", "--name", "web"], &["sleep", "1000"]);
+    host.rbox(&["exec", "web", "ln", "-s", "/proc", "/data"]).ok();
+    // All of it, as people do; /proc/kmsg would never end.
+    host.rbox(&["cp", "web:/", &host.path("all").display().to_string()]).ok();
+    let found = host.shell("ls -A all/proc all/sys; ls all/bin/busybox all/etc/hosts; readlink all/data").ok();
+    assert_eq!(found.stdout, "all/proc:\n\nall/sys:\nall/bin/busybox\nall/etc/hosts\n/proc\n");
+    for path in ["/proc/kmsg", "/data/kmsg", "/proc/1/status", "/sys/kernel/uevent_seqnum"] {
+        host.rbox(&["cp", &format!("web:{path}"), "."]).code(1).says("neither a file, a directory nor a link");
+    }
+    let names = host.rbox_words(&["cp", "web:/data/", "-"]).join(" ");
+    let listed = host.shell(&format!("{} {names} | tar -t | grep -v '/$'", crate::support::rbox().display()));
+    assert_eq!(listed.stdout, "");
+}
+
+#[test]
+fn names_that_a_container_chose_are_not_obeyed_by_the_terminal() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.detached(&["--network", "none", "--name", "web"], &["sleep", "1000"]);
+    let script =
+        r#"mkdir /odd && cd /odd && mkfifo "$(printf 'a\033]0;x\007\nb')" && echo kept > "$(printf 'n\377\nl')""#;
+    host.rbox(&["exec", "web", "sh", "-c", script]).ok();
+    let copied = host.rbox(&["cp", "web:/odd", &host.path("out").display().to_string()]).ok();
+    assert!(copied.stderr.contains(r"a\u{1b}]0;x\u{7}\nb is left out"), "{copied}");
+    assert!(!copied.stderr.contains('\u{1b}') && copied.stderr.lines().count() == 1, "{copied}");
+    assert_eq!(host.shell("cat out/*").ok().stdout, "kept\n", "odd names are names");
+}

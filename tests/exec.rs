@@ -121,6 +121,34 @@ fn a_020_a_program_has_a_terminal_of_the_persons_size() {
 }
 
 #[test]
+fn a_new_size_reaches_the_program_as_a_signal() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    let script = "trap 'stty size' WINCH; trap 'echo int; exit 5' INT; echo ready; while :; do sleep 0.05; done";
+    let mut pty = Pty::rbox(&host, &["exec", "-it", "web", "sh", "-c", script]);
+    pty.wait_for("ready");
+    pty.resize(40, 132);
+    pty.wait_for("40 132");
+    pty.send("\x03");
+    pty.wait_for("int");
+    assert_eq!(pty.wait().0, 5);
+}
+
+#[test]
+fn a_terminal_that_vanishes_takes_its_program_along_and_not_the_container() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let web = idle(&host, &[]);
+    let mut pty = Pty::rbox(&host, &["exec", "-it", "web", "sh", "-c", "echo ready; sleep 4321; true"]);
+    pty.wait_for("ready");
+    pty.vanish(&host, "exec -it");
+    let waits = "for n in $(seq 200); do pgrep -f 'sleep 432[1]' >/dev/null || exit 0; sleep 0.05; done; exit 1";
+    exec(&host, &[], &["sh", "-c", waits]).ok();
+    assert!(web.try_pid().is_some());
+}
+
+#[test]
 fn a_signal_reaches_the_program_and_not_the_container() {
     need!(Root);
     let host = Host::with_busybox();

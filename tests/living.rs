@@ -200,3 +200,20 @@ fn a_009_info_knows_the_drivers_and_counts_the_containers() {
     assert!(told.stdout.contains(&format!("Kernel Version: {kernel}")), "{told}");
     host.rbox(&["rm", "-f", "paused"]).ok();
 }
+
+#[test]
+fn a_broken_record_does_not_hide_the_others() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let broken = host.detached(&["--network", "none", "--name", "broken"], &["true"]);
+    host.rbox(&["wait", "broken"]).ok();
+    host.detached(&["--network", "none", "--name", "whole"], &["sleep", "1000"]);
+    // As after a loss of power.
+    std::fs::write(host.path("data/containers").join(&broken).join("record.json"), "").unwrap();
+    let listed = host.rbox(&["ps", "-a", "--format", "{{.Names}}"]).ok();
+    assert_eq!(listed.stdout, "whole\n");
+    assert_eq!(listed.stderr.matches("record.json: not what rbox wrote").count(), 1, "{listed}");
+    host.run(&["--network", "none"], &["true"]).ok();
+    host.rbox(&["exec", "whole", "true"]).ok();
+    host.rbox(&["rm", "-f", "whole"]).ok();
+}

@@ -122,7 +122,7 @@ pub(crate) struct StartArgs {
     /// The keys that leave a terminal while its program goes on
     #[arg(long, value_name = "KEYS", value_parser = value::detach_keys, default_value = "ctrl-p,ctrl-q")]
     pub(crate) detach_keys: DetachKeys,
-    /// Pass the signals that rbox gets to the program
+    /// Pass the signals that rbox gets to the program, if it has no terminal
     #[arg(
         long,
         value_name = "BOOL",
@@ -180,7 +180,7 @@ pub(crate) struct AttachArgs {
     /// Do not pass on what is typed
     #[arg(long)]
     pub(crate) no_stdin: bool,
-    /// Pass the signals that rbox gets to the program
+    /// Pass the signals that rbox gets to the program, if it has no terminal
     #[arg(
         long,
         value_name = "BOOL",

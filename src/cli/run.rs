@@ -168,7 +168,7 @@ pub(crate) struct AttachFlags {
     /// The keys that leave a terminal while its program goes on
     #[arg(long, value_name = "KEYS", value_parser = value::detach_keys, default_value = "ctrl-p,ctrl-q")]
     pub(crate) detach_keys: DetachKeys,
-    /// Pass the signals that rbox gets to the program
+    /// Pass the signals that rbox gets to the program, if it has no terminal
     #[arg(
         long,
         value_name = "BOOL",
@@ -426,6 +426,11 @@ impl NetworkFlags {
     /// The container whose network is to be joined, as typed.
     pub(crate) fn joined(&self) -> Option<&str> {
         self.name().strip_prefix("container:")
+    }
+
+    /// Name the container whose network is to be joined by its id.
+    pub(crate) fn join(&mut self, id: &str) {
+        self.network = vec![format!("container:{id}")];
     }
 
     /// Whether the container stays in the host's network namespace.

@@ -128,7 +128,30 @@ fn command(container: &Record, args: &PsArgs) -> String {
         false => word.clone(),
     };
     let words: Vec<String> = container.command.iter().enumerate().map(quoted).collect();
-    format!("{:?}", cut(&words.join(" "), COMMAND_LETTERS, args.no_trunc))
+    quote(&cut(&words.join(" "), COMMAND_LETTERS, args.no_trunc))
+}
+
+/// As Go's `strconv.Quote`.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for letter in text.chars() {
+        // After a letter, so that one that joins the letter before it is taken for what it is.
+        let escaped = format!("x{letter}").escape_debug().skip(1).collect::<String>();
+        match u32::from(letter) {
+            _ if letter == '\'' => quoted.push('\''),
+            0x07 => quoted.push_str("\\a"),
+            0x08 => quoted.push_str("\\b"),
+            0x0b => quoted.push_str("\\v"),
+            0x0c => quoted.push_str("\\f"),
+            0x00 => quoted.push_str("\\x00"),
+            _ if !escaped.starts_with("\\u{") => quoted.push_str(&escaped),
+            code @ ..0x80 => quoted.push_str(&format!("\\x{code:02x}")),
+            code @ ..0x1_0000 => quoted.push_str(&format!("\\u{code:04x}")),
+            code => quoted.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn cut(text: &str, letters: usize, whole: bool) -> String {
@@ -137,4 +160,23 @@ fn cut(text: &str, letters: usize, whole: bool) -> String {
     }
     let begin: String = text.chars().take(letters - 1).collect();
     format!("{begin}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// strconv, quote_test.go.
+    #[test]
+    fn words_are_quoted_as_go_quotes_them() {
+        for (text, quoted) in [
+            ("it's \"so\"", r#""it's \"so\"""#),
+            ("\u{7}\u{8}\u{c}\r\n\t\u{b}\\", r#""\a\b\f\r\n\t\v\\""#),
+            ("\0\u{1b}[31m\u{7f}\u{9b}", r#""\x00\x1b[31m\x7f\u009b""#),
+            ("é e\u{301} ☺…", "\"é e\u{301} ☺…\""),
+            ("\u{202e}\u{e0001}", r#""\u202e\U000e0001""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+    }
 }

@@ -106,8 +106,9 @@ pub(crate) fn create<'a>(engine: &'a Engine, flags: &RunArgs, begin: Begin) -> R
 
     // 3. What it is: a writable layer on the image's, and on disk everything that was said, so that each later start
     //    makes the same of it.
-    let intent = Intent { flags: flags.clone(), image: image.as_ref().map(|image| image.config.clone()), caller };
+    let mut intent = Intent { flags: flags.clone(), image: image.as_ref().map(|image| image.config.clone()), caller };
     let draft = bundle::draft(engine, id, &intent, begin != Begin::Later)?;
+    network::pin(dirs, &mut intent.flags)?;
     if let Some(image) = &image {
         engine.store.snapshot(image, id, rbox_images::Sharing::default())?;
     }

@@ -37,9 +37,28 @@ impl Pty {
 
     /// Start `rbox ARGS` on a terminal of 24 by 80.
     pub(crate) fn rbox(host: &Host, args: &[&str]) -> Pty {
+        Pty::rbox_sized(host, (24, 80), args)
+    }
+
+    /// Start `rbox ARGS` on a terminal of so many rows and columns.
+    pub(crate) fn rbox_sized(host: &Host, (rows, columns): (u16, u16), args: &[&str]) -> Pty {
         let words = host.rbox_words(args);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        Pty::spawn(host, 24, 80, &super::rbox().display().to_string(), &words)
+        Pty::spawn(host, rows, columns, &super::rbox().display().to_string(), &words)
+    }
+
+    /// The window is closed: nobody holds the keyboard and the screen any more. The command, which `words` tell apart from
+    /// others of the host, is not killed; it has to end by itself.
+    #[track_caller]
+    pub(crate) fn vanish(mut self, host: &Host, words: &str) {
+        let nowhere = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        drop((std::mem::replace(&mut self.slave, nowhere()), std::mem::replace(&mut self.master, nowhere())));
+        let count = format!("pgrep -fc -- '^[^ ]*rbox .*{words}'");
+        let end = Instant::now() + Duration::from_secs(60);
+        while host.shell(&count).stdout.trim() != "0" {
+            assert!(Instant::now() < end, "it stays without its terminal; the screen was:\n{}", self.screen);
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Type.

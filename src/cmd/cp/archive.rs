@@ -14,7 +14,7 @@ use tar::{Archive, Builder, Entry, EntryType, Header};
 
 use super::reopen;
 use super::tree::{Attributes, Copying, Owners, Place, Tree, clear, make_directory, parts};
-use crate::report::Problem;
+use crate::report::{self, Problem};
 
 /// Write `place`, and all below it, as an archive; without a name its contents alone, as `./…`.
 ///
@@ -58,7 +58,7 @@ fn append(archive: &mut Builder<impl Write>, place: &Place, path: &Path) -> Resu
             archive.append_link(&mut header, path, target).with_context(at)
         }
         () => {
-            eprintln!("rbox: {} is left out: neither a file, a directory nor a link", at());
+            report::note(&format!("{} is left out: neither a file, a directory nor a link", at()));
             Ok(())
         }
     }
@@ -127,7 +127,7 @@ impl Unpacking<'_> {
                 Ok(linkat(&from, linked.as_os_str(), &directory, name.as_os_str(), AtFlags::empty())?)
             }
             _ => {
-                eprintln!("rbox: {} is left out: neither a file, a directory nor a link", path.display());
+                report::note(&format!("{} is left out: neither a file, a directory nor a link", path.display()));
                 Ok(())
             }
         }

@@ -14,14 +14,23 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, re
 use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, mkdirat, utimensat,
 };
+use nix::sys::statfs::{
+    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC,
+    fstatfs,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 use rbox_runtime::Root;
 
 use super::reopen;
+use crate::report;
 
 /// As many links in a row as the kernel follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
+/// File systems that are views into the kernel: their files are read with the reader's rights (/proc/kmsg), and some
+/// without an end.
+const MADE_UP: [FsType; 6] =
+    [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC];
 /// How often a lookup is tried that the container disturbs by renaming directories (openat2(2), EAGAIN).
 const LOOKUPS_MAX: usize = 100;
 
@@ -115,8 +124,14 @@ impl Place {
         self.kind() == SFlag::S_IFLNK
     }
 
+    /// What the kernel makes up as it is read is none: rbox would read it with its own rights, not the container's.
     pub(super) fn is_file(&self) -> bool {
-        self.kind() == SFlag::S_IFREG
+        self.kind() == SFlag::S_IFREG && !self.is_made_up()
+    }
+
+    /// Whether this is a view into the kernel. Docker, which looks at the layers alone, finds empty directories there.
+    fn is_made_up(&self) -> bool {
+        fstatfs(&self.fd).is_ok_and(|system| MADE_UP.contains(&system.filesystem_type()))
     }
 
     /// Where a link leads, as it is written.
@@ -126,10 +141,13 @@ impl Place {
         Ok(readlinkat(&self.fd, "")?)
     }
 
-    /// The names in a directory, sorted.
+    /// The names in a directory, sorted; none in a view into the kernel.
     ///
     /// Errors: those of readdir(3).
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        if self.is_made_up() {
+            return Ok(Vec::new());
+        }
         let mut names: Vec<OsString> =
             fs::read_dir(self.proc_path())?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
         names.sort();
@@ -225,7 +243,7 @@ impl Copying {
                 self.link(&target, directory.as_fd(), name, &Attributes::of(&place.stat)).with_context(at)
             }
             () => {
-                eprintln!("rbox: {} is left out: neither a file, a directory nor a link", at());
+                report::note(&format!("{} is left out: neither a file, a directory nor a link", at()));
                 Ok(())
             }
         }

@@ -83,8 +83,24 @@ pub(super) fn others(engine: &Engine, flags: &RunArgs, host: Host, begins: bool)
     Ok(Host { joined, links, ..host })
 }
 
+/// Put ids in the place of the names of other containers: a later start means the same ones, whatever they are called
+/// by then, and not others that have got their names.
+///
+/// Errors: there is no such container.
+pub(super) fn pin(dirs: &Dirs, flags: &mut RunArgs) -> Result<()> {
+    if let Some(typed) = flags.network.joined() {
+        let target = find(dirs, typed)?;
+        flags.network.join(&target.id);
+    }
+    for (other, _) in &mut flags.network.link {
+        *other = find(dirs, other)?.id;
+    }
+    Ok(())
+}
+
 fn joined(dirs: &Dirs, typed: &str, begins: bool) -> Result<Joined> {
     let target = find(dirs, typed)?;
+    let typed = &target.name;
     let container = find::container(dirs, &target, typed, "join the network of");
     let container = if begins { Some(container?) } else { container.ok() };
     let made = Creation::load(dirs, &target.id)?;
@@ -120,6 +136,7 @@ fn discard(flags: &RunArgs) {
 
 fn link(engine: &Engine, typed: &str, alias: &str) -> Result<Link> {
     let target = find(&engine.dirs, typed)?;
+    let typed = &target.name;
     find::container(&engine.dirs, &target, typed, "link to")?;
     let endpoints = engine.networks.endpoints()?;
     let here = |endpoint: &&EndpointRecord| endpoint.owner.container == target.id && endpoint.network == "bridge";
