@@ -46,6 +46,8 @@ pub(crate) enum Outcome {
     Ended(i32),
     /// The person has left by the detach keys.
     Left,
+    /// A signal that is not for the program has ended this command.
+    Signalled(Signal),
     /// The terminal is gone, or who held the container.
     Lost,
 }
@@ -204,7 +206,7 @@ impl Side<'_, '_> {
                     }
                 }
                 // The signal is for this command alone: the container goes on.
-                _ => return Ok(Some(Outcome::Lost)),
+                _ => return Ok(Some(Outcome::Signalled(signal))),
             }
         }
         Ok(None)

@@ -143,13 +143,17 @@ fn again(
     }
 }
 
-/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with.
+/// What the exit code of a container that could not be started is shown as, where no program is to blame (moby
+/// `daemon/start.go`).
+const NOT_STARTED: u8 = 128;
+
+/// Why it could not be started, for `inspect`; and the exit code, as if it had been one of the program's.
 fn note_failure(engine: &Engine, id: &str, error: &anyhow::Error) {
     let report = report::report(error);
     let noted = Record::update(&engine.dirs, id, |record| {
         record.restarting = false;
         record.error = Some(report.message.clone());
-        record.exit_code = Some(i32::from(report.code));
+        record.exit_code = Some(i32::from(if report.code == report::OWN { NOT_STARTED } else { report.code }));
     });
     noted.err().iter().for_each(report::warn);
 }

@@ -1,6 +1,7 @@
 //! `rbox start`, and what `rbox run -d` and `-t` share with it: a container is handed over to a monitor of its own.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +17,9 @@ use crate::monitor::{Launched, Task, launch};
 use crate::record::{Claim, Purpose, Record, StreamsOf};
 use crate::report::{self, Problem};
 use crate::sweep;
+
+/// How long a command that holds a container for a moment gets to let go of it.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Start a container that was just created, for `rbox run -d` or `-t`.
 ///
@@ -60,6 +64,7 @@ fn stay(dirs: &Dirs, id: &str, attached: Attached<'_>, monitor: &Launched) -> Re
     match attached.carry(monitor.connection())? {
         Outcome::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
         Outcome::Left => Ok(ExitCode::SUCCESS),
+        Outcome::Signalled(signal) => Ok(report::signalled(signal)),
         Outcome::Lost => state::lost(dirs, id),
     }
 }
@@ -109,28 +114,35 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<Result<(), ExitCod
     await_started(dirs, &claim, &mut monitor)
 }
 
-/// Claim a container to start it. Nothing when it runs.
+/// Claim a container to start it. Nothing when it runs. One that has just ended is waited for until it is taken apart.
 fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
     let dirs = &engine.dirs;
-    if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
-        // Who held it was killed since this command began.
-        sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
-    }
-    if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
-        Record::update(dirs, &record.id, |record| {
-            record.stopped_by_hand = false;
-            record.restart_count = 0;
-        })?;
-        return Ok(Some(claim));
-    }
-    // Somebody holds it: it runs, or is about to.
-    match state::Status::of(dirs, &find(dirs, &record.id)?)? {
-        status if status.is_running() => Ok(None),
-        _ => Err(Problem::new(format!(
-            "cannot start container {}: another command is starting or removing it",
-            record.name
-        ))
-        .into()),
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
+            // Who held it was killed since this command began.
+            sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
+        }
+        if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
+            Record::update(dirs, &record.id, |record| {
+                record.stopped_by_hand = false;
+                record.restart_count = 0;
+            })?;
+            return Ok(Some(claim));
+        }
+        // Somebody holds it: it runs, is about to, or has ended in this moment.
+        let problem = |why: &str| Problem::new(format!("cannot start container {}: {why}", record.name));
+        match state::Status::of(dirs, &find(dirs, &record.id)?)? {
+            state::Status::Paused { .. } => {
+                let hint = format!("rbox unpause {} lets it go on", record.name);
+                return Err(problem("it is paused").hint(hint).into());
+            }
+            status if status.is_running() => return Ok(None),
+            _ if Instant::now() > deadline => {
+                return Err(problem("another command is starting or removing it").into());
+            }
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
     }
 }
 
