@@ -47,6 +47,8 @@ pub(crate) enum Outcome {
     Ended(i32),
     /// The person has left by the detach keys.
     Left,
+    /// A signal that is not for the program has ended this command.
+    Signalled(Signal),
     /// The terminal is gone, or who held the container.
     Lost,
 }
@@ -200,7 +202,7 @@ impl Side<'_, '_> {
                 Signal::SIGWINCH => self.say_size(),
                 _ if signals.are_forwarded() => self.say(Ask::Signal(signal as i32)),
                 // The signal is for this command alone: the container goes on.
-                _ => return Ok(Some(Outcome::Lost)),
+                _ => return Ok(Some(Outcome::Signalled(signal))),
             }
         }
         Ok(None)

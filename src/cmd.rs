@@ -49,7 +49,9 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
     let global = &cli.global;
     match &cli.verb {
         Verb::Run(verb) | Verb::Container(ContainerVerb::Run(verb)) => begin(global, verb),
-        Verb::Create(verb) | Verb::Container(ContainerVerb::Create(verb)) => create::run(global, &verb.flags),
+        Verb::Create(verb) | Verb::Container(ContainerVerb::Create(verb)) => {
+            Ok(create::run(global, &verb.flags).unwrap_or_else(|error| report::print_refusal(&error)))
+        }
         Verb::Monitor(args) => {
             crate::explain::listen(&args.explain)?;
             rbox_runtime::tell_seal();

@@ -160,7 +160,9 @@ fn exposed(from: &Ingredients<'_>) -> BTreeSet<String> {
     let publish = from.flags.network.publish.iter().filter_map(|text| text.parse::<rbox_net::Publish>().ok());
     let ports =
         publish.flat_map(|publish| publish.container.ports().map(move |port| format!("{port}/{}", publish.protocol)));
-    ports.chain(from.prepared.exposed.iter().cloned()).collect()
+    let exposed = from.prepared.exposed.iter().filter_map(|text| text.parse::<rbox_net::Expose>().ok());
+    let each = exposed.flat_map(|expose| expose.ports.ports().map(move |port| format!("{port}/{}", expose.protocol)));
+    ports.chain(each).collect()
 }
 
 fn extend(object: &mut Value, with: Value) {

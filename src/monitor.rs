@@ -141,16 +141,22 @@ fn again(engine: &Engine, id: &str, hub: &mut Hub<'_>, (mut lived, signals): (Li
     }
 }
 
-/// Why it could not be started, for `inspect`; and the exit code that rbox would have ended with, unless the program that
-/// ended before says more (moby `containerStart`). Where not even that can be written, who waits is told the first error,
-/// which has the same cause.
+/// What the exit code of a container that could not be started is shown as, where no program is to blame (moby
+/// `daemon/start.go`).
+const NOT_STARTED: u8 = 128;
+
+/// Why it could not be started, for `inspect`; and the exit code, as if it had been one of the program's, unless the
+/// program that ended before says more. Where not even that can be written, who waits is told the first error, which has
+/// the same cause.
 fn note_failure(engine: &Engine, id: &str, error: &anyhow::Error) {
     let report = report::report(error);
     let _ = Record::update(&engine.dirs, id, |record| {
         record.restarting = false;
         record.error = Some(report.message.clone());
-        if report.code != report::OWN || matches!(record.exit_code, None | Some(0)) {
+        if report.code != report::OWN {
             record.exit_code = Some(i32::from(report.code));
+        } else if matches!(record.exit_code, None | Some(0)) {
+            record.exit_code = Some(i32::from(NOT_STARTED));
         }
     });
 }

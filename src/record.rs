@@ -52,6 +52,9 @@ pub(crate) struct Record {
     pub(crate) started: Option<String>,
     /// When it ended; none before.
     pub(crate) finished: Option<String>,
+    /// When an earlier run of it ended.
+    #[serde(default)]
+    pub(crate) finished_before: Option<String>,
     /// The program's exit code, once it has ended.
     pub(crate) exit_code: Option<i32>,
     /// Whether the kernel killed one of its processes for want of memory.
@@ -71,9 +74,9 @@ pub(crate) struct Record {
     pub(crate) ports: Vec<String>,
     /// Labels of the image and the command line.
     pub(crate) labels: BTreeMap<String, String>,
-    /// Where the flags mount something, in the container.
+    /// What the flags mount.
     #[serde(default)]
-    pub(crate) mounts: Vec<String>,
+    pub(crate) mounts: Vec<Mounted>,
     /// What the program has for input and output.
     #[serde(default)]
     pub(crate) streams: StreamsOf,
@@ -92,6 +95,23 @@ pub(crate) struct Record {
     /// It has a monitor: its program outlives the rbox that started it.
     #[serde(default)]
     pub(crate) monitored: bool,
+}
+
+/// Something of `-v` or `--mount`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mounted {
+    /// The path on the host; empty where it is memory.
+    pub(crate) source: String,
+    /// The path in the container.
+    pub(crate) target: String,
+}
+
+impl Mounted {
+    /// As `ps` prints it.
+    pub(crate) fn shown(&self) -> &str {
+        &self.source
+    }
 }
 
 /// What a program has for input and output.
@@ -199,7 +219,7 @@ impl Record {
     pub(crate) fn begin(&mut self, ports: Vec<String>) {
         self.ports = ports;
         self.started = Some(now());
-        self.finished = None;
+        self.finished_before = self.finished.take().or(self.finished_before.take());
         self.exit_code = None;
         self.error = None;
         self.oom_killed = false;

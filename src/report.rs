@@ -11,6 +11,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 pub(crate) use usage::usage;
 
@@ -86,6 +87,11 @@ pub(crate) fn report(error: &anyhow::Error) -> Report {
     let (hint, code) = error.chain().find_map(known).unwrap_or((None, OWN));
     let hint = hint.or_else(|| for_not_root(&message));
     Report { message, hint, code }
+}
+
+/// How a command ends that a signal has ended (sh: 128 and the signal's number).
+pub(crate) fn signalled(signal: Signal) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX))
 }
 
 /// Print an error to the standard error, and answer with its exit code.

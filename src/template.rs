@@ -38,16 +38,23 @@ impl Template {
     ///
     /// Errors: a field that the value has not, or a function that cannot take what it is given.
     pub(crate) fn fill(&self, data: &Value) -> Result<String, Problem> {
-        self.run(data, false)
+        self.run(data, Of::Object)
+    }
+
+    /// Fill it in with a row of a list.
+    ///
+    /// Errors: those of [`Template::fill`].
+    pub(crate) fn fill_row(&self, row: &Value) -> Result<String, Problem> {
+        self.run(row, Of::Row)
     }
 
     /// Fill it in with the titles of columns: functions that would change them let them be.
     fn titles(&self, titles: &Value) -> Result<String, Problem> {
-        self.run(titles, true)
+        self.run(titles, Of::Titles)
     }
 
-    fn run(&self, data: &Value, titles: bool) -> Result<String, Problem> {
-        let mut run = Run { out: String::new(), variables: vec![("$".into(), data.clone())], titles };
+    fn run(&self, data: &Value, of: Of) -> Result<String, Problem> {
+        let mut run = Run { out: String::new(), variables: vec![("$".into(), data.clone())], of };
         run.nodes(&self.nodes, data).map_err(|why| Problem::new(format!("--format: {why}")))?;
         Ok(run.out)
     }
@@ -59,7 +66,15 @@ type Answer<T> = Result<T, String>;
 struct Run {
     out: String,
     variables: Vec<(String, Value)>,
-    titles: bool,
+    of: Of,
+}
+
+/// What a template is filled in with: in this the functions differ a little.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Object,
+    Row,
+    Titles,
 }
 
 impl Run {
@@ -157,11 +172,19 @@ impl Run {
                 arguments.push(self.operand(argument, dot)?);
             }
             arguments.extend(before);
-            return if self.titles && functions::CHANGES_TITLES.contains(&name.as_str()) {
+            let is_json_of_row =
+                self.of == Of::Row && name == "json" && matches!(arguments.last(), Some(Value::Map(_)));
+            return if self.of == Of::Titles && functions::CHANGES_TITLES.contains(&name.as_str()) {
                 Ok(arguments.pop().unwrap_or(Value::Nil))
+            } else if is_json_of_row {
+                functions::call(name, &arguments).map(|json| Value::Text(for_html(&json.to_string())))
             } else {
                 functions::call(name, &arguments)
             };
+        }
+        if let ([key], None, Value::ByKey(values)) = (&*command.arguments, &before, self.operand(&command.head, dot)?) {
+            let key = self.operand(key, dot)?.to_string();
+            return Ok(Value::Text(values.get(&key).cloned().unwrap_or_default()));
         }
         if !command.arguments.is_empty() || before.is_some() {
             return Err("only a function takes arguments".into());
@@ -181,6 +204,11 @@ impl Run {
             Operand::Function(name) => functions::call(name, &[]),
         }
     }
+}
+
+/// JSON as Go writes it when it is to stand in HTML, too: so docker/cli writes a whole row.
+fn for_html(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 fn field(value: &Value, path: &[String]) -> Answer<Value> {

@@ -225,6 +225,7 @@ fn ps_filters_and_formats() {
     host.detached(&["--name", "three", "-p", "8080:80"], &["sleep", "600"]);
     for (filter, names) in [
         ("name=t", "three two"),
+        ("name=^t.*e$", "three"),
         ("label=a", "two one"),
         ("label=a=2", "two"),
         ("status=exited", "two"),
@@ -234,9 +235,9 @@ fn ps_filters_and_formats() {
         ("network=bridge", "three"),
         ("before=two", "one"),
         ("since=two", "three"),
-        ("publish=80", "three"),
+        ("publish=8080", "three"),
         ("expose=80/tcp", "three"),
-        ("publish=81", ""),
+        ("publish=80", ""),
         ("volume=/probe", "three one"),
     ] {
         let listed = host.rbox(&["ps", "-a", "--filter", filter, "--format", "{{.Names}}"]).ok();
@@ -244,7 +245,7 @@ fn ps_filters_and_formats() {
     }
     assert_eq!(host.rbox(&["ps", "--filter", "status=exited", "--format", "{{.Names}}"]).ok().text(), "two");
     host.rbox(&["ps", "--filter", "color=red"]).code(1);
-    assert_eq!(host.rbox(&["ps", "-l", "--format", "{{.State}} {{.Mounts}}"]).ok().text(), "running /probe");
+    assert_eq!(host.rbox(&["ps", "-l", "--format", "{{.State}} {{.Names}}"]).ok().text(), "running three");
     assert_eq!(host.rbox(&["ps", "-n", "2", "--format", "{{.Names}}"]).ok().stdout, "three\ntwo\n");
     let size = host.rbox(&["ps", "-s", "-l"]).ok();
     assert!(size.stdout.contains("SIZE") && size.stdout.contains("0B (virtual "), "{size}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use rbox_runtime::container::Container;
+use rbox_runtime::container::{Container, Status};
 
 use super::{print, state};
 use crate::cli::{Global, KillArgs};
@@ -42,8 +42,10 @@ fn kill(dirs: &Dirs, record: &Record, (name, number): (&str, Signal)) -> Result<
     let own = record.stop_signal.parse::<Signal>().unwrap_or(Signal::SIGTERM);
     if number == Signal::SIGKILL || number == own || own == Signal::SIGTERM {
         state::halt(dirs, &record.id)?;
+        ask_to_end(dirs, record, number)?;
+    } else {
+        signal(dirs, record, number)?;
     }
-    signal(dirs, record, number)?;
     if number == Signal::SIGKILL {
         await_end(dirs, record)?;
     }
@@ -57,6 +59,21 @@ pub(super) fn signal(dirs: &Dirs, record: &Record, signal: Signal) -> Result<()>
     match Container::load(&dirs.runtime(), &record.id).and_then(|found| found.kill(signal as i32, false)) {
         Err(rbox_runtime::Error::NotFound { .. } | rbox_runtime::Error::WrongStatus { .. }) => Ok(()),
         sent => Ok(sent?),
+    }
+}
+
+/// Send a signal that asks for the end. A paused container goes on, since else it could not hear it.
+///
+/// Errors: as [`signal`]; it cannot be thawed.
+pub(super) fn ask_to_end(dirs: &Dirs, record: &Record, number: Signal) -> Result<()> {
+    signal(dirs, record, number)?;
+    match Container::load(&dirs.runtime(), &record.id) {
+        Ok(container) if container.status() == Status::Paused => match container.resume() {
+            // It has ended, or somebody else was quicker.
+            Err(rbox_runtime::Error::NotFound { .. } | rbox_runtime::Error::WrongStatus { .. }) => Ok(()),
+            resumed => Ok(resumed?),
+        },
+        _ => Ok(()),
     }
 }
 

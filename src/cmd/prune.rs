@@ -17,6 +17,8 @@ use crate::{report, units};
 pub(crate) fn run(global: &Global, args: &PruneArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
     if !args.force && !is_wanted()? {
+        // As docker: on the line of the question.
+        print::text(&format!("Total reclaimed space: {}\n", units::size(0)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::new();

@@ -55,7 +55,7 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
     let mut containers = all(&dirs)?;
     let filters = filter::Filters::new(&args.filter, &containers)?;
-    let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok() };
+    let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok().filter(|last| *last > 0) };
     let runs_only = !args.all && last.is_none() && !filters.name_a_state();
     containers.retain(|seen| filters.take(seen) && (!runs_only || seen.status.is_running()));
     containers.truncate(last.unwrap_or(usize::MAX));
@@ -64,7 +64,7 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = Timestamp::now();
-    let with_size = args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
+    let with_size = args.size || args.format.as_ref().is_some_and(|format| is_size_needed(format));
     let store = with_size.then(|| Store::open(dirs.root())).transpose()?;
     let rows: Vec<Value> = containers.iter().map(|seen| fields(seen, args, store.as_ref(), now)).collect();
     let mut shown = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
@@ -73,6 +73,12 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<ExitCode> {
     }
     print::text(&list(&List { titles: &TITLES, shown: &shown, rows: &rows }, args.format.as_deref())?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a template shows how much was written: by itself, or with the whole row.
+fn is_size_needed(format: &str) -> bool {
+    let words: String = format.split_whitespace().collect();
+    words == "json" || words.contains(".Size") || words.contains("json.}}") || words.contains("json.|")
 }
 
 /// All containers, newest first. What a killed rbox has left of one is none.
@@ -93,9 +99,10 @@ fn id(container: &Record, args: &PsArgs) -> String {
 fn fields(seen: &Seen, args: &PsArgs, store: Option<&Store>, now: Timestamp) -> Value {
     let Seen { record: container, status } = seen;
     let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mounts: Vec<String> = container.mounts.iter().map(|path| cut(path, MOUNT_LETTERS, args.no_trunc)).collect();
+    let mounts: Vec<String> =
+        container.mounts.iter().map(|mount| cut(mount.shown(), MOUNT_LETTERS, args.no_trunc)).collect();
     let ports = if status.is_running() { container.ports.join(", ") } else { String::new() };
-    Value::of_fields([
+    let row = Value::of_fields([
         ("Command", command(container, args)),
         ("CreatedAt", units::local(&container.created)),
         ("ID", id(container, args)),
@@ -110,7 +117,10 @@ fn fields(seen: &Seen, args: &PsArgs, store: Option<&Store>, now: Timestamp) -> 
         ("Size", store.map(|store| size(container, store)).unwrap_or_default()),
         ("State", status.name().to_owned()),
         ("Status", status.words(container, now)),
-    ])
+    ]);
+    let Value::Map(mut fields) = row else { return row };
+    fields.push(("Label".to_owned(), Value::ByKey(container.labels.clone())));
+    Value::Map(fields)
 }
 
 /// `2B (virtual 4.26MB)`: what it has written, and that with the image.

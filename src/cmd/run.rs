@@ -20,17 +20,19 @@ use rbox_runtime::Root;
 use rbox_runtime::container::{Blueprint, Container, Ended, Live, StartedBy, Ties};
 use rbox_runtime::terminal::Signals;
 
+use crate::cli::value::MountFlag;
 use crate::cli::{Global, PullPolicy, RunArgs, RunVerb};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
 use crate::log::Log;
 use crate::monitor::{Caller as Streams, Ends, Hub, Life};
-use crate::record::{self, Claim, Intent, Record, StreamsOf};
+use crate::record::{self, Claim, Intent, Mounted, Record, StreamsOf};
 use crate::spec::{Caller, Prepared};
 use crate::{names, sweep};
 
 pub(super) mod bundle;
 mod network;
+mod ports;
 mod stdio;
 
 pub(crate) use bundle::Draft;
@@ -157,7 +159,7 @@ pub(crate) fn live(
     let network = endpoint.record();
     let parts = Parts { dirs, intent, host: &host, claim, network, sandbox_path, root: &root, host_gateway };
     let prepared = bundle::write(prepared, &parts)?;
-    let ports = network::ports_shown(&endpoint.record().ports, &prepared.exposed);
+    let ports = ports::shown(&endpoint.record().ports, &prepared.exposed);
 
     // 8. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
     let (ends, ties) = Ends::new(&streams, place.monitored.then(|| dirs.live(&claim.id)).as_deref(), user(&prepared))?;
@@ -336,7 +338,14 @@ fn record(claim: &Claim, image: Option<&Image>, (intent, prepared): (&Intent, &P
     let flags = &intent.flags;
     let process = prepared.spec.process().as_ref();
     let directory = || flags.files.rootfs.iter().map(|path| path.display().to_string()).collect();
-    let mounts = flags.files.volume.iter().chain(&flags.files.mount).chain(&flags.files.tmpfs);
+    let mounts = flags.files.volume.iter().chain(&flags.files.mount);
+    let mounted = |mount: &MountFlag| Mounted {
+        source: match mount {
+            MountFlag::Bind(bind) => intent.caller.directory.join(&bind.source).display().to_string(),
+            MountFlag::Tmpfs(_) => String::new(),
+        },
+        target: mount.target().display().to_string(),
+    };
     Record {
         id: claim.id.clone(),
         name: claim.name.clone(),
@@ -346,6 +355,7 @@ fn record(claim: &Claim, image: Option<&Image>, (intent, prepared): (&Intent, &P
         created: record::now(),
         started: None,
         finished: None,
+        finished_before: None,
         exit_code: None,
         oom_killed: false,
         error: None,
@@ -353,9 +363,9 @@ fn record(claim: &Claim, image: Option<&Image>, (intent, prepared): (&Intent, &P
         stop_timeout: prepared.stop_timeout,
         remove: flags.container.rm,
         network: flags.network.name().to_owned(),
-        ports: network::ports_shown(&[], &prepared.exposed),
+        ports: ports::shown(&[], &prepared.exposed),
         labels: prepared.labels.clone(),
-        mounts: mounts.map(|mount| mount.target().display().to_string()).collect(),
+        mounts: mounts.map(mounted).collect(),
         streams: StreamsOf {
             terminal: flags.terminal.tty,
             input: flags.terminal.interactive,

@@ -64,6 +64,7 @@ fn stay(dirs: &Dirs, id: &str, attached: Attached<'_>, monitor: &Launched) -> Re
     match attached.carry(monitor.connection())? {
         Outcome::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
         Outcome::Left => Ok(ExitCode::SUCCESS),
+        Outcome::Signalled(signal) => Ok(report::signalled(signal)),
         Outcome::Lost => state::lost(dirs, id),
     }
 }
@@ -113,15 +114,15 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<Result<(), ExitCod
     await_started(dirs, &claim, &mut monitor)
 }
 
-/// Claim a container to start it. Nothing when it runs.
+/// Claim a container to start it. Nothing when it runs. One that has just ended is waited for until it is taken apart.
 fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
     let dirs = &engine.dirs;
-    if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
-        // Who held it was killed since this command began.
-        sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
-    }
     let deadline = Instant::now() + LET_GO_WITHIN;
     loop {
+        if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
+            // Who held it was killed since this command began.
+            sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
+        }
         if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
             let noted = Record::update(dirs, &record.id, |record| {
                 record.stopped_by_hand = false;
@@ -133,12 +134,12 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
                 Err(error) => claim.release(dirs).and(Err(error)),
             };
         }
-        // Somebody holds it: it runs, or is about to, or is let go of in a moment.
+        // Somebody holds it: it runs, is about to, or has ended in this moment.
         let problem = |why: &str| Problem::new(format!("cannot start container {}: {why}", record.name));
         match state::Status::of(dirs, &find(dirs, &record.id)?)? {
             state::Status::Paused { .. } => {
-                let problem = problem("it is paused").code(report::INCOMPLETE);
-                return Err(problem.hint(format!("rbox unpause {} lets it go on", record.name)).into());
+                let hint = format!("rbox unpause {} lets it go on", record.name);
+                return Err(problem("it is paused").hint(hint).into());
             }
             status if status.is_running() => return Ok(None),
             _ if Instant::now() > deadline => {

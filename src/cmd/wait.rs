@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode> {
             if state::Status::of(&engine.dirs, &record)?.is_running() {
                 return state::await_end(&engine.dirs, &record.id, None);
             }
-            Ok(Some(if record.started.is_some() { state::Status::exit_code(&record) } else { 0 }))
+            Ok(if record.started.is_some() { Some(state::Status::exit_code(&record)) } else { record.exit_code })
         });
         match code {
             Ok(code) => print::line(&code.unwrap_or(0).to_string())?,

@@ -35,6 +35,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("--volumes-from", "name the paths with -v SOURCE:TARGET"),
 ];
 
+/// Flags whose value docker's client hands on as it is: its daemon refuses them, so every verb but `run` ends with 1.
+const JUDGED_LATE: &[&str] = &["--name", "--restart", "--signal", "--since", "--until"];
+
+/// Whether docker refuses this value only after it has understood the command line. The number of `--restart` it reads
+/// at once.
+pub(super) fn is_judged_late(verb: &str, flag: &str, why: &str) -> bool {
+    !verb.ends_with(" run") && JUDGED_LATE.contains(&flag) && !why.ends_with("not a number of times")
+}
+
 /// The verbs of docker that rbox has not.
 const VERBS: &[&str] = &[
     "build",

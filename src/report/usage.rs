@@ -17,7 +17,10 @@ pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Problem {
         ErrorKind::ValueValidation => {
             let typed = text(error, ContextKind::InvalidValue);
             let why = std::error::Error::source(error).map_or_else(|| "not understood".to_owned(), ToString::to_string);
-            let problem = Problem::new(format!("{arg} {typed}: {why}"));
+            let mut problem = Problem::new(format!("{arg} {typed}: {why}"));
+            if flags::is_judged_late(&verb_of(words), &arg, &why) {
+                problem = problem.code(INCOMPLETE);
+            }
             match flags::VALUES.iter().find(|(reason, _)| why.contains(reason)) {
                 Some((_, hint)) => problem.hint(*hint),
                 None => problem,
@@ -50,7 +53,7 @@ pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Problem {
 fn unknown_flag(error: &clap::Error, arg: &str, words: &[OsString]) -> Problem {
     let verb = verb_of(words);
     if !arg.starts_with('-') {
-        return Problem::new(format!("unexpected argument {arg}")).hint(format!("see {verb} --help"));
+        return Problem::new(format!("unexpected argument {arg}")).hint(format!("see {verb} --help")).code(INCOMPLETE);
     }
     // `-net=host` reaches clap as the letters n, e, t: look for the word that was typed.
     if let Some((typed, meant)) = single_dash(arg, words) {
@@ -142,7 +145,9 @@ mod tests {
         match parse(words) {
             Err(Stop::Wrong(problem)) => {
                 let report = report(&problem.into());
-                assert_eq!(report.code, if report.message.ends_with(" is missing") { 1 } else { 125 }, "{line}");
+                let is_late = report.message.ends_with(" is missing")
+                    || ["unexpected", "--signal"].iter().any(|words| report.message.starts_with(words));
+                assert_eq!(report.code, if is_late { 1 } else { 125 }, "{line}");
                 (report.message, report.hint)
             }
             other => panic!("{line}: {other:?}"),
@@ -168,6 +173,7 @@ mod tests {
             ("rbox events", "the command events is not supported", None),
             ("rbox image inspekt x", "unknown command inspekt", Some("did you mean inspect?")),
             ("rbox tag a b c", "unexpected argument c", Some("see rbox tag --help")),
+            ("rbox kill -s NO x", "--signal NO: not a signal", None),
             ("rbox run --network container: alpine", "--network container:: not of the form container:NAME", None),
             (
                 "rbox run -v data:/x alpine",

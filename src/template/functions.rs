@@ -80,6 +80,8 @@ fn length(value: &Value) -> Option<usize> {
         Value::Text(text) => Some(text.len()),
         Value::List(items) => Some(items.len()),
         Value::Map(fields) => Some(fields.len()),
+        // A list or map that is not there.
+        Value::Nil => Some(0),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ const CELL_PADDING: usize = 3;
 ///
 /// Errors: the template cannot be understood or filled in.
 pub(crate) fn list(list: &List<'_>, format: Option<&str>) -> Result<String, Problem> {
-    let format = format.unwrap_or("table").trim();
+    let format = format.filter(|format| !format.is_empty()).unwrap_or("table").trim();
     // A shell hands the two letters on, so they stand for a tab and a line break here.
     let unescape = |text: &str| text.replace(r"\t", "\t").replace(r"\n", "\n");
     match format.strip_prefix("table") {
@@ -38,7 +38,7 @@ pub(crate) fn list(list: &List<'_>, format: Option<&str>) -> Result<String, Prob
 
 fn rows(list: &List<'_>, template: &str) -> Result<String, Problem> {
     let template = Template::parse(template)?;
-    list.rows.iter().map(|row| template.fill(row).map(|line| line + "\n")).collect()
+    list.rows.iter().map(|row| template.fill_row(row).map(|line| line + "\n")).collect()
 }
 
 fn table(list: &List<'_>, template: &str) -> Result<String, Problem> {
@@ -46,7 +46,7 @@ fn table(list: &List<'_>, template: &str) -> Result<String, Problem> {
     let titles = Value::of_fields(list.titles.iter().map(|(field, title)| (*field, (*title).to_owned())));
     let mut lines = vec![template.titles(&titles)?];
     for row in list.rows {
-        lines.push(template.fill(row)?);
+        lines.push(template.fill_row(row)?);
     }
     Ok(columns(&lines))
 }

@@ -1,5 +1,6 @@
 //! What a template is filled with: the values of JSON, an object's fields in the order in which they came.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -22,6 +23,8 @@ pub(crate) enum Value {
     List(Vec<Value>),
     /// Values by name.
     Map(Vec<(String, Value)>),
+    /// What answers when it is given a key, and is itself no part of the object: a method of Go's.
+    ByKey(BTreeMap<String, String>),
 }
 
 impl Value {
@@ -49,6 +52,7 @@ impl Value {
             Self::Text(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
             Self::Map(fields) => !fields.is_empty(),
+            Self::ByKey(_) => false,
         }
     }
 
@@ -92,6 +96,7 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
+            Self::ByKey(_) => Ok(()),
         }
     }
 }
@@ -110,12 +115,13 @@ impl Serialize for Value {
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => items.serialize(serializer),
             Self::Map(fields) => {
-                let mut map = serializer.serialize_map(Some(fields.len()))?;
-                for (key, value) in fields {
+                let mut map = serializer.serialize_map(None)?;
+                for (key, value) in fields.iter().filter(|(_, value)| !matches!(value, Self::ByKey(_))) {
                     map.serialize_entry(key, value)?;
                 }
                 map.end()
             }
+            Self::ByKey(_) => serializer.serialize_unit(),
         }
     }
 }

@@ -81,6 +81,43 @@ impl Engine {
         self.host.exec("/usr/bin/timeout", &all)
     }
 
+    /// The same, with this on the standard input, which then ends.
+    pub(super) fn typed(&self, input: &str, words: &[&str]) -> Output {
+        let mut running = self.spawn(words);
+        let mut stdin = running.child.stdin.take().expect("it is piped");
+        // One that does not read has ended, and says why.
+        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        drop(stdin);
+        running.wait()
+    }
+
+    /// The same in the background.
+    pub(super) fn spawn(&self, words: &[&str]) -> Running {
+        let all = [self.client(), self.filled(words)].concat();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        self.host.spawn(all[0], &all[1..])
+    }
+
+    /// A shell script in which `@engine` is the client, and `@dir` the directory.
+    pub(super) fn script(&self, script: &str) -> Output {
+        let script = script.replace("@engine", &self.client().join(" "));
+        self.host.shell(&self.filled(&[&script]).concat())
+    }
+
+    /// Load the busybox image once more, under another name and with a signal that asks for its end.
+    pub(super) fn load_with_stop_signal(&self, name: &str, signal: &str) {
+        let busybox = fixture("busybox").display().to_string();
+        let script = format!(
+            "set -e; mkdir @dir/image; cd @dir/image; tar xf {busybox}
+             config=$(grep -o '[0-9a-f]*\\.json' manifest.json); chmod u+w *
+             sed -i 's/\"config\": *{{/&\"StopSignal\": \"{signal}\", /' $config; grep -q {signal} $config
+             sum=$(sha256sum < $config | cut -c 1-64); mv $config $sum.json
+             sed -i \"s/$config/$sum.json/; s|{BUSYBOX}:latest|{name}:latest|\" manifest.json
+             tar cf ../image.tar *; @engine load --quiet --input ../image.tar"
+        );
+        self.script(&script).ok();
+    }
+
     fn filled(&self, words: &[&str]) -> Vec<String> {
         let (dir, probe) = (self.host.path("dir").display().to_string(), probe().display().to_string());
         words.iter().map(|word| word.replace("@dir", &dir).replace("@probe", &probe)).collect()
@@ -91,9 +128,7 @@ impl Engine {
         let bind = "@probe:/probe:ro";
         let before = ["run", "--rm", "--name", name, "-v", bind];
         let words = [before.as_slice(), flags, &[BUSYBOX, "/probe", "serve"], serve].concat();
-        let all = [self.client(), self.filled(&words)].concat();
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let mut running = self.host.spawn(all[0], &all[1..]);
+        let mut running = self.spawn(&words);
         running.wait_for("ready");
         Background { engine: self, running, name }
     }

@@ -151,6 +151,13 @@ pub(super) const KNOWN: &[Known] = &[
     },
 ];
 
+/// The same for the life of a container.
+pub(super) const LIFE: &[Known] = &[Known {
+    name: "A run that cannot begin leaves no container",
+    on: On::Every,
+    lines: &["what a run -d that failed leaves: -lost created", "what a run that failed leaves: -lost2 created"],
+}];
+
 /// The differences that are to show on this machine.
 pub(super) fn here() -> Vec<&'static Known> {
     let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();

@@ -1,5 +1,6 @@
 //! What two engines cannot share (ids, paths, numbers of interfaces) taken out of an answer, so that the rest compares.
 
+use super::times;
 use crate::support::Output;
 
 /// How an answer is read.
@@ -7,6 +8,12 @@ use crate::support::Output;
 pub(super) enum Sight {
     /// Line by line.
     Text,
+    /// The exit code and the standard output: what is said besides is each engine's own.
+    Out,
+    /// Line by line; one that is said again and again stands once.
+    Once,
+    /// Columns, whose widths are those of times.
+    Table,
     /// Lines without an order.
     Sorted,
     /// `ip addr`: numbers of interfaces go.
@@ -30,7 +37,7 @@ pub(super) fn of_answer(sight: Sight, output: &Output, private: &str) -> Vec<Str
         return lines;
     }
     lines.extend(of_text(sight, &output.stdout, private));
-    if !(125..=127).contains(&output.code) {
+    if sight != Sight::Out && !(125..=127).contains(&output.code) {
         lines.extend(of_text(Sight::Text, &output.stderr, private).into_iter().map(|line| format!("stderr: {line}")));
     }
     lines
@@ -39,9 +46,11 @@ pub(super) fn of_answer(sight: Sight, output: &Output, private: &str) -> Vec<Str
 /// The comparable lines of a text. `private` is the directory that one engine has to itself.
 pub(super) fn of_text(sight: Sight, text: &str, private: &str) -> Vec<String> {
     let text = text.replace(private, "@");
-    let lines = text.lines().map(|line| without_ids(line.trim_end()));
+    let lines = text.lines().map(|line| times::masked(&without_ids(line.trim_end())));
     match sight {
-        Sight::Text | Sight::Code => lines.collect(),
+        Sight::Text | Sight::Code | Sight::Out => lines.collect(),
+        Sight::Once => once(lines.collect()),
+        Sight::Table => lines.map(|line| without_widths(&line)).collect(),
         Sight::Cgroup => lines.map(|line| cgroup(&line)).collect(),
         Sight::Sorted => sorted(lines.collect()),
         Sight::Addresses => lines.map(|line| without_numbers(&line)).collect(),
@@ -53,6 +62,17 @@ pub(super) fn of_text(sight: Sight, text: &str, private: &str) -> Vec<String> {
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
+}
+
+fn once(mut lines: Vec<String>) -> Vec<String> {
+    lines.dedup();
+    lines
+}
+
+/// Columns two spaces apart, however wide they are.
+fn without_widths(line: &str) -> String {
+    let columns: Vec<&str> = line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+    columns.join("  ")
 }
 
 /// Container ids, long and short, and the random part of a cable's name.

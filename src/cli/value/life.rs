@@ -47,6 +47,9 @@ pub(crate) fn restart_policy(text: &str) -> Parsed<RestartPolicy> {
         ("always", None) => Ok(RestartPolicy::Always),
         ("unless-stopped", None) => Ok(RestartPolicy::UnlessStopped),
         ("on-failure", None) => Ok(RestartPolicy::OnFailure(0)),
+        ("on-failure", Some(times)) if times.starts_with('-') && times.parse::<i32>().is_ok() => {
+            Err(format!("{times} times is less than none"))
+        }
         ("on-failure", Some(times)) => {
             times.parse().map(RestartPolicy::OnFailure).map_err(|_| format!("{times} is not a number of times"))
         }

@@ -81,14 +81,15 @@ impl About<'_> {
             "OOMKilled": record.oom_killed || live.is_some_and(|container| container.oom_kills() > 0),
             "Dead": status == state::Status::Dead,
             "Pid": live.and_then(Container::pid).unwrap_or(0),
-            "ExitCode": if record.finished.is_some() || status == state::Status::Exited {
-                state::Status::exit_code(record)
-            } else {
-                0
+            "ExitCode": match status {
+                state::Status::Created => record.exit_code.unwrap_or(0),
+                _ if record.finished.is_some() => state::Status::exit_code(record),
+                state::Status::Exited => state::Status::exit_code(record),
+                _ => 0,
             },
             "Error": record.error.clone().unwrap_or_default(),
             "StartedAt": record.started.clone().unwrap_or_else(|| NEVER.to_owned()),
-            "FinishedAt": record.finished.clone().unwrap_or_else(|| NEVER.to_owned()),
+            "FinishedAt": record.finished.as_ref().or(record.finished_before.as_ref()).cloned().unwrap_or_else(|| NEVER.to_owned()),
         }))
     }
 

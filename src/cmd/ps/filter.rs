@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
+
 use super::Seen;
 use crate::record::Record;
 use crate::report::Problem;
@@ -48,9 +50,9 @@ impl<'a> Filters<'a> {
         Ok(Filters { by_key, before, since })
     }
 
-    /// Whether a state is asked for: then those that do not run are listed too.
+    /// Whether a state is asked for: then those that do not run are listed too. An exit code does not do that.
     pub(super) fn name_a_state(&self) -> bool {
-        self.by_key.contains_key("status") || self.by_key.contains_key("exited")
+        self.by_key.contains_key("status")
     }
 
     /// Whether the container is wanted.
@@ -59,9 +61,16 @@ impl<'a> Filters<'a> {
         let any = |key: &str, holds: &dyn Fn(&str) -> bool| {
             self.by_key.get(key).is_none_or(|values| values.iter().any(|value| holds(value)))
         };
-        let published = || record.ports.iter().filter(|port| port.contains("->"));
+        // Of one that does not run no port is open. Either filter is enough.
+        let ports = || record.ports.iter().filter(|_| seen.status.is_running());
+        let has_port = |key: &str, covers: fn(&str, &str) -> bool| {
+            self.by_key
+                .get(key)
+                .is_some_and(|values| ports().any(|port| values.iter().any(|value| covers(port, value))))
+        };
+        let no_port_is_asked_for = !self.by_key.contains_key("publish") && !self.by_key.contains_key("expose");
         any("id", &|value| record.id.starts_with(value))
-            && any("name", &|value| record.name.contains(value.trim_start_matches(['/', '^']).trim_end_matches('$')))
+            && any("name", &|value| has_name(record, value))
             && self.by_key.get("label").is_none_or(|values| values.iter().all(|value| has_label(record, value)))
             && any("status", &|value| seen.status.name() == value)
             && any("exited", &|value| {
@@ -69,9 +78,10 @@ impl<'a> Filters<'a> {
             })
             && any("ancestor", &|value| is_of_image(record, value))
             && any("network", &|value| record.network == value)
-            && any("volume", &|value| record.mounts.iter().any(|mount| mount == value))
-            && any("publish", &|value| published().any(|port| covers(port, value)))
-            && any("expose", &|value| record.ports.iter().any(|port| covers(port, value)))
+            && any("volume", &|value| {
+                record.mounts.iter().any(|mount| [&mount.source, &mount.target].contains(&&value.to_owned()))
+            })
+            && (no_port_is_asked_for || has_port("publish", is_published_at) || has_port("expose", is_open_at))
             && self.before.as_ref().is_none_or(|before| record.created < *before)
             && self.since.as_ref().is_none_or(|since| record.created > *since)
     }
@@ -79,6 +89,13 @@ impl<'a> Filters<'a> {
 
 fn is_named(record: &Record, name: &str) -> bool {
     record.name == name || !name.is_empty() && record.id.starts_with(name)
+}
+
+/// Whether a name is meant by a pattern: a regular expression for any part of it, with or without Docker's slash before.
+/// One that is none means the name itself.
+fn has_name(record: &Record, wanted: &str) -> bool {
+    let is_match = |pattern: &Regex| pattern.is_match(&record.name) || pattern.is_match(&format!("/{}", record.name));
+    record.name == wanted || Regex::new(wanted).is_ok_and(|pattern| is_match(&pattern))
 }
 
 fn has_label(record: &Record, wanted: &str) -> bool {
@@ -110,11 +127,20 @@ fn ports(text: &str) -> Option<(u16, u16, &str)> {
     (known && range.0 <= range.1).then_some(range)
 }
 
-/// Whether a port as `ps` shows it (`0.0.0.0:8080->80/tcp`, `53/udp`) is among those of a filter. Docker looks at the
-/// container's port.
-fn covers(shown: &str, wanted: &str) -> bool {
-    let inside = shown.rsplit_once("->").map_or(shown, |(_, inside)| inside);
-    match (ports(inside), ports(wanted)) {
+/// Whether the container's port, as `ps` shows it (`0.0.0.0:8080->80/tcp`, `53/udp`), is among those of a filter.
+fn is_open_at(shown: &str, wanted: &str) -> bool {
+    overlaps(shown.rsplit_once("->").map_or(shown, |(_, inside)| inside), wanted)
+}
+
+/// The same of the host's port.
+fn is_published_at(shown: &str, wanted: &str) -> bool {
+    let Some((outside, inside)) = shown.rsplit_once("->") else { return false };
+    let numbers = outside.rsplit_once(':').map_or(outside, |(_, numbers)| numbers);
+    inside.split_once('/').is_some_and(|(_, protocol)| overlaps(&format!("{numbers}/{protocol}"), wanted))
+}
+
+fn overlaps(one: &str, other: &str) -> bool {
+    match (ports(one), ports(other)) {
         (Some((first, last, protocol)), Some((low, high, wanted))) => {
             protocol == wanted && first <= high && low <= last
         }
@@ -127,15 +153,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_those_of_the_container() {
-        for (shown, wanted, holds) in [
-            ("0.0.0.0:8080->80/tcp", "80", true),
-            ("0.0.0.0:8080->80/tcp", "8080", false),
-            ("0.0.0.0:8080->80/tcp", "80/udp", false),
-            ("53/udp", "50-60/udp", true),
-            (":::8000-8010->90-100/tcp", "95", true),
+    fn a_port_is_published_on_the_host_and_open_in_the_container() {
+        for (shown, wanted, published, open) in [
+            ("0.0.0.0:8080->80/tcp", "80", false, true),
+            ("0.0.0.0:8080->80/tcp", "8080", true, false),
+            ("0.0.0.0:8080->80/tcp", "8080/udp", false, false),
+            ("53/udp", "50-60/udp", false, true),
+            (":::8000-8010->8000-8010/tcp", "8005", true, true),
         ] {
-            assert_eq!(covers(shown, wanted), holds, "{shown} {wanted}");
+            assert_eq!(
+                (is_published_at(shown, wanted), is_open_at(shown, wanted)),
+                (published, open),
+                "{shown} {wanted}"
+            );
         }
         assert!(ports("x").is_none() && ports("9-8").is_none() && ports("80/icmp").is_none());
     }

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use oci_spec::image::ImageConfiguration;
 use rbox_net::hosts::Entry;
 use rbox_net::{
-    Driver, EPHEMERAL_PORTS, Endpoint, EndpointRecord, EndpointRequest, Expose, MacAddress, Networks, Owner,
-    PortMapping, Publish, Reservation, Sandbox,
+    Driver, EPHEMERAL_PORTS, Endpoint, EndpointRecord, EndpointRequest, Expose, MacAddress, Networks, Owner, Publish,
+    Reservation, Sandbox,
 };
 use rbox_runtime::container::Container;
 
@@ -183,13 +183,4 @@ pub(super) fn connect(reservation: Reservation) -> Result<(Endpoint, Option<Sand
 pub(super) fn host_gateway(networks: &Networks) -> Result<Ipv4Addr> {
     let bridge = networks.find("bridge")?;
     bridge.bridged.map(|bridged| bridged.gateway).context("network bridge: it has no gateway")
-}
-
-/// The ports as `ps` prints them: `0.0.0.0:8080->80/tcp`, then what is only exposed.
-pub(super) fn ports_shown(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<String> {
-    let mut shown: Vec<String> = published.iter().map(ToString::to_string).collect();
-    let published_to =
-        |port: &String| published.iter().any(|mapping| format!("{}/{}", mapping.container, mapping.protocol) == *port);
-    shown.extend(exposed.iter().filter(|port| !published_to(port)).cloned());
-    shown
 }
