@@ -19,8 +19,8 @@ SAMPLE = 10
 IDLE = ["sleep", "100000"]
 
 
-def pss_kb(of) -> dict[int, int]:
-    """Proportional set size, kB, of every process of whose words `of` says yes (proc_pid_smaps(5))."""
+def pss_kb(of: str) -> dict[int, int]:
+    """Proportional set size, kB, of every process of that name, or of a program of that name (proc_pid_smaps(5))."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -126,5 +126,5 @@ def at_once() -> None:
     took = (time.perf_counter() - began) * 1000
     note = f"{took:.0f} ms for all, {alone:.1f} ms for one alone"
     claim(f"{AT_ONCE} at once: run -d -p 80, of {AT_ONCE} times one alone", took / (AT_ONCE * alone), "at most", 0.8, note)
-    claim("of these have failed", failed, "at most", 0, Path(said).read_text()[:300])
+    claim(f"of the {AT_ONCE} at once, failed", failed, "at most", 0, Path(said).read_text()[:300])
     remove_all()

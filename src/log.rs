@@ -15,7 +15,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub(crate) use read::{Line, Lines, files};
+pub(crate) use read::{Line, Lines, open_all};
 
 use crate::cli::LogFlags;
 use crate::cli::value::{LogDriver, LogOpt};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Ask until it is so; the test fails after a time in which it has to be, however busy the machine.
 #[track_caller]
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while !is_so() {
         assert!(Instant::now() < end, "it never came to this: {what}");
         std::thread::sleep(Duration::from_millis(20));
@@ -62,9 +62,9 @@ fn a_flood_into_a_log_with_a_limit_stays_below_it() {
     // A file may be longer than its limit by the line that reaches it, as Docker's.
     let (limit, line) = (3 * 64 * 1024, 3 * 120);
     let (mut begun, mut last) = (0, 0);
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while begun < 40 {
-        assert!(Instant::now() < end, "only {begun} files in 60 s");
+        assert!(Instant::now() < end, "only {begun} files in 120 s");
         let bytes = log_bytes(&host, &id);
         assert!(bytes <= limit + line, "{bytes} bytes of log, where {limit} are allowed");
         let now = newest();
@@ -299,9 +299,10 @@ fn a_log_that_fills_the_disk_stops_no_other_container() {
     quiet(&host);
     let before = host.snapshot();
     leave_room(&host, DATA, 200);
-    let spot = host.path("data/spot").display().to_string();
+    let free = format!("stat -f -c %f {}", host.path(DATA).display());
     host.detached(&["--network", "none", "--name", "flood"], &["yes", "again and again"]);
-    until("the disk is full", || host.shell(&format!("echo x > {spot}; test ! -s {spot}")).code == 0);
+    // Less than it writes at once: half a line is taken away again.
+    until("the disk is full", || host.shell(&free).text().parse::<u32>().unwrap() <= 20);
     assert_eq!(host.rbox(&["exec", "quiet", "echo", "well"]).ok().text(), "well");
     assert!(host.rbox(&["logs", "--tail", "1", "flood"]).ok().stdout.starts_with("again"));
     host.rbox(&["kill", "flood"]).ok();
@@ -310,6 +311,5 @@ fn a_log_that_fills_the_disk_stops_no_other_container() {
     // What it had on the disk is free again.
     others_answer(&host);
     make_room(&host, DATA);
-    host.shell(&format!("rm -f {spot}")).ok();
     host.assert_unchanged(&before);
 }

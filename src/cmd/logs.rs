@@ -15,7 +15,7 @@ use super::state;
 use crate::cli::{Global, LogsArgs};
 use crate::engine::Engine;
 use crate::find::find;
-use crate::log::{Line, Lines, files};
+use crate::log::{Line, Lines, open_all};
 use crate::monitor::wire::{self, Ask, Tell};
 use crate::report::Problem;
 
@@ -66,8 +66,7 @@ impl Reader<'_> {
     fn print_all(&mut self) -> Result<Option<Lines>> {
         let mut last = None;
         let mut kept: VecDeque<Line> = VecDeque::new();
-        for file in files(&self.path) {
-            let Some(mut lines) = Lines::open(&file)? else { continue };
+        for mut lines in open_all(&self.path)? {
             while let Some(line) = lines.next()? {
                 match self.args.tail.0 {
                     None => self.print(&line),

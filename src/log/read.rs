@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -22,13 +22,37 @@ pub(crate) struct Line {
     pub(crate) time: String,
 }
 
-/// The files of a log, the oldest first.
-pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
-    let older = (1..).map(|number| numbered(path, number)).take_while(|file| file.exists());
-    let mut all: Vec<PathBuf> = older.collect();
-    all.reverse();
-    all.push(path.to_owned());
-    all
+/// How often the files are looked at again when they are being renamed.
+const LOOKS: u32 = 200;
+
+/// The files of a log, open at their beginnings, the oldest first. While they are renamed there is a moment in which a
+/// name is missing, and one in which it is another's: then all are opened again.
+///
+/// Errors: one cannot be opened.
+pub(crate) fn open_all(path: &Path) -> Result<Vec<Lines>> {
+    for look in 1.. {
+        let mut open = Vec::new();
+        let mut missing = None;
+        for number in 0.. {
+            match Lines::open(&numbered(path, number))? {
+                Some(lines) => open.push((number, lines)),
+                // The newest is made with its first line.
+                None if number == 0 => {}
+                None => {
+                    missing = Some(number);
+                    break;
+                }
+            }
+        }
+        let moved = open.iter().any(|(number, lines)| lines.was_rotated(&numbered(path, *number)));
+        let gap = missing.is_some_and(|number| numbered(path, number).exists() || numbered(path, number + 1).exists());
+        let begun = open.first().is_none_or(|(number, _)| *number > 0) && path.exists();
+        if !(moved || gap || begun) || look == LOOKS {
+            return Ok(open.into_iter().rev().map(|(_, lines)| lines).collect());
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    unreachable!("the last look answers")
 }
 
 /// The lines of one file, as far as they are whole.
