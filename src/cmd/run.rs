@@ -65,12 +65,15 @@ pub(crate) fn run(global: &Global, flags: &RunArgs) -> Result<ExitCode> {
     let sandbox_path = sandbox.as_ref().map(Sandbox::path);
     let parts =
         Parts { dirs: &dirs, flags, host: &host, image, claim, network, sandbox_path, root: &root, host_gateway };
-    let prepared = bundle::write(&parts)?;
+    let mut prepared = bundle::write(&parts)?;
     let mut record = record(flags, image, claim, &prepared, network);
     record.save(&dirs)?;
 
     // 7. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
     let (inside, ties) = Inside::new(flags)?;
+    if let Some(process) = prepared.spec.process_mut() {
+        process.set_console_size(stdio.size(flags));
+    }
     let mut made = Made::create(&dirs, claim, &prepared, root, ties)?;
     // From here on its network lives as long as its processes.
     drop(sandbox);

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
+use oci_spec::runtime::{Box as ConsoleSize, BoxBuilder as ConsoleSizeBuilder};
 use rbox_net::Endpoint;
 use rbox_runtime::console::{self, Guardian};
 use rbox_runtime::container::{Ended, Live, Ties};
@@ -85,6 +86,15 @@ pub(super) struct Stdio {
 impl Stdio {
     pub(super) fn of_the_caller() -> Stdio {
         Stdio { input: io::stdin(), output: io::stdout(), errors: io::stderr() }
+    }
+
+    /// The size that the program's terminal is to have from its first moment on: the caller's, if it has one.
+    pub(super) fn size(&self, flags: &RunArgs) -> Option<ConsoleSize> {
+        let input = flags.terminal.interactive.then(|| self.input.as_fd());
+        let ours = [input, Some(self.output.as_fd())].into_iter().flatten().find(|fd| terminal::is_terminal(*fd));
+        let size = ours.filter(|_| flags.terminal.tty).and_then(terminal::size)?;
+        let (height, width) = (u64::from(size.ws_row), u64::from(size.ws_col));
+        ConsoleSizeBuilder::default().height(height).width(width).build().ok()
     }
 
     /// Docker's condition for `-it`.
