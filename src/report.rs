@@ -89,9 +89,9 @@ pub(crate) fn report(error: &anyhow::Error) -> Report {
     Report { message, hint, code }
 }
 
-/// How a command ends that a signal has ended (sh: 128 and the signal's number).
-pub(crate) fn signalled(signal: Signal) -> ExitCode {
-    ExitCode::from(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX))
+/// The exit code of a command that a signal has ended (sh: 128 and the signal's number).
+pub(crate) fn of_signal(signal: Signal) -> u8 {
+    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 
 /// Print an error to the standard error, and answer with its exit code.

@@ -180,7 +180,7 @@ fn a_signal_to_the_command_is_not_the_programs_where_there_is_a_terminal() {
     let pty = shell(&host);
     host.shell("pkill -TERM -f '^[^ ]*rbox .* run -it'").ok();
     let (code, screen) = pty.wait();
-    assert_eq!(code, 125, "{screen}");
+    assert_eq!(code, 128 + 15, "{screen}");
     assert!(screen.contains("the program goes on") && screen.contains("rbox attach tty1"), "{screen}");
     assert!(host.shown("tty1", "Status").starts_with("Up "));
     host.rbox(&["rm", "-f", "tty1"]).ok();

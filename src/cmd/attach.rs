@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::find::find;
 use crate::monitor::wire;
 use crate::record::Record;
-use crate::report::{self, Problem};
+use crate::report::Problem;
 
 /// `rbox attach`. The exit code is the program's.
 ///
@@ -50,7 +50,7 @@ pub(super) fn to(dirs: &Dirs, record: &Record, attached: Attached<'_>) -> Result
     match attached.carry(std::os::fd::AsFd::as_fd(&connection))? {
         Outcome::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
         Outcome::Left => Err(Problem::new("read escape sequence").code(1).into()),
-        Outcome::Signalled(signal) => Ok(report::signalled(signal)),
+        Outcome::Signalled(signal) => state::signalled(dirs, &record.id, signal),
         Outcome::Lost => state::lost(dirs, &record.id),
     }
 }

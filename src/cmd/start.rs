@@ -64,7 +64,7 @@ fn stay(dirs: &Dirs, id: &str, attached: Attached<'_>, monitor: &Launched) -> Re
     match attached.carry(monitor.connection())? {
         Outcome::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
         Outcome::Left => Ok(ExitCode::SUCCESS),
-        Outcome::Signalled(signal) => Ok(report::signalled(signal)),
+        Outcome::Signalled(signal) => state::signalled(dirs, id, signal),
         Outcome::Lost => state::lost(dirs, id),
     }
 }

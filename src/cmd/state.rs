@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use rbox_runtime::container::{Container, Status as Kernel};
 
 use crate::dirs::Dirs;
 use crate::monitor::wire::{self, Ask, Tell};
 use crate::record::{Claim, Record, boot_id, is_alive};
-use crate::report::Problem;
+use crate::report::{self, Problem};
 use crate::units;
 
 /// What a container is doing (the states of docker's `ps --filter status=`).
@@ -191,6 +192,22 @@ pub(crate) fn lost(dirs: &Dirs, id: &str) -> Result<ExitCode> {
     if !Status::of(dirs, &record)?.is_running() {
         return Ok(ExitCode::from(u8::try_from(Status::exit_code(&record)).unwrap_or(u8::MAX)));
     }
-    let problem = Problem::new(format!("container {}: the connection is lost, the program goes on", record.name));
-    Err(problem.hint(format!("rbox attach {} joins it again", record.name)).into())
+    Err(goes_on(&record, "the connection is lost").into())
+}
+
+/// A signal that was not for the program has ended the command that was attached to it: at a terminal, say what has
+/// become of the program.
+///
+/// Errors: always, at a terminal.
+pub(crate) fn signalled(dirs: &Dirs, id: &str, signal: Signal) -> Result<ExitCode> {
+    let code = report::of_signal(signal);
+    match Record::load(dirs, id)? {
+        Some(record) if record.streams.terminal => Err(goes_on(&record, signal.as_str()).code(code).into()),
+        _ => Ok(ExitCode::from(code)),
+    }
+}
+
+fn goes_on(record: &Record, why: &str) -> Problem {
+    let problem = Problem::new(format!("container {}: {why}, the program goes on", record.name));
+    problem.hint(format!("rbox attach {} joins it again", record.name))
 }

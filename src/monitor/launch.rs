@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 
 use super::wire::{self, Ask, Tell};
 use crate::dirs::Dirs;
-use crate::report;
+use crate::report::{self, Problem};
 
 /// A monitor on its way.
 pub(crate) struct Launched {
@@ -82,7 +82,11 @@ impl Launched {
         let status = self.child.wait().context("cannot wait for the container's monitor")?;
         Ok(Err(match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(code) if code != 0 => ExitCode::from(code),
-            _ => report::print(&anyhow::anyhow!("cannot start the container: its monitor was killed")),
+            // It may have been killed after the program began: then that runs on, and the next command takes it up.
+            _ => {
+                let problem = Problem::new("cannot start the container: its monitor was killed");
+                report::print(&problem.hint("see what is left of it with rbox ps -a").into())
+            }
         }))
     }
 

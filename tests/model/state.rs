@@ -205,7 +205,7 @@ impl Model {
 
     fn make(&mut self, step: &Step) -> Answer {
         if self.0.contains_key(step.name) {
-            return answer(125);
+            return answer(if step.act == Act::Create { 1 } else { 125 });
         }
         let taken = self.is_taken(step.made.port);
         let mut container = Container { state: State::Created, made: step.made, is_orphan: false };
