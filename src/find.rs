@@ -45,18 +45,17 @@ pub(crate) fn find(dirs: &Dirs, typed: &str) -> Result<Record> {
 pub(crate) fn find_running(dirs: &Dirs, typed: &str, doing: &str) -> Result<(Record, Container)> {
     let record = find(dirs, typed)?;
     let container = container(dirs, &record, typed, doing)?;
-    if container.status() == Status::Paused {
-        let problem = Problem::new(format!("cannot {doing} container {typed}: it is paused"));
-        return Err(problem.hint(format!("rbox unpause {typed} lets it go on")).into());
+    match container.status() {
+        have @ Status::Paused => Err(refusal(typed, doing, have).into()),
+        _ => Ok((record, container)),
     }
-    Ok((record, container))
 }
 
 /// The same, also when it is paused.
 ///
 /// Errors: it does not run.
 pub(crate) fn container(dirs: &Dirs, record: &Record, typed: &str, doing: &str) -> Result<Container> {
-    let stopped = || Problem::new(format!("cannot {doing} container {typed}: it is not running"));
+    let stopped = || refusal(typed, doing, Status::Stopped);
     match Container::load(&dirs.runtime(), &record.id) {
         Err(rbox_runtime::Error::NotFound { .. }) => Err(stopped().into()),
         container => {
@@ -66,6 +65,15 @@ pub(crate) fn container(dirs: &Dirs, record: &Record, typed: &str, doing: &str) 
                 _ => Err(stopped().into()),
             }
         }
+    }
+}
+
+/// What is said to who wants to do something with a container that does not run, or stands still.
+pub(crate) fn refusal(typed: &str, doing: &str, have: Status) -> Problem {
+    match have {
+        Status::Paused => Problem::new(format!("cannot {doing} container {typed}: it is paused"))
+            .hint(format!("rbox unpause {typed} lets it go on")),
+        _ => Problem::new(format!("cannot {doing} container {typed}: it is not running")),
     }
 }
 

@@ -110,6 +110,14 @@ impl Container {
         init.is_alive().then_some(pidfd)
     }
 
+    /// Whether its first process has ended, or is about to: it gives back its namespaces and its root a moment before it
+    /// counts as ended.
+    fn is_ending(&self) -> bool {
+        self.state
+            .init
+            .is_none_or(|init| std::fs::metadata(format!("/proc/{}/root/.", init.pid)).is_err() || !init.is_alive())
+    }
+
     /// The root file system as its first process sees it, with all that is mounted there.
     ///
     /// # Errors
@@ -117,7 +125,7 @@ impl Container {
     pub fn root(&self) -> Result<Root> {
         let gone = || Error::WrongStatus { id: self.state.id.clone(), verb: "look into", have: Status::Stopped };
         let init = self.state.init.ok_or_else(gone)?;
-        let root = Root::of_process(init.pid)?;
+        let root = Root::of_process(init.pid).map_err(|error| if self.is_ending() { gone() } else { error })?;
         // Asked behind the descriptor: the number may have been given to another process in between.
         if init.is_alive() && self.is_of_this_boot() { Ok(root) } else { Err(gone()) }
     }
@@ -235,9 +243,9 @@ impl Container {
         }
         parent::signal(pidfd.as_fd(), signal).doing(doing)?;
         rbox_explain::mark("signalled");
-        if signal == libc::SIGKILL && have == Status::Paused {
-            // A frozen process does not even die.
-            self.state.cgroup.thaw()?;
+        if signal == libc::SIGKILL {
+            // Whatever it was when we looked: it may have been frozen since.
+            self.state.cgroup.let_die()?;
         }
         Ok(())
     }
@@ -291,7 +299,7 @@ impl Container {
             && init.is_alive()
         {
             let _ = parent::signal(pidfd.as_fd(), libc::SIGKILL);
-            let _ = self.state.cgroup.thaw();
+            let _ = self.state.cgroup.let_die();
             await_end(pidfd.as_fd());
         }
         // Processes of a shared pid namespace, or a half-made one, do not die with init.

@@ -16,10 +16,12 @@ pub(crate) use words::attributes as attributes_words;
 
 use crate::error::{Error, Result};
 use crate::seccomp::Filter;
+use crate::sys;
 use crate::sys::mount::Attributes;
 use crate::sys::shared::SharedPage;
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -55,7 +57,8 @@ pub(crate) struct Plan {
 
 /// A namespace to be joined with setns(2).
 pub(crate) struct Join {
-    pub(crate) namespace: OwnedFd,
+    /// Closed in the parent once the child has its copy.
+    pub(crate) namespace: Option<OwnedFd>,
     /// `CLONE_NEW*`: what kind it must be.
     pub(crate) kind: i32,
     /// How the user named it.
@@ -273,7 +276,9 @@ pub(crate) struct Argv {
 impl Plan {
     /// Close the parent's copies of what only the child needs; the words stay.
     pub(crate) fn release(&mut self) {
-        self.joins.clear();
+        for join in &mut self.joins {
+            join.namespace = None;
+        }
         for door in &mut self.doors {
             door.file = None;
         }
@@ -283,6 +288,17 @@ impl Plan {
         for mount in self.tree.iter_mut().flat_map(|tree| &mut tree.mounts) {
             mount.made = None;
         }
+    }
+}
+
+impl Join {
+    /// Enter it: setns(2).
+    ///
+    /// # Errors
+    /// Those of setns(2).
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        let namespace = self.namespace.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        sys::process::setns(namespace.as_fd(), self.kind)
     }
 }
 

@@ -90,6 +90,19 @@ impl ProcessName {
     pub(crate) fn is_alive(self) -> bool {
         matches!(stat(self.pid), Ok((state, start_time)) if start_time == self.start_time && state != 'Z' && state != 'X')
     }
+
+    /// Whether it runs, and has not been killed: one that is frozen stays as it is with that.
+    pub(crate) fn is_meant_to_live(self) -> bool {
+        self.is_alive() && !is_killed(self.pid).unwrap_or(true)
+    }
+}
+
+/// Whether SIGKILL is on its way to a process: proc_pid_status(5), `SigPnd` and `ShdPnd`.
+fn is_killed(pid: i32) -> io::Result<bool> {
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let pending = text.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+    Ok(pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & KILL != 0))
 }
 
 /// State letter and start time of a process. proc_pid_stat(5): the name may contain anything, so read behind its `)`.

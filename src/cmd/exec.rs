@@ -17,7 +17,7 @@ use super::run::bundle::resolve_user;
 use crate::cli::{ExecArgs, Global};
 use crate::creation::Creation;
 use crate::dirs::Dirs;
-use crate::find::find_running;
+use crate::find::{find_running, refusal};
 use crate::report::{self, INCOMPLETE, NOT_EXECUTABLE, Problem};
 use crate::{spec, sweep};
 use streams::Inside;
@@ -44,6 +44,11 @@ pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let made = made.with_context(|| format!("cannot exec in container {typed}: its record lacks how it was made"))?;
     let attempt = Attempt { dirs: &dirs, args, command, container: &container, made: &made, variables };
     let code = if args.detach { attempt.alone() } else { attempt.attached(&stdio) };
+    // It has ended, or was paused, since it was found.
+    if let Err(Some(rbox_runtime::Error::WrongStatus { have, .. })) = code.as_ref().map_err(anyhow::Error::downcast_ref)
+    {
+        return Err(refusal(typed, "exec in", *have).into());
+    }
     Ok(code.unwrap_or_else(|error| match args.detach {
         // Nobody waits for the program's code, so there is only success and failure.
         true => report::print_failure(&error, INCOMPLETE),

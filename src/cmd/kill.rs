@@ -86,7 +86,7 @@ pub(super) fn and_wait(dirs: &Dirs, record: &Record) -> Result<()> {
 }
 
 fn await_end(dirs: &Dirs, record: &Record) -> Result<()> {
-    match state::await_end(dirs, &record.id, Some(Instant::now() + TAKEN_APART_WITHIN))? {
+    match state::await_end(dirs, &record.id, Some(record), Some(Instant::now() + TAKEN_APART_WITHIN))? {
         Some(_) => Ok(()),
         None => {
             Err(Problem::new(format!("cannot end container {}: it is killed and does not end", record.name)).into())

@@ -47,6 +47,8 @@ pub(super) fn remove(engine: &Engine, record: &Record, (name, force): (&str, boo
     let dirs = &engine.dirs;
     let deadline = Instant::now() + LET_GO_WITHIN;
     loop {
+        // Read again each time: another command may have started it, or with --rm it may have gone by itself.
+        let Some(record) = &Record::load(dirs, &record.id)? else { return Ok(()) };
         let status = state::Status::of(dirs, record)?;
         if status.is_running() {
             if !force {
@@ -59,13 +61,10 @@ pub(super) fn remove(engine: &Engine, record: &Record, (name, force): (&str, boo
             kill::and_wait(dirs, record)?;
         }
         if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Remove)? {
-            // Its name may have been changed, and with --rm it may have gone by itself, in this moment.
+            // The same in this moment, and its name may have been changed.
             let Some(record) = Record::load(dirs, &record.id)? else { return claim.release(dirs) };
             let claim = Claim { name: record.name, ..claim };
             return sweep::erase(dirs, &claim).into_iter().next().map_or(Ok(()), Err);
-        }
-        if Record::load(dirs, &record.id)?.is_none() {
-            return Ok(());
         }
         // Who held it was killed over taking it apart.
         sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);

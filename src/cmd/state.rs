@@ -122,9 +122,21 @@ pub(crate) fn knock(dirs: &Dirs, id: &str) -> Result<Option<OwnedFd>> {
 
 /// Wait for the container's end, at most until `deadline`. Its exit code; nothing when it has not ended by then.
 ///
+/// With `life`, the record of one life of it, the wait is over too when another command has begun a further one.
+///
 /// Errors: the state directory cannot be read.
-pub(crate) fn await_end(dirs: &Dirs, id: &str, deadline: Option<Instant>) -> Result<Option<i32>> {
+pub(crate) fn await_end(
+    dirs: &Dirs,
+    id: &str,
+    life: Option<&Record>,
+    deadline: Option<Instant>,
+) -> Result<Option<i32>> {
+    let is_over = |now: &Record| life.is_some_and(|life| now.started != life.started);
     if let Some(connection) = knock(dirs, id)? {
+        // Who answers may be the monitor of that further life already.
+        if let Some(now) = Record::load(dirs, id)?.filter(is_over) {
+            return Ok(Some(Status::exit_code(&now)));
+        }
         // Cut off in this moment: the record knows.
         let _ = wire::say(connection.as_fd(), Ask::Wait);
         loop {
@@ -146,6 +158,9 @@ pub(crate) fn await_end(dirs: &Dirs, id: &str, deadline: Option<Instant>) -> Res
     loop {
         let Some(record) = Record::load(dirs, id)? else { return Ok(Some(0)) };
         let claim = Claim::of(dirs, id)?;
+        if is_over(&record) {
+            return Ok(Some(Status::exit_code(&record)));
+        }
         if !Status::with(dirs, &record, claim.as_ref()).is_running()
             && !claim.is_some_and(|claim| is_alive(claim.pid, claim.start_time, &claim.boot_id))
         {

@@ -64,7 +64,7 @@ fn stop(dirs: &Dirs, record: &Record, args: &StopArgs) -> Result<()> {
     kill::ask_to_end(dirs, record, args.signal.unwrap_or(own))?;
     let seconds = args.time.or(record.stop_timeout).unwrap_or(PATIENCE_S);
     let deadline = u64::try_from(seconds).ok().map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    if state::await_end(dirs, &record.id, deadline)?.is_some() {
+    if state::await_end(dirs, &record.id, Some(record), deadline)?.is_some() {
         return Ok(());
     }
     kill::and_wait(dirs, record)

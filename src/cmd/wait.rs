@@ -19,7 +19,7 @@ pub(crate) fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode> {
     for name in &args.containers {
         let code = find(&engine.dirs, name).and_then(|record| {
             if state::Status::of(&engine.dirs, &record)?.is_running() {
-                return state::await_end(&engine.dirs, &record.id, None);
+                return state::await_end(&engine.dirs, &record.id, None, None);
             }
             Ok(if record.started.is_some() { Some(state::Status::exit_code(&record)) } else { record.exit_code })
         });

@@ -87,7 +87,14 @@ impl Cgroup {
             Err(source) => return Err(Error::Os { doing: self.doing("kill"), source }),
             Ok(()) => {}
         }
-        // v1: what is frozen dies only when it runs again.
+        self.let_die()
+    }
+
+    /// Let what was killed die, also where somebody has frozen it: with v1 it dies only when it runs again.
+    ///
+    /// # Errors
+    /// `Os` if the kernel refuses; a group that is gone is success.
+    pub fn let_die(&self) -> Result<(), Error> {
         match self.freezer() {
             Some(group) if !group.is_unified() => match self.set_frozen(false) {
                 Err(Error::Os { source: Errno::ENOENT, .. }) => Ok(()),

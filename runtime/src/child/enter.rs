@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::steps::Step;
 use crate::sync;
 use crate::sys;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 /// Become a further process of a container. Runs in the child; never returns.
 pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
@@ -32,7 +32,7 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     on.step(Step::Gate, || sync::await_word(channel, sync::GO));
     identity::join_cgroups(&on, &plan.doors);
     for (index, join) in plan.joins.iter().enumerate() {
-        on.nth(Step::Join, index, || sys::process::setns(join.namespace.as_fd(), join.kind));
+        on.nth(Step::Join, index, || join.enter());
     }
     on.step(Step::Session, sys::process::setsid);
 

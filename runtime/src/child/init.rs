@@ -10,7 +10,6 @@ use crate::steps::Step;
 use crate::sync;
 use crate::sync::Report;
 use crate::sys;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Become the container's first process. Runs in the child; never returns.
@@ -28,7 +27,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
 
     // 3. Namespaces of others (`--network container:…`, a pod's): joined before anything is made in them.
     for (index, join) in plan.joins.iter().enumerate() {
-        on.nth(Step::Join, index, || join_namespace(join));
+        on.nth(Step::Join, index, || join.enter());
     }
 
     // 4. A session without a terminal; cgroup v2 has put us into our cgroup at birth, so its namespace can be made now.
@@ -139,10 +138,6 @@ fn drop_parent_end(plan: &Plan) {
     if plan.parent_end >= 0 {
         let _ = nix::unistd::close(plan.parent_end);
     }
-}
-
-fn join_namespace(join: &crate::plan::Join) -> io::Result<()> {
-    sys::process::setns(join.namespace.as_fd(), join.kind)
 }
 
 /// Say that the container is whole, and wait until it may start. Answers the connection that opened the gate.

@@ -50,9 +50,15 @@ impl Container {
     pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let have = self.status();
         let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
-        let Some(init) = init else {
-            return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have });
-        };
+        let refusal = |have| Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have };
+        let init = init.ok_or_else(|| refusal(have))?;
+        self.enter(init, process, ties).map_err(|error| match error {
+            _ if self.is_ending() => refusal(Status::Stopped),
+            error => error,
+        })
+    }
+
+    fn enter(&self, init: ProcessName, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let root = Root::of_process(init.pid)?;
         let spec = Spec::load(self.state.bundle.join("config.json")).ok();
         let profile = spec.as_ref().and_then(|spec| spec.linux().as_ref()?.seccomp().clone());
@@ -100,7 +106,7 @@ impl Container {
         let path = format!("/proc/{}/ns", init.pid);
         Ok(Plan {
             clone_flags: 0,
-            joins: vec![plan::Join { namespace: pidfd, kind, path }],
+            joins: vec![plan::Join { namespace: Some(pidfd), kind, path }],
             doors: self.open_doors()?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             new_network: false,

@@ -2,6 +2,7 @@
 
 use super::{Container, Status};
 use crate::error::{Error, Result};
+use crate::state::ProcessName;
 use oci_spec::runtime::LinuxResources;
 
 impl Container {
@@ -11,7 +12,13 @@ impl Container {
     /// `WrongStatus` unless it runs; `Cgroup` where there is no freezer.
     pub fn pause(&self) -> Result<()> {
         self.expect("pause", Status::Running)?;
-        Ok(self.cgroup().freeze()?)
+        self.cgroup().freeze()?;
+        // Who kills lets die after it; one that was killed before it was frozen would stand between life and death.
+        if !self.state.init.is_some_and(ProcessName::is_meant_to_live) {
+            self.cgroup().let_die()?;
+            return Err(Error::WrongStatus { id: self.id().to_owned(), verb: "pause", have: Status::Stopped });
+        }
+        Ok(())
     }
 
     /// Let them go on.

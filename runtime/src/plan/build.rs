@@ -145,7 +145,7 @@ fn open_namespace(path: &Path, kind: i32) -> Result<Join> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::spec("linux.namespaces", "path contains a zero byte"))?;
     let namespace = sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open namespace {}", path.display()))?;
-    Ok(Join { namespace, kind, path: path.display().to_string() })
+    Ok(Join { namespace: Some(namespace), kind, path: path.display().to_string() })
 }
 
 fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {
