@@ -251,7 +251,9 @@ impl Networks {
         self.firewall()?.delete(&record.rules, &EndpointRecord::comment(&record.owner.container, &record.id))
     }
 
+    /// Under the lock: who changes a record (`hand_over`) must not write one anew that has gone since it was read.
     pub(crate) fn forget(&self, record: &EndpointRecord) -> Result<()> {
+        let _lock = self.lock()?;
         files::remove(&self.endpoint_file(record))
     }
 
