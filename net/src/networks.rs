@@ -3,6 +3,7 @@
 //! ```text
 //!   STATE/net/
 //!     lock                                  one flock, held for one reservation or one change of the bridge
+//!     firewall                              another, held by each program that puts rules in
 //!     networks/bridge.json host.json …      Network
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
 //! ```
@@ -144,7 +145,10 @@ impl Networks {
                 continue;
             }
             match files::read::<EndpointRecord>(&file) {
-                Ok(Some(record)) if !alive(&record.owner) => errors.extend(self.undo(&record)),
+                Ok(Some(record)) if !alive(&record.owner) => {
+                    errors.extend(self.settle(&record).err());
+                    errors.extend(self.undo(&record));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     // Records are written whole, so only a lost disk cache leaves half of one, and then the kernel
@@ -167,9 +171,11 @@ impl Networks {
         match self.of_container(container) {
             Err(error) => vec![error],
             Ok(records) => {
+                let mut errors: Vec<Error> = records.iter().filter_map(|record| self.settle(record).err()).collect();
                 let leaving: Vec<Leaving> =
                     records.into_iter().map(|record| Leaving::begin(self.clone(), record)).collect();
-                leaving.into_iter().flat_map(Leaving::finish).collect()
+                errors.extend(leaving.into_iter().flat_map(Leaving::finish));
+                errors
             }
         }
     }
@@ -244,6 +250,11 @@ impl Networks {
         errors
     }
 
+    /// Its owner may have been killed while a program put in its rules.
+    fn settle(&self, record: &EndpointRecord) -> Result<()> {
+        if record.rules.is_empty() { Ok(()) } else { self.firewall()?.settle() }
+    }
+
     pub(crate) fn delete_rules(&self, record: &EndpointRecord) -> Result<()> {
         if record.rules.is_empty() {
             return Ok(());
@@ -261,7 +272,7 @@ impl Networks {
         if let Some(firewall) = self.0.firewall.get() {
             return Ok(firewall);
         }
-        let found = Iptables::find()?;
+        let found = Iptables::find(self.0.dir.join("firewall"))?;
         Ok(self.0.firewall.get_or_init(|| found))
     }
 

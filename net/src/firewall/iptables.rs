@@ -9,7 +9,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,13 +20,15 @@ use iptables::IPTables;
 use super::bridge::{Shared, USER_CHAIN};
 use super::nfnetlink::RuleSocket;
 use super::{Rule, Table};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::steps;
 
 /// The host's iptables.
 pub(crate) struct Iptables {
     look: IPTables,
     restore: PathBuf,
+    /// Locked by every `iptables-restore` that runs, also by one whose caller was killed.
+    running: PathBuf,
     /// Set when the rules are really nftables': then they can leave in one transaction.
     rules: Option<RuleSocket>,
 }
@@ -37,10 +40,10 @@ struct Listing {
 }
 
 impl Iptables {
-    /// Find the programs, in `PATH` and where system programs are.
+    /// Find the programs, in `PATH` and where system programs are. `running` is a file for a lock.
     ///
     /// Errors: `Firewall` when there are none.
-    pub(crate) fn find() -> Result<Iptables> {
+    pub(crate) fn find(running: PathBuf) -> Result<Iptables> {
         let missing = |name: &str| Error::Firewall {
             doing: "set up the firewall".into(),
             said: format!("no program {name} in PATH or /usr/sbin"),
@@ -51,13 +54,14 @@ impl Iptables {
         // The crate wants the name for ever; this runs once in a process's life.
         let cmd: &'static str = Box::leak(look.to_string_lossy().into_owned().into_boxed_str());
         let look = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
-        Ok(Iptables { look, restore, rules: is_nft.then(RuleSocket::default) })
+        Ok(Iptables { look, restore, running, rules: is_nft.then(RuleSocket::default) })
     }
 
     /// Put in what is missing of a network's shared rules. Says whether anything was.
     ///
     /// Same as: `iptables-restore --noflush -w 5` with `-I` and `-A` lines.
     pub(crate) fn ensure(&self, shared: &Shared) -> Result<bool> {
+        self.settle()?;
         let mut change = Change::default();
         let mut listings = HashMap::new();
         for table in [Table::Raw, Table::Filter, Table::Nat] {
@@ -93,6 +97,20 @@ impl Iptables {
         }
         self.commit(&steps::RULES_BASE, "install the shared rules", &change)?;
         Ok(true)
+    }
+
+    /// Wait until every `iptables-restore` has ended whose caller was killed meanwhile: only then is it known what it has
+    /// put in.
+    ///
+    /// Errors: `Os` when the lock cannot be taken.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let doing = || format!("lock {}", self.running.display());
+        let file = self.lock_file().doing(doing)?;
+        file.lock().doing(doing)
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(false).open(&self.running)
     }
 
     /// Add rules at the ends of their chains.
@@ -239,10 +257,13 @@ impl Iptables {
 
     /// Errors: the program's own words, in one line.
     fn run(&self, text: &str) -> std::result::Result<(), String> {
+        // It says nothing on its standard output, so that is where it holds the lock, for as long as it lives.
+        let running = self.lock_file().and_then(|file| file.lock_shared().map(|()| file));
+        let running = running.map_err(|error| crate::error::words(&error))?;
         let mut child = Command::new(&self.restore)
             .args(["--noflush", "-w", "5"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(running))
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{}: {}", self.restore.display(), crate::error::words(&error)))?;
