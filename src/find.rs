@@ -47,6 +47,8 @@ pub(crate) fn find_running(dirs: &Dirs, typed: &str, doing: &str) -> Result<(Rec
     let container = container(dirs, &record, typed, doing)?;
     match container.status() {
         have @ Status::Paused => Err(refusal(typed, doing, have).into()),
+        // Asked after the container was found: one that is being made has a process before it has all its control groups.
+        _ if !find(dirs, &record.id)?.is_begun() => Err(refusal(typed, doing, Status::Stopped).into()),
         _ => Ok((record, container)),
     }
 }

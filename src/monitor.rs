@@ -21,12 +21,14 @@ mod launch;
 mod restart;
 pub(crate) mod wire;
 
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use rbox_runtime::container::Container;
 use rbox_runtime::resident;
 use rbox_runtime::terminal::Signals;
 
@@ -55,8 +57,10 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
         Claim::take_over(dirs, &args.id, args.from)?
     };
     let mut claimed = Some(Claimed::new(claim, dirs));
+    let has_begun = Cell::new(false);
+    let note_halt = || run::note_halt(dirs, &args.id);
     let outcome = Intent::load(dirs, &args.id).and_then(|intent| {
-        let mut hub = Hub::open(run::log(dirs, &intent, &args.id), dirs.live(&args.id), None)?;
+        let mut hub = Hub::open(run::log(dirs, &intent, &args.id), dirs.live(&args.id), None, &note_halt)?;
         hub.welcome(connection);
         let (lived, signals) = if args.adopt {
             let signals = Signals::hold(false).context("cannot hold signals back")?;
@@ -67,10 +71,12 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
             let own = claimed.as_ref().map(|claimed| claimed.claim.clone()).expect("taken only at the end");
             let begun_by = dirs.clone();
             let beginning = own.clone();
+            let has_begun = &has_begun;
             hub.on_started(Box::new(move || {
+                has_begun.set(true);
                 // From here on it is a container that is there, whoever made it. Where that cannot be written, its record
                 // says the same: it has begun.
-                let _ = beginning.rewritten(&begun_by, Purpose::Hold);
+                let _ = sweep::lock(&begun_by).and_then(|_lock| beginning.rewritten(&begun_by, Purpose::Hold));
                 settle_down();
             }));
             let place = Place { hub: &mut hub, monitored: true, forward: false };
@@ -85,14 +91,23 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
     });
     match (outcome, claimed) {
         (Ok(()), _) => Ok(ExitCode::SUCCESS),
+        // It runs and could not be taken up: the next command tries again.
+        (Err(error), Some(claimed)) if runs(&engine, &args.id) => {
+            claimed.handed_over();
+            Err(error)
+        }
         // It was there before, so it stays; and else it goes with the claim.
-        (Err(error), Some(claimed)) if claimed.claim.purpose == Purpose::Hold => {
+        (Err(error), Some(claimed)) if has_begun.get() || claimed.claim.purpose == Purpose::Hold => {
             note_failure(&engine, &args.id, &error);
             claimed.release()?;
             Err(error)
         }
         (Err(error), _) => Err(error),
     }
+}
+
+fn runs(engine: &Engine, id: &str) -> bool {
+    Container::load(&engine.dirs.runtime(), id).is_ok_and(|container| container.pidfd().is_some())
 }
 
 /// Nobody waits any more: let go of the command's descriptors, and of what was needed to get here.
@@ -118,20 +133,24 @@ fn again(engine: &Engine, id: &str, hub: &mut Hub<'_>, (mut lived, signals): (Li
         let code = lived.code;
         lived.finish();
         hub.ended(code);
-        let is_halted = hub.pause(wait, signals, &|| run::note_halt(dirs, id))?;
-        Record::update(dirs, id, |record| {
-            record.restarting = !is_halted;
-            record.restart_count += u32::from(!is_halted);
+        let is_halted = hub.pause(wait, signals)?;
+        let record = Record::update(dirs, id, |record| {
+            // A person may have noted it there, where this monitor could not hear.
+            record.restarting = !is_halted && !record.stopped_by_hand;
+            record.restart_count += u32::from(record.restarting);
         })?;
-        if is_halted {
+        if !record.restarting {
             return Ok(Lived::adopted(code, None, Vec::new()));
         }
-        let claim = Claim::of(dirs, id)?.context("the container's claim is lost")?;
         let place = Place { hub, monitored: true, forward: false };
-        // As it is now: `rbox update` may have changed its limits.
-        let intent = Intent::load(dirs, id)?;
-        let draft = run::draft(engine, id, &intent)?;
-        lived = match run::live(engine, (&claim, &intent), draft, place) {
+        let next = || {
+            let claim = Claim::of(dirs, id)?.context("the container's claim is lost")?;
+            // As it is now: `rbox update` may have changed its limits.
+            let intent = Intent::load(dirs, id)?;
+            let draft = run::draft(engine, id, &intent)?;
+            run::live(engine, (&claim, &intent), draft, place)
+        };
+        lived = match next() {
             Ok(lived) => lived,
             Err(error) => {
                 note_failure(engine, id, &error);

@@ -105,13 +105,19 @@ fn forget_other_boots(dirs: &Dirs) -> Result<()> {
     if fs::read_to_string(&seen).is_ok_and(|boot| boot == now) {
         return Ok(());
     }
+    let _lock = lock(dirs)?;
+    // Of two first commands, one does it before the other can start anything.
+    if fs::read_to_string(&seen).is_ok_and(|boot| boot == now) {
+        return Ok(());
+    }
     for record in Record::all(dirs)? {
         let lost = record.is_begun() || record.restarting;
         if !lost || Claim::of(dirs, &record.id)?.is_some() {
             continue;
         }
         if record.remove {
-            erase(dirs, &Claim::of_nobody(&record.id, &record.name)).into_iter().next().map_or(Ok(()), Err)?;
+            let claim = Claim::of_nobody(&record.id, &record.name);
+            erase_under_lock(dirs, &claim).into_iter().next().map_or(Ok(()), Err)?;
         } else {
             Record::update(dirs, &record.id, |record| {
                 if record.is_begun() {
@@ -145,9 +151,11 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
     errors.extend(remove_directory(&dirs.live(&claim.id)));
     let record = match Record::load(dirs, &claim.id) {
         Ok(record) => record,
+        // Whose it is cannot be told, so what a program has written there stays.
         Err(error) => {
             errors.push(error);
-            None
+            errors.extend(claim.release(dirs).err());
+            return errors;
         }
     };
     let stays = |record: &Record| match claim.purpose {
@@ -156,7 +164,7 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
         Purpose::Hold => record.started.is_none() || !record.remove,
     };
     match record.filter(stays) {
-        None => errors.extend(erase(dirs, claim)),
+        None => errors.extend(erase_under_lock(dirs, claim)),
         Some(record) => {
             // Nothing is written where there is nothing to note: the disk may be full.
             if record.is_begun() || record.restarting {
@@ -220,10 +228,23 @@ pub(crate) fn remove_directory(path: &Path) -> Vec<Error> {
 /// Remove a stopped container for good: snapshot, bundle, name, claim. The claim goes last, and only when all else is
 /// gone, so that the next sweep tries again.
 pub(crate) fn erase(dirs: &Dirs, claim: &Claim) -> Vec<Error> {
-    let mut errors: Vec<Error> = Vec::new();
+    let mut errors: Vec<Error> = remove_snapshot(dirs, &claim.id).err().into_iter().collect();
+    match lock(dirs) {
+        Ok(_lock) => errors = forget(dirs, claim, errors),
+        Err(error) => errors.push(error),
+    }
+    errors
+}
+
+fn erase_under_lock(dirs: &Dirs, claim: &Claim) -> Vec<Error> {
+    let errors = remove_snapshot(dirs, &claim.id).err().into_iter().collect();
+    forget(dirs, claim, errors)
+}
+
+/// Under the lock, since a name is changed under it: else the new one would stay, and lead nowhere.
+fn forget(dirs: &Dirs, claim: &Claim, mut errors: Vec<Error>) -> Vec<Error> {
     // Another rbox may have given it another name since it was claimed.
     let renamed = Record::load(dirs, &claim.id).ok().flatten().map(|record| Claim::of_nobody(&claim.id, &record.name));
-    errors.extend(remove_snapshot(dirs, &claim.id).err());
     errors.extend(remove_directory(&dirs.container(&claim.id)));
     errors.extend(claim.release_name(dirs).err());
     errors.extend(renamed.and_then(|claim| claim.release_name(dirs).err()));

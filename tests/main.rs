@@ -16,6 +16,7 @@ mod crash;
 mod daily;
 mod debian;
 mod docker;
+mod endings;
 mod errors;
 mod exec;
 mod explain;

@@ -41,15 +41,11 @@ fn kill(dirs: &Dirs, record: &Record, (name, number): (&str, Signal)) -> Result<
     // A signal that may end it is a person's wish that it ends (moby daemon/kill.go).
     let own = record.stop_signal.parse::<Signal>().unwrap_or(Signal::SIGTERM);
     if number == Signal::SIGKILL || number == own || own == Signal::SIGTERM {
-        state::halt(dirs, &record.id)?;
-        ask_to_end(dirs, record, number)?;
-    } else {
-        signal(dirs, record, number)?;
+        let record = state::halt(dirs, &record.id)?;
+        ask_to_end(dirs, &record, number)?;
+        return if number == Signal::SIGKILL { await_end(dirs, &record) } else { Ok(()) };
     }
-    if number == Signal::SIGKILL {
-        await_end(dirs, record)?;
-    }
-    Ok(())
+    signal(dirs, record, number)
 }
 
 /// Send a signal to a container's first process. One that waits to be started again has none.

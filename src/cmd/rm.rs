@@ -57,8 +57,8 @@ pub(super) fn remove(engine: &Engine, record: &Record, (name, force): (&str, boo
                 let problem = Problem::new(format!("cannot remove container {name}: {what}"));
                 return Err(problem.hint(format!("rbox stop {name} first, or use rbox rm --force {name}")).into());
             }
-            state::halt(dirs, &record.id)?;
-            kill::and_wait(dirs, record)?;
+            let record = state::halt(dirs, &record.id)?;
+            kill::and_wait(dirs, &record)?;
         }
         if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Remove)? {
             // The same in this moment, and its name may have been changed.

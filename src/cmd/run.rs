@@ -14,6 +14,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use rbox_images::{Image, Progress, PullOptions, Reference, Snapshot, Store};
 use rbox_net::{Leaving, Sandbox};
 use rbox_runtime::Root;
@@ -57,14 +58,31 @@ pub(crate) fn run(global: &Global, verb: &RunVerb) -> Result<ExitCode> {
     let Created { claimed, intent, draft, cidfile } = created;
     let input = flags.terminal.interactive.then(|| stdio.input());
     let caller = Streams::new(input, stdio.output(), stdio.errors());
-    let mut hub =
-        Hub::open(log(&engine.dirs, &intent, &claimed.claim.id), engine.dirs.live(&claimed.claim.id), Some(caller))?;
+    let id = &claimed.claim.id.clone();
+    let note_halt = || note_halt(&engine.dirs, id);
+    let mut hub = Hub::open(log(&engine.dirs, &intent, id), engine.dirs.live(id), Some(caller), &note_halt)?;
     let place = Place { hub: &mut hub, monitored: false, forward: verb.attach.sig_proxy };
-    let lived = live(&engine, (&claimed.claim, &intent), draft, place)?;
+    let lived = match live(&engine, (&claimed.claim, &intent), draft, place) {
+        Ok(lived) => lived,
+        Err(error) => return Err(broken_off(claimed, error)),
+    };
     cidfile.keep();
     let code = lived.code;
     lived.settle(claimed, &mut hub);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// What had begun stays as a record that says why it has ended, unless it was `--rm`. Anything else goes with its claim.
+fn broken_off(claimed: Claimed<'_>, error: anyhow::Error) -> anyhow::Error {
+    let noted = Record::update(claimed.dirs, &claimed.claim.id, |record| {
+        if record.is_begun() {
+            record.end(255, Some(crate::report::report(&error).message));
+        }
+    });
+    if noted.is_ok_and(|record| record.started.is_some() && !record.remove) {
+        warn(claimed.release().err().into_iter().collect());
+    }
+    error
 }
 
 /// What stands after line 3: a container that no process runs in.
@@ -185,7 +203,7 @@ pub(crate) fn live(
         stop_signal: prepared.stop_signal as i32,
         relay: endpoint.relay(),
         signals: &signals,
-        halt: &|| note_halt(dirs, &claim.id),
+        end_rest: &|| drop(live.container().kill(Signal::SIGKILL as i32, true)),
     })?;
     let ended = live.wait()?;
 
@@ -222,10 +240,16 @@ impl Lived {
         let (dirs, id) = (claimed.dirs, claimed.claim.id.clone());
         // Before another may start it, who listens at the same place.
         hub.leave_place();
+        // Its address and its ports are free before it can be started again, and nothing of it is left when its claim is.
+        self.take_apart();
         match Record::load(dirs, &id) {
             Ok(Some(record)) if !record.remove => self.errors.extend(claimed.release().err()),
             Ok(_) => drop(claimed),
-            Err(error) => self.errors.push(error),
+            // Whose it is cannot be told: the next command sees to it.
+            Err(error) => {
+                self.errors.push(error);
+                claimed.handed_over();
+            }
         }
         let code = self.code;
         self.finish();
@@ -234,9 +258,15 @@ impl Lived {
 
     /// Take the last of it apart. By now the kernel has ended the network namespace, and the cable with it.
     pub(crate) fn finish(mut self) {
+        self.take_apart();
+        warn(std::mem::take(&mut self.errors));
+    }
+}
+
+impl Lived {
+    fn take_apart(&mut self) {
         let leaving = self.leaving.take().map(Leaving::finish).unwrap_or_default();
         self.errors.extend(leaving.into_iter().map(anyhow::Error::from));
-        warn(std::mem::take(&mut self.errors));
     }
 }
 
@@ -303,6 +333,8 @@ impl<'a> Claimed<'a> {
     /// Errors: the state directory cannot be written.
     pub(crate) fn release(mut self) -> Result<()> {
         self.keep = true;
+        // Under the lock, as a claim is rewritten under it when the container's name is changed.
+        let _lock = sweep::lock(self.dirs)?;
         self.claim.release(self.dirs)
     }
 

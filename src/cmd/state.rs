@@ -13,9 +13,12 @@ use rbox_runtime::container::{Container, Status as Kernel};
 
 use crate::dirs::Dirs;
 use crate::monitor::wire::{self, Ask, Tell};
-use crate::record::{Claim, Record, boot_id, is_alive};
+use crate::record::{Claim, Record, boot_id, is_alive, short};
 use crate::report::{self, Problem};
 use crate::units;
+
+/// How long who holds a container gets to hear that it is to end.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a container is doing (the states of docker's `ps --filter status=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,17 +189,33 @@ fn readable(connection: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
     }
 }
 
-/// Tell who holds the container that a person ends it now, so that it is not started again.
+/// Tell who holds the container that a person ends it now, so that it is not started again. Answers its record as it is
+/// then: it may have begun another life until this was heard.
 ///
-/// Errors: the record cannot be written.
-pub(crate) fn halt(dirs: &Dirs, id: &str) -> Result<()> {
-    if let Some(connection) = knock(dirs, id)?
-        && wire::say(connection.as_fd(), Ask::Halt).is_ok()
-        && readable(&connection, Some(Instant::now() + Duration::from_secs(5)))?
-    {
-        return Ok(());
+/// Errors: the record cannot be read or written; it is gone.
+pub(crate) fn halt(dirs: &Dirs, id: &str) -> Result<Record> {
+    let deadline = Instant::now() + HEARD_WITHIN;
+    while Instant::now() < deadline {
+        let Some(connection) = knock(dirs, id)? else { break };
+        if wire::say(connection.as_fd(), Ask::Halt).is_ok() && is_halting(&connection, deadline)? {
+            return Record::load(dirs, id)?.with_context(|| format!("container {}: it is gone", short(id)));
+        }
+        // Who was there has let go of all that listened, and may listen again.
+        std::thread::sleep(Duration::from_millis(2));
     }
-    Record::update(dirs, id, |record| record.stopped_by_hand = true).map(drop)
+    Record::update(dirs, id, |record| record.stopped_by_hand = true)
+}
+
+/// Whether it is confirmed: a connection that ends is no answer.
+fn is_halting(connection: &OwnedFd, deadline: Instant) -> Result<bool> {
+    while readable(connection, Some(deadline))? {
+        match wire::hear(connection.as_fd(), true).context("cannot hear from the container's monitor")? {
+            Some(packet) if packet.is_empty() => return Ok(false),
+            Some(packet) if Tell::parse(&packet) == Some(Tell::Halting) => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 /// The connection to a container's holder was cut: say what has become of it.

@@ -10,7 +10,7 @@ use rbox_runtime::terminal::Signals;
 
 use super::ends;
 use super::hub::{Hub, Life};
-use crate::cmd::run::{self, Lived};
+use crate::cmd::run::Lived;
 use crate::engine::Engine;
 use crate::record::{Claim, Record};
 
@@ -52,7 +52,7 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
             stop_signal,
             relay: endpoint.as_mut().and_then(Endpoint::relay),
             signals: &signals,
-            halt: &|| run::note_halt(dirs, id),
+            end_rest: &|| drop(container.kill(nix::sys::signal::Signal::SIGKILL as i32, true)),
         })?;
         code = rbox_runtime::container::exit_code(std::os::fd::AsFd::as_fd(pidfd));
     } else {

@@ -82,7 +82,7 @@ impl<'a> Caller<'a> {
 
     /// Write once. `false` when nobody reads there any more.
     ///
-    /// Errors: those of write(2).
+    /// Errors: those of write(2); nothing more is written there then.
     pub(crate) fn push(&mut self, at: usize) -> io::Result<bool> {
         let output = &mut self.outputs[at];
         let chunk = &output.held[output.written..];
@@ -96,13 +96,12 @@ impl<'a> Caller<'a> {
                 Ok(true)
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(true),
-            Err(Errno::EPIPE) => {
+            Err(errno) => {
                 output.is_gone = true;
                 output.held.clear();
                 output.written = 0;
-                Ok(false)
+                if errno == Errno::EPIPE { Ok(false) } else { Err(errno.into()) }
             }
-            Err(errno) => Err(errno.into()),
         }
     }
 }

@@ -60,8 +60,8 @@ pub(crate) struct Life<'a> {
     pub(crate) relay: Option<&'a mut Relay>,
     /// Signals that are held back.
     pub(crate) signals: &'a Signals,
-    /// Note that a person ends it.
-    pub(crate) halt: &'a dyn Fn(),
+    /// Once it has ended, kill what it has left behind: with a pid namespace of others that goes on.
+    pub(crate) end_rest: &'a dyn Fn(),
 }
 
 /// Everybody who hears a container, and its log.
@@ -74,6 +74,8 @@ pub(crate) struct Hub<'a> {
     program: Option<Program>,
     typed: Vec<u8>,
     is_halted: bool,
+    /// Notes that a person ends it.
+    note_halt: &'a dyn Fn(),
     /// Memory need not be given back.
     is_lean: bool,
     on_started: Option<Box<dyn FnOnce() + 'a>>,
@@ -98,7 +100,12 @@ impl<'a> Hub<'a> {
     /// A hub with nobody in it, which listens in `directory`.
     ///
     /// Errors: the directory cannot be made.
-    pub(crate) fn open(log: Log, directory: PathBuf, caller: Option<Caller<'a>>) -> Result<Hub<'a>> {
+    pub(crate) fn open(
+        log: Log,
+        directory: PathBuf,
+        caller: Option<Caller<'a>>,
+        note_halt: &'a dyn Fn(),
+    ) -> Result<Hub<'a>> {
         record::make_private(&directory)?;
         let clients = Vec::new();
         let mut hub = Hub {
@@ -110,6 +117,7 @@ impl<'a> Hub<'a> {
             program: None,
             typed: Vec::new(),
             is_halted: false,
+            note_halt,
             is_lean: true,
             on_started: None,
         };
@@ -158,8 +166,13 @@ impl<'a> Hub<'a> {
 
     /// Of a program that has ended unseen: put into the log what it had written.
     pub(crate) fn drain(&mut self) {
-        while self.program.as_ref().is_some_and(|program| !program.outputs.is_empty()) {
-            self.take_output(0);
+        // One after the other until it is empty: what it has left behind may hold it open for ever.
+        while let Some(program) = self.program.as_mut().filter(|program| !program.outputs.is_empty()) {
+            let last = program.outputs.len();
+            while self.take_output(last - 1) {}
+            if let Some(program) = &mut self.program {
+                program.outputs.truncate(last - 1);
+            }
         }
         self.program = None;
         self.log.finish();
@@ -191,6 +204,11 @@ impl<'a> Hub<'a> {
             }
             let ready = self.wait(&life, has_ended).context(doing)?;
             if ready.is_empty() {
+                if has_ended && self.is_held() {
+                    // Who does not read in so long does not keep the last words from the log.
+                    self.clients.retain(|client| !client.is_held());
+                    continue;
+                }
                 if has_ended {
                     break;
                 }
@@ -201,6 +219,7 @@ impl<'a> Hub<'a> {
                 match one {
                     Ready::Ended => {
                         has_ended = true;
+                        (life.end_rest)();
                         if let Some(program) = &mut self.program {
                             program.input = None;
                         }
@@ -212,7 +231,7 @@ impl<'a> Hub<'a> {
                         }
                     }
                     Ready::Relay => life.relay.as_deref_mut().into_iter().for_each(Relay::ready),
-                    other => self.serve(other, &life)?,
+                    other => self.serve(other, &life),
                 }
             }
             self.clients.retain(|client| !client.is_gone());
@@ -226,7 +245,7 @@ impl<'a> Hub<'a> {
     /// Answers whether it was told so.
     ///
     /// Errors: those of poll(2).
-    pub(crate) fn pause(&mut self, for_ms: u64, signals: &Signals, halt: &dyn Fn()) -> Result<bool> {
+    pub(crate) fn pause(&mut self, for_ms: u64, signals: &Signals) -> Result<bool> {
         let until = std::time::Instant::now() + std::time::Duration::from_millis(for_ms);
         while !self.is_halted {
             let left = until.saturating_duration_since(std::time::Instant::now());
@@ -246,21 +265,25 @@ impl<'a> Hub<'a> {
             }
             self.open_door();
             for at in 0..self.clients.len() {
-                self.hear_halt(at, halt);
+                self.hear_halt(at);
             }
             self.clients.retain(|client| !client.is_gone());
         }
         Ok(self.is_halted)
     }
 
-    fn hear_halt(&mut self, at: usize, halt: &dyn Fn()) {
+    fn hear_halt(&mut self, at: usize) {
         while let Some(packet) = self.clients[at].hear() {
             if Ask::parse(&packet) == Some(Ask::Halt) {
-                halt();
-                self.is_halted = true;
-                self.clients[at].say(Tell::Halting);
+                self.halt(at);
             }
         }
+    }
+
+    fn halt(&mut self, at: usize) {
+        (self.note_halt)();
+        self.is_halted = true;
+        self.clients[at].say(Tell::Halting);
     }
 
     fn is_held(&self) -> bool {
@@ -323,34 +346,43 @@ impl<'a> Hub<'a> {
         all
     }
 
-    fn serve(&mut self, ready: Ready, life: &Life<'_>) -> Result<()> {
+    fn serve(&mut self, ready: Ready, life: &Life<'_>) {
         match ready {
             Ready::Door => self.open_door(),
-            Ready::Output(at) => self.take_output(at),
+            Ready::Output(at) => drop(self.take_output(at)),
             Ready::ProgramInput => self.give_input(),
             Ready::Client(at) => self.hear(at, Some(life)),
             Ready::ClientRoom(at) => self.clients[at].push(),
-            Ready::CallerInput => {
-                if let Some(caller) = &mut self.caller {
-                    match caller.read().context("cannot read the standard input")? {
-                        Some(bytes) => self.typed = bytes,
-                        None => self.end_input(),
-                    }
-                    self.give_input();
-                }
-            }
-            Ready::CallerRoom(at) => {
-                if let Some(caller) = &mut self.caller
-                    && !caller.push(at).context("cannot write the program's output")?
-                    && let Some(program) = &mut self.program
-                {
-                    // The caller reads no more: the pipe is closed, so that the program is told as in a shell's pipeline.
-                    program.outputs.retain(|(_, stream)| *stream as usize != at);
-                }
-            }
+            Ready::CallerInput => self.hear_caller(),
+            Ready::CallerRoom(at) => self.show_caller(at),
             Ready::Ended | Ready::Signal | Ready::Relay => {}
         }
-        Ok(())
+    }
+
+    fn hear_caller(&mut self) {
+        let Some(caller) = &mut self.caller else { return };
+        match caller.read() {
+            Ok(Some(bytes)) => self.typed = bytes,
+            Ok(None) => self.end_input(),
+            // The program goes on, as if there were no more to read.
+            Err(error) => {
+                crate::report::warn(&anyhow::Error::from(error).context("cannot read the standard input"));
+                self.end_input();
+            }
+        }
+        self.give_input();
+    }
+
+    fn show_caller(&mut self, at: usize) {
+        let Some(caller) = &mut self.caller else { return };
+        let goes_on = caller.push(at).unwrap_or_else(|error| {
+            crate::report::warn(&anyhow::Error::from(error).context("cannot write the program's output"));
+            false
+        });
+        if !goes_on && let Some(program) = &mut self.program {
+            // The caller reads no more: the pipe is closed, so that the program is told as in a shell's pipeline.
+            program.outputs.retain(|(_, stream)| *stream as usize != at);
+        }
     }
 
     fn open_door(&mut self) {
@@ -359,11 +391,11 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// Read once what the program has written, and give it to everybody.
-    fn take_output(&mut self, at: usize) {
-        let Some(program) = &mut self.program else { return };
+    /// Read once what the program has written, and give it to everybody. Answers whether there was anything.
+    fn take_output(&mut self, at: usize) -> bool {
+        let Some(program) = &mut self.program else { return false };
         // Ready a moment ago; of two that are, the first may have ended and gone from the list.
-        let Some((from, stream)) = program.outputs.get(at).cloned() else { return };
+        let Some((from, stream)) = program.outputs.get(at).cloned() else { return false };
         let mut chunk = [0; CHUNK_BYTES];
         match nix::unistd::read(&from, &mut chunk) {
             Ok(0) => drop(program.outputs.remove(at)),
@@ -376,11 +408,13 @@ impl<'a> Hub<'a> {
                 for client in &mut self.clients {
                     client.output(stream, chunk);
                 }
+                return true;
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             // pty(7), EIO: nobody has the other side open any more.
             Err(_) => drop(program.outputs.remove(at)),
         }
+        false
     }
 
     fn give_input(&mut self) {
@@ -430,9 +464,7 @@ impl<'a> Hub<'a> {
                 }
                 Some(Ask::Signal(number)) => life.into_iter().for_each(|life| (life.signal)(number)),
                 Some(Ask::Halt) => {
-                    life.into_iter().for_each(|life| (life.halt)());
-                    self.is_halted = true;
-                    self.clients[at].say(Tell::Halting);
+                    self.halt(at);
                 }
                 Some(Ask::Input(_) | Ask::Wait) | None => {}
             }
@@ -461,7 +493,7 @@ impl<'a> Hub<'a> {
                 (Some(_), _) if ends => (life.signal)(Signal::SIGKILL as i32),
                 // Who asks the monitor to end, asks for the end of its container.
                 (None, Signal::SIGTERM) => {
-                    (life.halt)();
+                    (self.note_halt)();
                     self.is_halted = true;
                     (life.signal)(life.stop_signal);
                 }

@@ -175,7 +175,9 @@ impl Claim {
     pub(super) fn renamed(dirs: &Dirs, record: &Record) -> Result<Option<Claim>> {
         let Some(claim) = Claim::of(dirs, &record.id)? else { return Ok(None) };
         let claim = Claim { name: record.name.clone(), ..claim };
-        write_beside(&claim.path(dirs), &claim.beside(dirs), &claim)?;
+        // Beside it under our own name: who holds the claim may be writing it too.
+        let ours = Claim::of_this_process(claim.id.clone(), claim.name.clone(), claim.purpose)?;
+        write_beside(&claim.path(dirs), &ours.beside(dirs), &claim)?;
         Ok(Some(claim))
     }
 
