@@ -9,6 +9,7 @@ use super::print;
 use crate::cli::{Global, TopArgs};
 use crate::dirs::Dirs;
 use crate::find::{self, find};
+use crate::pad;
 use crate::report::{self, Problem};
 use crate::sweep;
 
@@ -79,11 +80,12 @@ fn columns(rows: &[Vec<String>]) -> String {
         let longest = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
         (longest.unwrap_or(0) + COLUMN_PADDING).max(COLUMN_MIN)
     };
+    let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0)).map(width).collect();
     let mut text = String::new();
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
-            let width = if column + 1 < row.len() { width(column) } else { 0 };
-            text.push_str(&format!("{cell:<width$}"));
+            let width = if column + 1 < row.len() { widths[column] } else { 0 };
+            text.push_str(&pad::right(cell, width));
         }
         text.push('\n');
     }

@@ -134,6 +134,8 @@ fn what_does_not_make_sense_is_said() {
         ("{{index .Ports 9}}", "--format: index 9 is out of range"),
         ("{{range .Name}}{{end}}", "--format: range cannot go over web"),
         ("{{len .Id}}", "--format: len cannot take what it is given"),
+        ("{{printf \"%1000001s\" .Name}}", "--format: printf: the width of %1000001s is too large"),
+        ("{{pad .Name 99999999999999 0}}", "--format: pad cannot take what it is given"),
     ] {
         assert_eq!(try_fill(template).unwrap_err(), why, "{template}");
     }
@@ -171,4 +173,15 @@ fn a_table_has_dockers_columns() {
     );
     let json = list(&networks, Some("json")).unwrap();
     assert_eq!(json.lines().next(), Some(r#"{"ID":"7fca4eb8c647","Name":"bridge","Driver":"bridge","Scope":"local"}"#));
+}
+
+/// One label of an image, or all of its ports, can be wider than what Rust's format! pads to.
+#[test]
+fn a_cell_may_be_wider_than_a_u16() {
+    let wide = "x".repeat(70_000);
+    let rows = [Value::of_fields([("Ports", wide.clone()), ("Name", "web".to_owned())])];
+    let titles = [("Ports", "PORTS"), ("Name", "NAME")];
+    let table = list(&List { titles: &titles, shown: &["Ports", "Name"], rows: &rows }, None).unwrap();
+    assert_eq!(table, format!("PORTS{}NAME\n{wide}   web\n", " ".repeat(69_998)));
+    assert_eq!(fill("{{printf \"%70000s\" .Name}}").len(), 70_000);
 }
