@@ -1,6 +1,6 @@
 //! The functions of templates: Go's own, and those of docker/cli `templates/templates.go`.
 
-use super::value::Value;
+use super::value::{Kind, Value};
 use crate::pad;
 
 type Answer = Result<Value, String>;
@@ -35,6 +35,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Answer {
             let parts: Vec<String> = items.iter().map(ToString::to_string).collect();
             Ok(Value::Text(parts.join(&text(by)?)))
         }
+        ("join", [Value::NilOf(Kind::List), _]) => Ok(Value::Text(String::new())),
         ("pad", [value, Value::Int(before), Value::Int(after)]) => {
             let count = |spaces: &i128| usize::try_from(*spaces).unwrap_or(0);
             let spaces = |count| if count > WIDEST { Err(wrong()) } else { Ok(" ".repeat(count)) };
@@ -84,9 +85,11 @@ fn length(value: &Value) -> Option<usize> {
     match value {
         Value::Text(text) => Some(text.len()),
         Value::List(items) => Some(items.len()),
-        Value::Map(fields) => Some(fields.len()),
+        Value::Map(fields) | Value::AnyKey(fields) => {
+            Some(fields.iter().filter(|(_, value)| !value.is_hidden()).count())
+        }
         // A list or map that is not there.
-        Value::Nil => Some(0),
+        Value::Nil | Value::NilOf(Kind::List | Kind::Map) => Some(0),
         _ => None,
     }
 }
@@ -100,11 +103,11 @@ fn index(value: &Value, path: &[Value]) -> Answer {
                 let number = usize::try_from(*number).ok().filter(|number| *number < items.len());
                 items.swap_remove(number.ok_or_else(|| format!("index {key} is out of range"))?)
             }
-            (Value::Map(fields), Value::Text(name)) => {
+            (Value::Map(fields) | Value::AnyKey(fields), Value::Text(name)) => {
                 let found = fields.into_iter().find(|(key, _)| key == name);
                 found.map_or(Value::Text(String::new()), |(_, value)| value)
             }
-            (Value::Nil, _) => return Err("index of nothing".into()),
+            (Value::Nil | Value::NilOf(_), _) => return Err("index of nothing".into()),
             _ => return Err(format!("{key} is no index here")),
         };
     }
