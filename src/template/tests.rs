@@ -79,6 +79,8 @@ fn blocks_choose_and_repeat() {
         ("{{$x := .Name}}{{if true}}{{$x := 2}}{{$x}}{{end}}{{$x}}", "2web"),
         ("{{23 -}} < {{- 45}}", "23<45"),
         ("a {{- /* a comment */ -}} b", "ab"),
+        ("a{{/* don't }} \" ` */}} b{{/**/}}", "a b"),
+        ("{{/* a */ -}}\n b", "b"),
         ("{{range .Mounts}}{{if .Ro}}{{.Source}}{{end}}{{end}}", "/var"),
     ] {
         assert_eq!(fill(template), wanted, "{template}");
@@ -133,6 +135,8 @@ fn what_does_not_make_sense_is_said() {
         ("{{\"a}}", "--format {{\"a}}: an action is not closed: }} is missing"),
         ("{{index .Ports 9}}", "--format: index 9 is out of range"),
         ("{{range .Name}}{{end}}", "--format: range cannot go over web"),
+        ("{{/* a", "--format {{/* a: a comment is not closed: */ is missing"),
+        ("{{/* a */ .Id}}", "--format {{/* a */ .Id}}: behind a comment stands }} alone"),
         ("{{len .Id}}", "--format: len cannot take what it is given"),
         ("{{printf \"%1000001s\" .Name}}", "--format: printf: the width of %1000001s is too large"),
         ("{{pad .Name 99999999999999 0}}", "--format: pad cannot take what it is given"),
