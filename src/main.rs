@@ -16,6 +16,7 @@ mod find;
 mod log;
 mod monitor;
 mod names;
+mod pad;
 mod record;
 mod report;
 mod spec;

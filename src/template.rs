@@ -11,11 +11,14 @@
 mod functions;
 mod parse;
 mod table;
+mod types;
 mod value;
 
 use parse::{Command, Node, Operand, Pipeline};
+use value::Kind;
 
 pub(crate) use table::{List, list};
+pub(crate) use types::{CONTAINER, IMAGE, NETWORK};
 pub(crate) use value::Value;
 
 use crate::report::Problem;
@@ -119,13 +122,14 @@ impl Run {
             Value::List(items) => {
                 items.into_iter().enumerate().map(|(at, item)| (Value::from_index(at), item)).collect()
             }
-            Value::Map(fields) => {
+            Value::Map(fields) | Value::AnyKey(fields) => {
                 // Go visits a map in the order of its keys.
                 let mut fields = fields;
+                fields.retain(|(_, value)| !value.is_hidden());
                 fields.sort_by(|a, b| a.0.cmp(&b.0));
                 fields.into_iter().map(|(key, value)| (Value::Text(key), value)).collect()
             }
-            Value::Nil => Vec::new(),
+            Value::Nil | Value::NilOf(Kind::List | Kind::Map) => Vec::new(),
             other => return Err(format!("range cannot go over {other}")),
         };
         if entries.is_empty() {
@@ -214,13 +218,16 @@ fn for_html(json: &str) -> String {
 fn field(value: &Value, path: &[String]) -> Answer<Value> {
     let mut at = value;
     for name in path {
-        at = match at {
-            Value::Map(fields) => fields
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value)
-                .ok_or_else(|| format!("there is no field {name}"))?,
-            _ => return Err(format!("there is no field {name}")),
+        let found = match at {
+            Value::Map(fields) | Value::AnyKey(fields) => fields.iter().find(|(key, _)| key == name),
+            _ => None,
+        };
+        at = match (found, at) {
+            (Some((_, Value::Unwritten(value))), _) => value,
+            (Some((_, value)), _) => value,
+            // Nothing has no fields, and in Go's templates every one of them is nothing.
+            (None, Value::AnyKey(_) | Value::NilOf(Kind::Map)) => return Ok(Value::Nil),
+            (None, _) => return Err(format!("there is no field {name}")),
         };
     }
     Ok(at.clone())

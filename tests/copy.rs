@@ -2,7 +2,7 @@
 
 use crate::support::{BUSYBOX, Host, Running, need};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -259,4 +259,71 @@ fn names_that_a_container_chose_are_not_obeyed_by_the_terminal() {
     assert!(copied.stderr.contains(r"a\u{1b}]0;x\u{7}\nb is left out"), "{copied}");
     assert!(!copied.stderr.contains('\u{1b}') && copied.stderr.lines().count() == 1, "{copied}");
     assert_eq!(host.shell("cat out/*").ok().stdout, "kept\n", "odd names are names");
+}
+
+#[test]
+fn one_that_does_not_run_is_copied_with_its_bind_mounts() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let folder = folder(&host);
+    let path = |name: &str| host.path(name).display().to_string();
+    let binds = [format!("{}:/data/rw", path("w")), format!("{}:/data/rw/dir/ro:ro", path("w/dir/deep"))];
+    let one = format!("{}:/etc/one", path("w/file"));
+    let flags = ["create", "--network", "none", "--name", "web", "-v", &binds[1], "-v", &binds[0], "-v", &one];
+    host.rbox(&[&flags[..], &[BUSYBOX, "sh", "-c", "ln -sf /data /way; ls /data/rw > /seen"]].concat()).ok();
+    for ran in [false, true] {
+        let way = if ran { "/way/rw" } else { "/data/rw" };
+        fs::write(host.path("new"), format!("{ran}")).unwrap();
+        host.rbox(&["cp", "new", &format!("web:{way}/in")]).ok();
+        assert_eq!(fs::read_to_string(folder.join("in")).unwrap(), format!("{ran}"), "it is the host's directory");
+        host.rbox(&["cp", &format!("web:{way}/file"), "out"]).ok();
+        host.rbox(&["cp", &format!("web:{way}/dir/ro/leaf"), "leaf"]).ok();
+        host.rbox(&["cp", "web:/data", &format!("tree-{ran}")]).ok();
+        let read = |name: &str| fs::read_to_string(host.path(name)).unwrap();
+        assert_eq!((read("out"), read("leaf")), ("hi\n".into(), "leaf\n".into()));
+        assert_eq!(read(&format!("tree-{ran}/rw/dir/ro/leaf")), "leaf\n", "also on the way from above");
+        host.rbox(&["cp", "new", &format!("web:{way}/dir/ro/x")]).fails().says("read-only");
+        host.rbox(&["cp", "web:/etc/one", "one"]).ok();
+        assert_eq!(read("one"), "hi\n");
+        assert!(!host.shell("cat /proc/self/mountinfo").ok().stdout.contains("/containers/"), "nothing stays mounted");
+        host.rbox(&["start", "-a", "web"]).ok();
+    }
+    let upper = host.shell(&format!("find {} -path '*/upper/data/*'", path(""))).ok();
+    assert!(!upper.stdout.contains("upper/data/rw/"), "nothing in the layer below the mount: {}", upper.stdout);
+    fs::remove_dir_all(&folder).unwrap();
+    host.rbox(&["cp", "web:/seen", "x"]).fails().says("no such file");
+}
+
+#[test]
+fn a_start_waits_while_the_files_are_copied() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.rbox(&[
+        "run",
+        "--network",
+        "none",
+        "--name",
+        "web",
+        BUSYBOX,
+        "dd",
+        "if=/dev/zero",
+        "of=/big",
+        "bs=1M",
+        "count=4",
+    ])
+    .ok();
+    let mut copying = host.rbox_spawn(&["cp", "web:/big", "-"]);
+    let mut archive = copying.child.stdout.take().unwrap();
+    archive.read_exact(&mut [0]).unwrap();
+    // It waits for its reader, with the layers mounted.
+    let starting = host.rbox_spawn(&["start", "web"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(host.rbox(&["ps", "-a", "--format", "{{.State}}"]).ok().text(), "exited");
+    let finished = "{{.State.FinishedAt}}";
+    let before = host.rbox(&["inspect", "-f", finished, "web"]).ok().text().to_owned();
+    std::io::copy(&mut archive, &mut std::io::sink()).unwrap();
+    copying.wait().ok();
+    starting.wait().ok();
+    host.rbox(&["wait", "web"]).ok();
+    assert_ne!(host.rbox(&["inspect", "-f", finished, "web"]).ok().text(), before, "then it was started");
 }

@@ -148,6 +148,8 @@ fn templates_print_what_people_ask_for() {
         ),
         ("{{.HostConfig.Memory}}", "0"),
         ("{{if .State.Paused}}still{{else}}alive{{end}}", "alive"),
+        ("{{if .State.Health}}checked{{else}}unchecked{{end}}", "unchecked"),
+        ("{{.Config.Labels.tier}} {{.NetworkSettings.Networks.none.IPAddress}}", "<no value> <no value>"),
     ] {
         assert_eq!(host.rbox(&["inspect", "--format", template, "web"]).ok().text(), wanted, "{template}");
     }

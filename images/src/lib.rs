@@ -33,6 +33,7 @@ mod reference;
 mod registry;
 mod remove;
 mod save;
+mod size;
 mod snapshot;
 mod staging;
 mod store;

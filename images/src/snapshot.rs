@@ -16,6 +16,7 @@ use crate::image::Image;
 use crate::layer::lowers::{Lowers, Unpacked};
 use crate::layer::metadata;
 use crate::remove;
+use crate::size::size_of;
 use crate::staging::{self, Staging};
 use crate::store::Store;
 
@@ -149,21 +150,7 @@ impl Store {
     pub fn snapshot_size(&self, id: &str) -> Result<u64> {
         let dir = self.snapshot_dir(id)?;
         let own = if SnapshotRecord::read(&dir)?.shared { dir.join("upper") } else { dir.join("rootfs") };
-        let mut left = vec![own];
-        let mut bytes = 0;
-        while let Some(directory) = left.pop() {
-            let doing = || format!("read {}", directory.display());
-            for entry in std::fs::read_dir(&directory).doing(doing)? {
-                // Of a container that runs: what is gone in this moment does not count.
-                let Ok(entry) = entry else { continue };
-                match entry.metadata() {
-                    Ok(metadata) if metadata.is_dir() => left.push(entry.path()),
-                    Ok(metadata) if metadata.is_file() => bytes += metadata.len(),
-                    _ => {}
-                }
-            }
-        }
-        Ok(bytes)
+        size_of(&own).doing(|| format!("read {}", own.display()))
     }
 
     /// Remove the root file system of container `id`. If it is gone already, that is success.

@@ -8,19 +8,19 @@
 //! Which name gets which place is Docker's rule (docker/cli `container/cp.go`, moby `pkg/archive/copy.go`), and cp(1)'s.
 
 mod archive;
+mod inside;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use rbox_images::{Snapshot, Store};
 use rbox_net::Networks;
-use rbox_runtime::Root;
 use rbox_runtime::container::{Container, Status};
 
 use crate::cli::{CopyArgs, Global};
@@ -30,6 +30,7 @@ use crate::find::find;
 use crate::record::Record;
 use crate::report::{self, Problem};
 use crate::sweep;
+use inside::Inside;
 use tree::{Copying, Owners, Place, Tree};
 
 /// `rbox cp`
@@ -59,8 +60,8 @@ fn split(word: &str) -> Option<(&str, &str)> {
 }
 
 fn from_container(dirs: &Dirs, name: &str, path: &str, args: &CopyArgs) -> Result<()> {
-    let inside = tree_of(dirs, &find(dirs, name)?)?;
-    let source = Source::find(&inside, Path::new("/"), path, args.follow_link)
+    let inside = Inside::of(dirs, &find(dirs, name)?, name)?;
+    let source = Source::find(&inside.tree, Path::new("/"), path, args.follow_link)
         .with_context(|| format!("cannot copy {}", args.from))?;
     if args.to == "-" {
         let doing = || format!("cannot copy {} to the standard output", args.from);
@@ -76,39 +77,19 @@ fn from_container(dirs: &Dirs, name: &str, path: &str, args: &CopyArgs) -> Resul
 fn into_container(dirs: &Dirs, name: &str, path: &str, args: &CopyArgs) -> Result<()> {
     let record = find(dirs, name)?;
     refuse_read_only(dirs, &record, name)?;
-    let inside = tree_of(dirs, &record)?;
+    let inside = Inside::of(dirs, &record, name)?;
     let doing = || format!("cannot copy {} to {}", args.from, args.to);
     if path.is_empty() {
         return Err(Problem::new(format!("{}: the path is missing", args.to)).hint("write CONTAINER:PATH").into());
     }
     if args.from == "-" {
-        return archive::read(io::stdin().lock(), &inside, &Path::new("/").join(path)).with_context(doing);
+        return archive::read(io::stdin().lock(), &inside.tree, &Path::new("/").join(path)).with_context(doing);
     }
     let host = Tree::of_host().context("cannot open /")?;
     let here = std::env::current_dir().context("cannot find the current directory")?;
     let source = Source::find(&host, &here, &args.from, args.follow_link);
     let source = source.with_context(|| format!("cannot copy {}", args.from))?;
-    put(&source, &Target { tree: &inside, from: Path::new("/"), typed: path }, Owners::Kept).with_context(doing)
-}
-
-/// The files of a container: as its first process sees them, or as its next would.
-fn tree_of(dirs: &Dirs, record: &Record) -> Result<Tree> {
-    if let Ok(container) = Container::load(&dirs.runtime(), &record.id)
-        && matches!(container.status(), Status::Running | Status::Paused)
-    {
-        return Ok(Tree::of(&container.root()?)?);
-    }
-    let root = if record.image_id.is_some() {
-        match Store::open(dirs.root())?.find_snapshot(&record.id)? {
-            Snapshot::Overlay { lower, upper, work } => Root::overlay(&lower, &upper, &work)?,
-            Snapshot::Copy(directory) => Root::open(&directory)?,
-        }
-    } else {
-        let spec = oci_spec::runtime::Spec::load(dirs.container(&record.id).join("config.json"));
-        let root = spec.ok().and_then(|spec| spec.root().clone()).context("config.json: it has no root")?;
-        Root::open(root.path())?
-    };
-    Ok(Tree::of(&root)?)
+    put(&source, &Target { tree: &inside.tree, from: Path::new("/"), typed: path }, Owners::Kept).with_context(doing)
 }
 
 /// While it runs, the kernel refuses by itself.
@@ -199,5 +180,5 @@ fn spot(source: &Source, target: &Target<'_>) -> Result<(OwnedFd, Option<OsStrin
 
 /// A regular file behind an `O_PATH` descriptor, opened for reading: the very same file, whatever stands at its path now.
 fn reopen(place: &Place) -> io::Result<File> {
-    File::open(place.proc_path())
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY).open(place.proc_path())
 }

@@ -9,7 +9,7 @@ use super::print;
 use crate::cli::{Global, InspectImageArgs};
 use crate::dirs::Dirs;
 use crate::report;
-use crate::template::Value;
+use crate::template::{IMAGE, Value};
 
 /// `rbox image inspect`. Those that are here are printed, also when others are not.
 ///
@@ -19,7 +19,7 @@ pub(crate) fn run(global: &Global, args: &InspectImageArgs) -> Result<ExitCode> 
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for image in &args.images {
         match store.inspect(image) {
-            Ok(object) => found.push(Value::of(&object)?),
+            Ok(object) => found.push(IMAGE.told_of(Value::of(&object)?)),
             Err(error) => missing.push(error),
         }
     }

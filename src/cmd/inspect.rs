@@ -14,7 +14,7 @@ use crate::dirs::Dirs;
 use crate::find::find;
 use crate::report::{self, Problem};
 use crate::sweep;
-use crate::template::Value;
+use crate::template::{self, Value};
 
 /// `rbox inspect`. What is there is printed, also when something else is not.
 ///
@@ -68,7 +68,7 @@ impl Look {
     fn up(&self, name: &str, kind: Option<InspectType>) -> Result<Value> {
         match kind {
             Some(InspectType::Container) => self.container(name),
-            Some(InspectType::Image) => Ok(Value::of(&self.store.inspect(name)?)?),
+            Some(InspectType::Image) => Ok(template::IMAGE.told_of(Value::of(&self.store.inspect(name)?)?)),
             Some(InspectType::Network) => self.network(name),
             None => {
                 let container = self.container(name);
@@ -82,7 +82,7 @@ impl Look {
 
     fn image_or_network(&self, name: &str) -> Result<Value> {
         if let Ok(image) = self.store.inspect(name) {
-            return Ok(Value::of(&image)?);
+            return Ok(template::IMAGE.told_of(Value::of(&image)?));
         }
         let nothing = |_| Problem::new(format!("{name}: no container, image or network is called so")).into();
         self.network(name).map_err(nothing)
@@ -92,11 +92,11 @@ impl Look {
         let record = find(&self.dirs, name)?;
         let about =
             container::About { dirs: &self.dirs, store: &self.store, networks: &self.networks, record: &record };
-        Ok(Value::of(&about.object(self.with_size)?)?)
+        Ok(template::CONTAINER.told_of(Value::of(&about.object(self.with_size)?)?))
     }
 
     fn network(&self, name: &str) -> Result<Value> {
-        Ok(Value::of(&self.networks.inspect(&self.networks.find(name)?)?)?)
+        Ok(template::NETWORK.told_of(Value::of(&self.networks.inspect(&self.networks.find(name)?)?)?))
     }
 }
 

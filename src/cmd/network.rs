@@ -9,7 +9,7 @@ use super::print;
 use crate::cli::{Global, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 use crate::dirs::Dirs;
 use crate::report::{self, Problem};
-use crate::template::{List, Value, list};
+use crate::template::{List, NETWORK, Value, list};
 use crate::{record, sweep, units};
 
 const TITLES: [(&str, &str); 8] = [
@@ -96,7 +96,7 @@ fn inspect(networks: &Networks, args: &NetworkInspectArgs) -> Result<ExitCode> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in &args.networks {
         match networks.find(name).and_then(|network| networks.inspect(&network)) {
-            Ok(object) => found.push(Value::of(&object)?),
+            Ok(object) => found.push(NETWORK.told_of(Value::of(&object)?)),
             Err(error) => missing.push(error),
         }
     }

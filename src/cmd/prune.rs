@@ -31,7 +31,7 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> Result<ExitCode> {
         match rm::remove(&engine, &record, (&record.name, false)) {
             Ok(()) => {
                 text += &format!("{}\n", record.id);
-                freed += size;
+                freed = u64::saturating_add(freed, size);
             }
             Err(error) => report::warn(&error),
         }

@@ -127,7 +127,7 @@ fn fields(seen: &Seen, args: &PsArgs, store: Option<&Store>, now: Timestamp) -> 
 fn size(container: &Record, store: &Store) -> String {
     let own = store.snapshot_size(&container.id).unwrap_or(0);
     let image = container.image_id.as_ref().and_then(|id| store.find(id).ok()).map_or(0, |image| image.size);
-    format!("{} (virtual {})", units::size(own), units::size(own + image))
+    format!("{} (virtual {})", units::size(own), units::size(own.saturating_add(image)))
 }
 
 /// `"nginx -g 'daemon of…"`: an argument with a space stands in quotes (moby `container.snapshot`), and what would break

@@ -1,6 +1,7 @@
 //! The functions of templates: Go's own, and those of docker/cli `templates/templates.go`.
 
-use super::value::Value;
+use super::value::{Kind, Value};
+use crate::pad;
 
 type Answer = Result<Value, String>;
 
@@ -11,6 +12,9 @@ const NAMES: [&str; 25] = [
 
 /// Functions that leave the title of a column alone (docker/cli `HeaderFunctions`).
 pub(super) const CHANGES_TITLES: [&str; 7] = ["json", "split", "join", "title", "lower", "upper", "truncate"];
+
+/// The widest that something is padded to (Go `fmt/print.go`, tooLarge).
+const WIDEST: usize = 1_000_000;
 
 /// Whether there is a function of this name.
 pub(super) fn is_function(name: &str) -> bool {
@@ -31,9 +35,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Answer {
             let parts: Vec<String> = items.iter().map(ToString::to_string).collect();
             Ok(Value::Text(parts.join(&text(by)?)))
         }
+        ("join", [Value::NilOf(Kind::List), _]) => Ok(Value::Text(String::new())),
         ("pad", [value, Value::Int(before), Value::Int(after)]) => {
-            let spaces = |count: i128| " ".repeat(usize::try_from(count).unwrap_or(0));
-            Ok(Value::Text(format!("{}{}{}", spaces(*before), text(value)?, spaces(*after))))
+            let count = |spaces: &i128| usize::try_from(*spaces).unwrap_or(0);
+            let spaces = |count| if count > WIDEST { Err(wrong()) } else { Ok(" ".repeat(count)) };
+            Ok(Value::Text(format!("{}{}{}", spaces(count(before))?, text(value)?, spaces(count(after))?)))
         }
         ("truncate", [value, Value::Int(length)]) => {
             Ok(Value::Text(text(value)?.chars().take(usize::try_from(*length).unwrap_or(0)).collect()))
@@ -79,9 +85,11 @@ fn length(value: &Value) -> Option<usize> {
     match value {
         Value::Text(text) => Some(text.len()),
         Value::List(items) => Some(items.len()),
-        Value::Map(fields) => Some(fields.len()),
+        Value::Map(fields) | Value::AnyKey(fields) => {
+            Some(fields.iter().filter(|(_, value)| !value.is_hidden()).count())
+        }
         // A list or map that is not there.
-        Value::Nil => Some(0),
+        Value::Nil | Value::NilOf(Kind::List | Kind::Map) => Some(0),
         _ => None,
     }
 }
@@ -95,11 +103,11 @@ fn index(value: &Value, path: &[Value]) -> Answer {
                 let number = usize::try_from(*number).ok().filter(|number| *number < items.len());
                 items.swap_remove(number.ok_or_else(|| format!("index {key} is out of range"))?)
             }
-            (Value::Map(fields), Value::Text(name)) => {
+            (Value::Map(fields) | Value::AnyKey(fields), Value::Text(name)) => {
                 let found = fields.into_iter().find(|(key, _)| key == name);
                 found.map_or(Value::Text(String::new()), |(_, value)| value)
             }
-            (Value::Nil, _) => return Err("index of nothing".into()),
+            (Value::Nil | Value::NilOf(_), _) => return Err("index of nothing".into()),
             _ => return Err(format!("{key} is no index here")),
         };
     }
@@ -181,7 +189,10 @@ fn printf(form: &str, arguments: &[Value]) -> Result<String, String> {
             _ => return Err(format!("printf: %{verb} does not go with {value}")),
         };
         let width = flags.trim_start_matches('-').parse().unwrap_or(0);
-        text.push_str(&if flags.starts_with('-') { format!("{shown:<width$}") } else { format!("{shown:>width$}") });
+        if width > WIDEST {
+            return Err(format!("printf: the width of %{flags}{verb} is too large"));
+        }
+        text.push_str(&if flags.starts_with('-') { pad::right(&shown, width) } else { pad::left(&shown, width) });
     }
     text.push_str(rest);
     if arguments.next().is_some() { Err("printf: there are more arguments than verbs".into()) } else { Ok(text) }

@@ -99,18 +99,31 @@ fn pieces(text: &str) -> Parsed<Vec<Piece>> {
         let before = if trim { before.trim_start() } else { before };
         pieces.push(Piece::Text(if trim_before { before.trim_end() } else { before }.to_owned()));
         let action = if trim_before { &after[1..] } else { after };
+        if let Some(comment) = action.trim_start().strip_prefix("/*") {
+            // What is in it may be anything, also a quote or }}.
+            let (_, behind) = comment.split_once("*/").ok_or("a comment is not closed: */ is missing")?;
+            (rest, trim) = end_of_comment(behind).ok_or("behind a comment stands }} alone")?;
+            continue;
+        }
         let end = end_of_action(action).ok_or("an action is not closed: }} is missing")?;
         let (inside, behind) = (&action[..end], &action[end + 2..]);
         trim = inside.strip_suffix('-').is_some_and(|inside| inside.ends_with(char::is_whitespace));
         let inside = if trim { &inside[..inside.len() - 1] } else { inside };
-        let comment = inside.trim();
-        if !(comment.starts_with("/*") && comment.ends_with("*/")) {
-            pieces.push(Piece::Action(tokens(inside)?));
-        }
+        pieces.push(Piece::Action(tokens(inside)?));
         rest = behind;
     }
     pieces.push(Piece::Text(if trim { rest.trim_start() } else { rest }.to_owned()));
     Ok(pieces)
+}
+
+/// What stands behind `}}` or ` -}}`, and whether space there goes.
+fn end_of_comment(text: &str) -> Option<(&str, bool)> {
+    let end = text.trim_start();
+    match end.strip_prefix("}}") {
+        Some(behind) => Some((behind, false)),
+        None if end.len() < text.len() => Some((end.strip_prefix("-}}")?, true)),
+        None => None,
+    }
 }
 
 /// Where `}}` is, not counting one inside quotes.

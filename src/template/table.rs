@@ -1,6 +1,7 @@
 //! Lists as docker/cli prints them: columns under titles, or each row by a template (docker/cli `formatter/formatter.go`).
 
 use super::{Template, Value};
+use crate::pad;
 use crate::report::Problem;
 
 /// A list to print: its columns, and its rows with a value for every field.
@@ -65,7 +66,7 @@ fn columns(lines: &[String]) -> String {
     for line in &cells {
         for (column, cell) in line.iter().enumerate() {
             let width = if column + 1 < line.len() { widths[column] } else { 0 };
-            text.push_str(&format!("{cell:<width$}"));
+            text.push_str(&pad::right(cell, width));
         }
         text.push('\n');
     }

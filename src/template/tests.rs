@@ -79,6 +79,8 @@ fn blocks_choose_and_repeat() {
         ("{{$x := .Name}}{{if true}}{{$x := 2}}{{$x}}{{end}}{{$x}}", "2web"),
         ("{{23 -}} < {{- 45}}", "23<45"),
         ("a {{- /* a comment */ -}} b", "ab"),
+        ("a{{/* don't }} \" ` */}} b{{/**/}}", "a b"),
+        ("{{/* a */ -}}\n b", "b"),
         ("{{range .Mounts}}{{if .Ro}}{{.Source}}{{end}}{{end}}", "/var"),
     ] {
         assert_eq!(fill(template), wanted, "{template}");
@@ -133,7 +135,11 @@ fn what_does_not_make_sense_is_said() {
         ("{{\"a}}", "--format {{\"a}}: an action is not closed: }} is missing"),
         ("{{index .Ports 9}}", "--format: index 9 is out of range"),
         ("{{range .Name}}{{end}}", "--format: range cannot go over web"),
+        ("{{/* a", "--format {{/* a: a comment is not closed: */ is missing"),
+        ("{{/* a */ .Id}}", "--format {{/* a */ .Id}}: behind a comment stands }} alone"),
         ("{{len .Id}}", "--format: len cannot take what it is given"),
+        ("{{printf \"%1000001s\" .Name}}", "--format: printf: the width of %1000001s is too large"),
+        ("{{pad .Name 99999999999999 0}}", "--format: pad cannot take what it is given"),
     ] {
         assert_eq!(try_fill(template).unwrap_err(), why, "{template}");
     }
@@ -171,4 +177,55 @@ fn a_table_has_dockers_columns() {
     );
     let json = list(&networks, Some("json")).unwrap();
     assert_eq!(json.lines().next(), Some(r#"{"ID":"7fca4eb8c647","Name":"bridge","Driver":"bridge","Scope":"local"}"#));
+}
+
+/// One label of an image, or all of its ports, can be wider than what Rust's format! pads to.
+#[test]
+fn a_cell_may_be_wider_than_a_u16() {
+    let wide = "x".repeat(70_000);
+    let rows = [Value::of_fields([("Ports", wide.clone()), ("Name", "web".to_owned())])];
+    let titles = [("Ports", "PORTS"), ("Name", "NAME")];
+    let table = list(&List { titles: &titles, shown: &["Ports", "Name"], rows: &rows }, None).unwrap();
+    assert_eq!(table, format!("PORTS{}NAME\n{wide}   web\n", " ".repeat(69_998)));
+    assert_eq!(fill("{{printf \"%70000s\" .Name}}").len(), 70_000);
+}
+
+/// What docker.io 20.10 answers about a container without any of these.
+#[test]
+fn what_only_gos_types_know_is_known() {
+    let json = r#"{
+        "State": {"Status": "created"}, "ExecIDs": null,
+        "Config": {"Labels": {"a": "1"}, "Volumes": null, "Entrypoint": null},
+        "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {}}, "PidsLimit": null, "Links": null},
+        "NetworkSettings": {"Ports": {"80/tcp": null}, "Networks": {"none": {"IPAMConfig": null, "DriverOpts": null}}}
+    }"#;
+    let object = CONTAINER.told_of(serde_json::from_str(json).unwrap());
+    let fill = |template: &str| Template::parse(template).unwrap().fill(&object).map_err(|why| why.to_string());
+    for (template, wanted) in [
+        ("{{.Config.Labels.foo}}|{{if .Config.Labels.foo}}y{{else}}n{{end}}", "<no value>|n"),
+        ("{{.Config.Labels.a}}|{{json .Config.Labels.foo}}|{{.Config.Labels.foo.bar}}", "1|null|<no value>"),
+        ("{{index .Config.Labels \"foo\"}}|{{eq .Config.Labels.foo \"x\"}}|{{not .Config.Labels.foo}}", "|false|true"),
+        ("{{print .Config.Labels.foo}}|{{range .Config.Labels.foo}}x{{else}}e{{end}}", "<nil>|e"),
+        ("{{.NetworkSettings.Networks.bridge.IPAddress}}", "<no value>"),
+        ("{{.State.Health}}|{{json .State.Health}}|{{if .State.Health}}y{{else}}n{{end}}", "<nil>|null|n"),
+        ("{{with .State.Health}}{{.Status}}{{else}}none{{end}}", "none"),
+        ("{{.Config.ExposedPorts}}|{{json .Config.ExposedPorts}}|{{len .Config.ExposedPorts}}", "map[]|null|0"),
+        ("{{range .Config.ExposedPorts}}x{{else}}e{{end}}", "e"),
+        ("{{.HostConfig.Tmpfs}}|{{json .HostConfig.Tmpfs}}|{{.HostConfig.Tmpfs.x}}", "map[]|null|<no value>"),
+        ("{{.HostConfig.Sysctls}}|{{.HostConfig.Mounts}}|{{json .HostConfig.Mounts}}", "map[]|[]|null"),
+        ("{{.HostConfig.Init}}|{{json .HostConfig.Init}}|{{.HostConfig.PidsLimit}}", "<nil>|null|<nil>"),
+        ("[{{.Config.StopSignal}}]|{{json .Config.StopSignal}}|{{.Config.StopTimeout}}", "[]|\"\"|<nil>"),
+        ("[{{.Config.MacAddress}}]|{{.Config.Healthcheck}}|{{.Config.NetworkDisabled}}", "[]|<nil>|false"),
+        ("{{.Config.Volumes}}|{{.Config.Entrypoint}}|{{.HostConfig.Links}}|{{.ExecIDs}}", "map[]|[]|[]|[]"),
+        ("{{join .Config.Entrypoint \" \"}}|{{upper .Config.StopSignal}}|{{.SizeRw}}", "||<nil>"),
+        ("{{range $port, $at := .NetworkSettings.Ports}}{{$port}} {{$at}} {{len $at}}{{end}}", "80/tcp [] 0"),
+        ("{{range .NetworkSettings.Networks}}{{.IPAMConfig}} {{.DriverOpts}}{{end}}", "<nil> map[]"),
+        ("{{.State}}|{{json .State}}|{{len .State}}", "map[Status:created]|{\"Status\":\"created\"}|1"),
+    ] {
+        assert_eq!(fill(template).as_deref(), Ok(wanted), "{template}");
+    }
+    for wrong in ["{{.State.Nosuch}}", "{{.Config.StopSignl}}", "{{.State.Health.Status}}", "{{.HostConfig.Init.x}}"] {
+        assert!(fill(wrong).unwrap_err().contains("there is no field"), "{wrong}");
+    }
+    assert_eq!(object.json(None), serde_json::from_str::<Value>(json).unwrap().json(None), "the JSON is what it was");
 }

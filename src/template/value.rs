@@ -21,10 +21,24 @@ pub(crate) enum Value {
     Text(String),
     /// Values in a row.
     List(Vec<Value>),
-    /// Values by name.
+    /// Values by name: a struct of Go's, which has these fields and no others.
     Map(Vec<(String, Value)>),
+    /// Values by name: a map of Go's, which answers a key that it has not with nothing.
+    AnyKey(Vec<(String, Value)>),
+    /// A list, a map or a pointer of Go's that is nil: null as JSON.
+    NilOf(Kind),
+    /// A field whose value is empty, so that JSON leaves it out.
+    Unwritten(Box<Value>),
     /// What answers when it is given a key, and is itself no part of the object: a method of Go's.
     ByKey(BTreeMap<String, String>),
+}
+
+/// What can be nil in Go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    List,
+    Map,
+    Pointer,
 }
 
 impl Value {
@@ -51,9 +65,15 @@ impl Value {
             Self::Float(number) => *number != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
-            Self::Map(fields) => !fields.is_empty(),
-            Self::ByKey(_) => false,
+            Self::Map(fields) | Self::AnyKey(fields) => !fields.is_empty(),
+            Self::NilOf(_) | Self::ByKey(_) => false,
+            Self::Unwritten(value) => value.is_true(),
         }
+    }
+
+    /// Whether it is a field for those alone who ask for it by name.
+    pub(super) fn is_hidden(&self) -> bool {
+        matches!(self, Self::ByKey(_) | Self::Unwritten(_))
     }
 
     /// As JSON on one line, or with `indent` as Docker's inspect prints it.
@@ -75,7 +95,9 @@ impl Value {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nil => f.write_str("<nil>"),
+            Self::Nil | Self::NilOf(Kind::Pointer) => f.write_str("<nil>"),
+            Self::NilOf(Kind::List) => f.write_str("[]"),
+            Self::NilOf(Kind::Map) => f.write_str("map[]"),
             Self::Bool(on) => write!(f, "{on}"),
             Self::Int(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number}"),
@@ -87,8 +109,8 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
-            Self::Map(fields) => {
-                let mut sorted: Vec<_> = fields.iter().collect();
+            Self::Map(fields) | Self::AnyKey(fields) => {
+                let mut sorted: Vec<_> = fields.iter().filter(|(_, value)| !value.is_hidden()).collect();
                 sorted.sort_by(|a, b| a.0.cmp(&b.0));
                 f.write_str("map[")?;
                 for (at, (key, value)) in sorted.into_iter().enumerate() {
@@ -96,6 +118,7 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
+            Self::Unwritten(value) => value.fmt(f),
             Self::ByKey(_) => Ok(()),
         }
     }
@@ -104,7 +127,7 @@ impl fmt::Display for Value {
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Nil => serializer.serialize_unit(),
+            Self::Nil | Self::NilOf(_) => serializer.serialize_unit(),
             Self::Bool(on) => serializer.serialize_bool(*on),
             Self::Int(number) => match (i64::try_from(*number), u64::try_from(*number)) {
                 (Ok(number), _) => serializer.serialize_i64(number),
@@ -114,13 +137,14 @@ impl Serialize for Value {
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => items.serialize(serializer),
-            Self::Map(fields) => {
+            Self::Map(fields) | Self::AnyKey(fields) => {
                 let mut map = serializer.serialize_map(None)?;
-                for (key, value) in fields.iter().filter(|(_, value)| !matches!(value, Self::ByKey(_))) {
+                for (key, value) in fields.iter().filter(|(_, value)| !value.is_hidden()) {
                     map.serialize_entry(key, value)?;
                 }
                 map.end()
             }
+            Self::Unwritten(value) => value.serialize(serializer),
             Self::ByKey(_) => serializer.serialize_unit(),
         }
     }

@@ -107,6 +107,30 @@ const INSPECT: &[Line] = &[
     ("inspect of a wrong field", Code, &["inspect", "-f", "{{.Nosuch.Field}}", "web"]),
     ("inspect of an image as a container", Code, &["container", "inspect", I]),
     ("inspect of a container as an image", Code, &["inspect", "--type", "image", "web"]),
+    (
+        "inspect of what is not there",
+        Text,
+        &[
+            "inspect",
+            "-f",
+            "{{.State.Health}} {{.Config.Labels.nosuch}} {{if .Config.Healthcheck}}y{{else}}n{{end}} \
+             {{.NetworkSettings.Networks.nosuch.IPAddress}} {{.HostConfig.Sysctls}} {{len .HostConfig.Mounts}} \
+             {{json .HostConfig.Init}} [{{.Config.StopSignal}}] {{.Config.StopTimeout}} [{{.Config.MacAddress}}] \
+             {{.Config.Volumes}} {{.HostConfig.Links}} {{.ExecIDs}} {{.SizeRw}} {{.HostConfig.MemorySwappiness}}",
+            "web",
+        ],
+    ),
+    ("inspect of a field of nothing", Code, &["inspect", "-f", "{{.State.Health.Status}}", "web"]),
+    (
+        "inspect of a network's maps",
+        Text,
+        &["network", "inspect", "-f", "{{.Labels.x}} {{.Options.x}} {{.IPAM.Options}} {{.Peers}}", "none"],
+    ),
+    (
+        "inspect of an image's maps",
+        Text,
+        &["image", "inspect", "-f", "{{.Config.Labels.x}} {{.Config.ExposedPorts}} {{.Config.Healthcheck}}", I],
+    ),
     ("inspect of a network", Text, &["inspect", "-f", "{{.Name}} {{.Driver}}", "bridge"]),
 ];
 

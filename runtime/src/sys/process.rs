@@ -278,7 +278,7 @@ pub(crate) fn seccomp_filter(program: &[u8], flags: u64) -> io::Result<libc::c_l
     check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, ptr::from_ref(&program)) })
 }
 
-/// Move this process into new namespaces. unshare(2). Runs in the child.
+/// Move this process into new namespaces; of several threads only this one, where the kind allows it. unshare(2).
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
     // SAFETY: a number; only namespace flags are passed, so no memory is unshared.
     done(i64::from(unsafe { libc::unshare(flags) }))

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -235,7 +235,9 @@ impl Copying {
                 if is_new { self.finish_directory(&below.fd, &attributes).with_context(at) } else { Ok(()) }
             }
             () if place.is_file() => {
-                let mut from = reopen(place).with_context(at)?;
+                // As much as it has now: one that the container goes on writing to would never end.
+                let size = u64::try_from(place.stat.st_size).unwrap_or(0);
+                let mut from = reopen(place).with_context(at)?.take(size);
                 self.file(&mut from, directory.as_fd(), name, &Attributes::of(&place.stat)).with_context(at)
             }
             () if place.is_link() => {
@@ -270,7 +272,7 @@ impl Copying {
     /// Errors: a directory stands there; the disk.
     pub(super) fn file(
         &self,
-        from: &mut impl io::Read,
+        from: &mut impl Read,
         directory: BorrowedFd<'_>,
         name: &OsStr,
         attributes: &Attributes,
@@ -377,4 +379,22 @@ pub(super) fn parts(path: &Path) -> Option<Vec<OsString>> {
         }
     }
     Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_is_copied_as_long_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        fs::write(&path, "as it was").unwrap();
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let seen = Place::of(open(&path, flags, Mode::empty()).unwrap()).unwrap();
+        fs::write(&path, "as it was, and more").unwrap();
+        let directory = open(place.path(), flags, Mode::empty()).unwrap();
+        Copying::new(Owners::Callers).one(&seen, &directory, OsStr::new("copy")).unwrap();
+        assert_eq!(fs::read_to_string(place.path().join("copy")).unwrap(), "as it was");
+    }
 }

@@ -1,9 +1,6 @@
 //! The object of a container: Docker's keys in Docker's order (moby `api/types`, ContainerJSON of API 1.41), and true values.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use rbox_images::{Snapshot, Store};
@@ -109,15 +106,15 @@ impl About<'_> {
 
     fn put_sizes(&self, object: &mut Value) -> Result<()> {
         let (own, below) = match self.store.find_snapshot(&self.record.id) {
-            Ok(Snapshot::Overlay { upper, .. }) => {
+            Ok(Snapshot::Overlay { .. }) => {
                 let image = self.record.image_id.as_deref().and_then(|id| self.store.find(id).ok());
-                (size_of(&upper)?, image.map_or(0, |image| image.size))
+                (self.store.snapshot_size(&self.record.id)?, image.map_or(0, |image| image.size))
             }
-            Ok(Snapshot::Copy(directory)) => (size_of(&directory)?, 0),
+            Ok(Snapshot::Copy(_)) => (self.store.snapshot_size(&self.record.id)?, 0),
             Err(_) => (0, 0),
         };
         object["SizeRw"] = json!(own);
-        object["SizeRootFs"] = json!(own + below);
+        object["SizeRootFs"] = json!(own.saturating_add(below));
         Ok(())
     }
 
@@ -205,20 +202,4 @@ fn ports(made: &Creation, mine: &[&EndpointRecord]) -> Value {
         }
     }
     json!(all)
-}
-
-/// The bytes of the files below a directory; links are not followed.
-fn size_of(directory: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
-    for entry in entries.flatten() {
-        // What goes away meanwhile is not counted.
-        let Ok(metadata) = entry.metadata() else { continue };
-        bytes += match metadata.is_dir() {
-            true => size_of(&entry.path())?,
-            false if metadata.is_file() => metadata.size(),
-            false => 0,
-        };
-    }
-    Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! A container's ports as `ps` prints them (docker/cli `formatter.DisplayablePorts`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rbox_net::PortMapping;
 
@@ -38,11 +38,12 @@ fn sorted(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<Port> {
             ports.push((inside, mapping.host_ip.to_string(), outside, mapping.protocol.to_string()));
         }
     }
+    let published: HashSet<(u16, String)> = ports.iter().map(|port| (port.0, port.3.clone())).collect();
     for (numbers, protocol) in exposed.iter().filter_map(|port| port.split_once('/')) {
         let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
         let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse()) else { continue };
         for inside in first..=last {
-            if !ports.iter().any(|port| port.0 == inside && port.3 == protocol) {
+            if !published.contains(&(inside, protocol.to_owned())) {
                 ports.push((inside, String::new(), 0, protocol.to_owned()));
             }
         }
