@@ -185,6 +185,17 @@ fn a_signal_reaches_the_program_and_not_the_container() {
 }
 
 #[test]
+fn what_a_program_leaves_behind_does_not_keep_exec_waiting() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    let writes = "while test ! -e /enough; do echo more; done & echo first; exit 7";
+    let output = exec(&host, &[], &["sh", "-c", writes]).code(7);
+    assert!(output.stdout.contains("first\n"), "{}", output.stdout.len());
+    exec(&host, &[], &["touch", "/enough"]).ok();
+}
+
+#[test]
 fn detached_it_goes_on_alone() {
     need!(Root);
     let host = Host::with_busybox();
