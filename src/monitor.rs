@@ -33,7 +33,7 @@ use rbox_runtime::resident;
 use rbox_runtime::terminal::Signals;
 
 pub(crate) use caller::Caller;
-pub(crate) use ends::Ends;
+pub(crate) use ends::{Ends, give_away};
 pub(crate) use hub::{Hub, Life};
 pub(crate) use launch::{Launched, Task, launch};
 pub(crate) use restart::is_wanted;

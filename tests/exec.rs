@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 
 /// A container that does nothing, for a long time.
 fn idle(host: &Host, flags: &[&str]) -> Running {
@@ -104,6 +105,26 @@ fn standard_input_is_open_only_with_i() {
 }
 
 #[test]
+fn a_program_that_is_not_root_opens_its_own_streams_by_name() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let script = "read line </dev/stdin; echo got $line >/dev/stdout; echo err >/dev/stderr";
+    let _web = idle(&host, &["-u", "www-data"]);
+    for flags in [&["-i"][..], &["-i", "-u", "33:10"], &["-i", "-u", "0"]] {
+        let mut running = host.rbox_spawn(&[&["exec"], flags, &["web", "sh", "-c", script]].concat());
+        running.child.stdin.take().unwrap().write_all(b"typed\n").unwrap();
+        let output = running.wait().ok();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("got typed\n", "err\n"), "{flags:?}");
+    }
+    let mut running =
+        host.rbox_spawn(&["run", "-i", "--rm", "-u", "33", "--network", "none", BUSYBOX, "sh", "-c", script]);
+    running.child.stdin.take().unwrap().write_all(b"typed\n").unwrap();
+    let output = running.wait().ok();
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("got typed\n", "err\n"), "run");
+    assert_eq!(fs::metadata("/dev/null").unwrap().uid(), 0, "the host's device is nobody's but its own");
+}
+
+#[test]
 fn a_020_a_program_has_a_terminal_of_the_persons_size() {
     need!(Root);
     let host = Host::with_busybox();
@@ -161,6 +182,17 @@ fn a_signal_reaches_the_program_and_not_the_container() {
     running.wait().code(0);
     assert!(web.try_pid().is_some());
     exec(&host, &[], &["true"]).ok();
+}
+
+#[test]
+fn what_a_program_leaves_behind_does_not_keep_exec_waiting() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = idle(&host, &[]);
+    let writes = "while test ! -e /enough; do echo more; done & echo first; exit 7";
+    let output = exec(&host, &[], &["sh", "-c", writes]).code(7);
+    assert!(output.stdout.contains("first\n"), "{}", output.stdout.len());
+    exec(&host, &[], &["touch", "/enough"]).ok();
 }
 
 #[test]

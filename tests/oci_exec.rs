@@ -158,6 +158,59 @@ fn exec_seccomp_is_the_containers() {
     assert_eq!(answer, json!({ "mkdir": "ENOSYS", "getpid": "ok" }));
 }
 
+/// runc keeps a copy of config.json in its own state; ours is the bundle's.
+#[test]
+fn exec_without_the_containers_seccomp_profile_is_refused() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let bundle = oci.running(|_| {});
+    let process = oci.host.path("process.json");
+    let words = json!({ "args": ["/probe", "exit", "0"], "env": [], "cwd": "/", "user": { "uid": 0, "gid": 0 } });
+    fs::write(&process, words.to_string()).unwrap();
+    let exec = || oci.call(&["exec", "--process", &process.display().to_string(), &bundle.id]);
+    exec().ok();
+    let config = bundle.dir.join("config.json");
+    fs::write(&config, "{").unwrap();
+    let output = exec().fails();
+    assert!(output.stderr.contains("config.json: EOF while parsing"), "{output}");
+    fs::remove_file(&config).unwrap();
+    let output = exec().fails();
+    assert!(output.stderr.contains(&format!("cannot read {}: no such file", config.display())), "{output}");
+}
+
+/// The container ends while an `exec` is on its way in, and its number goes to a process of the host's.
+#[test]
+fn exec_does_not_follow_the_number_of_a_process_that_has_ended() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let bundle = oci.running(|_| {});
+    let process = oci.host.path("process.json");
+    let seen = oci.host.path("seen");
+    let words = json!({ "args": ["/bin/sh", "-c", format!("hostname > {}", seen.display())],
+                        "env": ["PATH=/bin:/usr/bin"], "cwd": "/", "user": { "uid": 0, "gid": 0 } });
+    fs::write(&process, words.to_string()).unwrap();
+    // Where it stops: behind its look at the container's status, before it opens anything of the namespaces.
+    let config = bundle.dir.join("config.json");
+    oci.host.shell(&format!("cd {}; mv config.json kept.json; mkfifo config.json", bundle.dir.display())).ok();
+    let words = oci.words(&["exec", "--process", &process.display().to_string(), &bundle.id]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let pid = oci.state(&bundle)["pid"].to_string();
+    let running = oci.host.spawn(&crate::support::runtime().display().to_string(), &words);
+    // Opening a FIFO for writing waits for its reader.
+    let script = format!(
+        "exec 9>{config}
+         kill -9 {pid}; while [ -e /proc/{pid} ]; do sleep 0.01; done
+         until [ -e /proc/{pid} ]; do echo $(({pid} - 1)) >/proc/sys/kernel/ns_last_pid; sleep 30 9>&- & done
+         cat {kept} >&9",
+        config = config.display(),
+        kept = bundle.dir.join("kept.json").display()
+    );
+    oci.host.shell(&format!("({script}) >/dev/null 2>&1")).ok();
+    let output = running.wait().fails();
+    assert!(output.stderr.contains("container not running"), "{output}");
+    assert!(!seen.exists(), "the program ran on the host {}", fs::read_to_string(&seen).unwrap_or_default());
+}
+
 #[test]
 fn exec_many_at_once() {
     need!(Root);

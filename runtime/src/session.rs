@@ -15,6 +15,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -28,7 +29,10 @@ const FLOW_BYTES: usize = 64 * 1024;
 /// What a blocking pipe that is ready takes without waiting: `PIPE_BUF`.
 const CALLER_BYTES: usize = 4096;
 /// How long output may take to come through after the end, milliseconds: a pty hands its bytes over in a kernel thread.
-const LAST_WORDS_MS: u16 = 50;
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long after the end those are heard who were left behind with the program's output: moby waits as long for the
+/// streams of an exec (`daemon/monitor.go`).
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// One run of a program, seen from the caller.
 pub struct Session<'a> {
@@ -127,20 +131,25 @@ impl Session<'_> {
     /// # Errors
     /// poll(2) or a descriptor of the caller's fails.
     pub fn run(mut self) -> io::Result<()> {
-        let mut ended = false;
+        let mut deadline = None;
         loop {
-            if ended && self.streams.outputs.is_empty() {
+            let left = deadline.map(|deadline: Instant| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                self.streams.outputs.retain(Flow::holds_last_words);
+            }
+            if left.is_some() && self.streams.outputs.is_empty() {
                 return Ok(());
             }
-            let ready = self.wait(ended)?;
-            if ready.nothing && ended {
+            let ready = self.wait(left)?;
+            if ready.nothing && left.is_some() {
                 return Ok(());
             }
-            if ready.signal && self.take_signals(ended)? {
+            if ready.signal && self.take_signals(left.is_some())? {
                 return Ok(());
             }
             if ready.child {
-                ended = true;
+                deadline = Some(Instant::now() + LEFT_BEHIND);
+                self.streams.outputs.iter_mut().for_each(Flow::bound);
                 // Nobody reads it any more, and nobody answers whom the watched descriptors bring.
                 self.streams.input = None;
                 self.watched.clear();
@@ -150,8 +159,9 @@ impl Session<'_> {
         }
     }
 
-    /// Wait for something to do.
-    fn wait(&self, ended: bool) -> io::Result<Ready> {
+    /// Wait for something to do; once the program has ended, with so much time left for those who were left behind.
+    fn wait(&self, left: Option<Duration>) -> io::Result<Ready> {
+        let ended = left.is_some();
         let flows = self.streams.input.iter().chain(&self.streams.outputs);
         // The descriptor of a child that has ended would be ready for ever.
         let mut fds = Vec::new();
@@ -160,8 +170,9 @@ impl Session<'_> {
         fds.extend(self.watched.iter().map(|watched| PollFd::new(watched.fd.as_fd(), PollFlags::POLLIN)));
         fds.extend(flows.map(Flow::interest));
         // The dead say nothing new: what is on its way comes now, and what is held is written however long that takes.
-        let last_words = ended && self.streams.outputs.iter().all(|flow| flow.held().is_empty());
-        let timeout = if last_words { PollTimeout::from(LAST_WORDS_MS) } else { PollTimeout::NONE };
+        let last_words = left.filter(|_| self.streams.outputs.iter().all(|flow| flow.held().is_empty()));
+        let timeout = last_words.map(|left| PollTimeout::try_from(left.min(LAST_WORDS)).expect("50 ms are few"));
+        let timeout = timeout.unwrap_or(PollTimeout::NONE);
         let count = match poll(&mut fds, timeout) {
             Ok(count) => count,
             Err(Errno::EINTR) => return Ok(Ready::default()),
@@ -286,15 +297,29 @@ struct Flow<'a> {
     to: End<'a>,
     buffer: Vec<u8>,
     written: usize,
+    /// How much of what is still to be read can be the program's own, once it has ended.
+    own: Option<usize>,
 }
 
 impl<'a> Flow<'a> {
     fn new(from: End<'a>, to: End<'a>) -> Self {
-        Self { from, to, buffer: Vec::with_capacity(FLOW_BYTES), written: 0 }
+        Self { from, to, buffer: Vec::with_capacity(FLOW_BYTES), written: 0, own: None }
     }
 
     fn held(&self) -> &[u8] {
         &self.buffer[self.written..]
+    }
+
+    /// The program has ended: what it wrote itself is at most what its pipe holds, and comes before all that others write.
+    /// A pty holds less.
+    fn bound(&mut self) {
+        let capacity = self.from.fd().and_then(|from| fcntl(from, FcntlArg::F_GETPIPE_SZ).ok());
+        self.own = Some(capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(FLOW_BYTES));
+    }
+
+    /// Whether something of the program's own is held, or may be still to be read.
+    fn holds_last_words(&self) -> bool {
+        !self.held().is_empty() || self.own != Some(0)
     }
 
     /// What the flow waits for: room to write if it holds something, otherwise something to read.
@@ -317,7 +342,8 @@ impl<'a> Flow<'a> {
         self.buffer.truncate(*read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => Ok(false),
-            Ok(_) => {
+            Ok(count) => {
+                self.own = self.own.map(|own| own.saturating_sub(count));
                 if matches!(self.to, End::Nowhere) {
                     self.buffer.clear();
                 }

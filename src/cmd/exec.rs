@@ -75,7 +75,7 @@ impl Attempt<'_> {
     fn attached(&self, stdio: &Stdio) -> Result<ExitCode> {
         let mut process = self.process()?;
         process.set_console_size(stdio.size(self.args.tty, self.args.interactive));
-        let (inside, ties) = Inside::new(self.args)?;
+        let (inside, ties) = Inside::new(self.args, process.user().uid())?;
         let session = inside.begin(self.args, stdio)?;
         let extra = self.container.exec(&process, ties)?;
         session.carry(extra.pidfd())?;

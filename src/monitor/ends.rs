@@ -46,6 +46,7 @@ impl Ends {
         }
         let (input, program_input) = if streams.input {
             let (theirs, ours) = pipe()?;
+            give_away(&theirs, user)?;
             (Some(ours), theirs)
         } else {
             (None, OwnedFd::from(OpenOptions::new().read(true).open("/dev/null").context("cannot open /dev/null")?))
@@ -57,10 +58,7 @@ impl Ends {
                 Some(directory) => fifo(&directory.join(name))?,
                 None => pipe()?,
             };
-            if user != 0 {
-                // Else the program could not open /dev/stdout, which leads here (as runc's fixStdioPermissions).
-                nix::unistd::fchown(&theirs, Some(Uid::from_raw(user)), None).context("cannot give a pipe away")?;
-            }
+            give_away(&theirs, user)?;
             outputs.push((ours, stream));
             program_outputs.push(Some(theirs));
         }
@@ -85,6 +83,17 @@ impl Ends {
             }
         }
     }
+}
+
+/// Make the program's end of a pipe its user's own: else the program could not open /dev/stdout, which leads there (as
+/// runc's fixStdioPermissions). Never /dev/null: that is the host's.
+///
+/// Errors: those of fchown(2).
+pub(crate) fn give_away(pipe: &OwnedFd, user: u32) -> Result<()> {
+    if user == 0 {
+        return Ok(());
+    }
+    nix::unistd::fchown(pipe, Some(Uid::from_raw(user)), None).context("cannot give a pipe away")
 }
 
 /// The program's terminal, of which this is the master.

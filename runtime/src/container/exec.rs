@@ -11,7 +11,7 @@ use crate::state::ProcessName;
 use crate::sys;
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// A further process of a container, made by [`Container::exec`].
@@ -50,18 +50,20 @@ impl Container {
     pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let have = self.status();
         let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
-        let refusal = |have| Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have };
-        let init = init.ok_or_else(|| refusal(have))?;
+        let init = init.ok_or_else(|| self.no_exec(have))?;
         self.enter(init, process, ties).map_err(|error| match error {
-            _ if self.is_ending() => refusal(Status::Stopped),
+            _ if self.is_ending() => self.no_exec(Status::Stopped),
             error => error,
         })
     }
 
+    fn no_exec(&self, have: Status) -> Error {
+        Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have }
+    }
+
     fn enter(&self, init: ProcessName, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let root = Root::of_process(init.pid)?;
-        let spec = Spec::load(self.state.bundle.join("config.json")).ok();
-        let profile = spec.as_ref().and_then(|spec| spec.linux().as_ref()?.seccomp().clone());
+        let profile = self.spec()?.linux().as_ref().and_then(|linux| linux.seccomp().clone());
         let filter = profile.map(|profile| seccomp::cached(&profile, Some(&self.seccomp_cache()))).transpose()?;
         let extra = plan::Extra {
             seccomp: filter,
@@ -76,7 +78,13 @@ impl Container {
         let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
         plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
         let around = Surroundings { cgroup: &self.state.cgroup, root: &root };
-        let child = in_pid_namespace(init, || parent::clone(&mut plan, (ours, theirs), &around))?;
+        let pid_namespace = open_pid_namespace(&format!("/proc/{}", init.pid))?;
+        // Asked behind all that was opened by its number, which may have been given to another process in between: the
+        // program would run in that one's namespaces.
+        if !init.is_alive() {
+            return Err(self.no_exec(Status::Stopped));
+        }
+        let child = in_pid_namespace(&pid_namespace, || parent::clone(&mut plan, (ours, theirs), &around))?;
         if let Err(error) = child.settle(process.oom_score_adj()) {
             child.end();
             return Err(error);
@@ -84,6 +92,16 @@ impl Container {
         child.await_program(&plan, &around)?;
         parent::tell_steps(&plan, 0);
         Ok(Extra { child })
+    }
+
+    /// What the container was made from. Without it nobody knows its seccomp profile, and the program must not run
+    /// without one.
+    fn spec(&self) -> Result<Spec> {
+        let path = self.state.bundle.join("config.json");
+        let text = std::fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        let odd =
+            |error: serde_json::Error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() };
+        serde_json::from_slice(&text).map_err(odd)
     }
 
     /// Opened here: the process leaves the host's tree before it could open them itself.
@@ -124,14 +142,16 @@ impl Container {
     }
 }
 
-/// Clone with the pid namespace of `init` as that of our next child, then take our own back.
-fn in_pid_namespace<T>(init: ProcessName, clone: impl FnOnce() -> Result<T>) -> Result<T> {
-    let open = |path: String| {
-        let name = CString::new(path.as_str()).expect("digits contain no zero byte");
-        sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open {path}"))
-    };
-    let theirs = open(format!("/proc/{}/ns/pid", init.pid))?;
-    let ours = open("/proc/self/ns/pid".to_owned())?;
+/// The pid namespace of the process below `proc`.
+fn open_pid_namespace(proc: &str) -> Result<OwnedFd> {
+    let path = format!("{proc}/ns/pid");
+    let name = CString::new(path.as_str()).expect("a path made of digits and letters contains no zero byte");
+    sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open {path}"))
+}
+
+/// Clone with `theirs` as the pid namespace of our next child, then take our own back.
+fn in_pid_namespace<T>(theirs: &OwnedFd, clone: impl FnOnce() -> Result<T>) -> Result<T> {
+    let ours = open_pid_namespace("/proc/self")?;
     let doing = || "join the container's pid namespace".to_owned();
     sys::process::setns(theirs.as_fd(), libc::CLONE_NEWPID).doing(doing)?;
     let made = clone();

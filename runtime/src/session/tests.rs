@@ -112,6 +112,41 @@ fn an_orphan_that_keeps_the_output_open_is_not_waited_for() {
 }
 
 #[test]
+fn an_orphan_that_keeps_writing_is_heard_for_two_seconds() {
+    let began = Instant::now();
+    let got = with_pipes("echo first; while :; do echo more; done &", Vec::new());
+    assert!(got.output.starts_with(b"first\nmore\n"));
+    assert!((2..10).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_slow_reader_gets_all_that_the_program_wrote_before_an_orphan() {
+    let mut child = Command::new("sh")
+        .args(["-c", "seq 1 12000; yes &"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut seen, output) = io::pipe().unwrap();
+    let reader = std::thread::spawn(move || {
+        // As somebody at a pager: long after the program has ended.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let mut all = Vec::new();
+        seen.read_to_end(&mut all).unwrap();
+        all
+    });
+    let pidfd = pidfd(&child);
+    let caller = Caller { input: None, output: output.as_fd(), errors: output.as_fd() };
+    let streams = Streams::pipes(caller, pipes(&mut child)).unwrap();
+    let session = Session { child: pidfd.as_fd(), streams, signals: None, forward: &mut |_| {}, watched: Vec::new() };
+    session.run().unwrap();
+    drop(output);
+    child.wait().unwrap();
+    let all = String::from_utf8(reader.join().unwrap()).unwrap();
+    assert!(all.contains("\n12000\ny\n"), "{} bytes, the last of them {:?}", all.len(), &all[all.len() - 20..]);
+}
+
+#[test]
 fn input_from_a_file_and_from_dev_null() {
     for (path, wanted) in [("/dev/null", 0), ("/etc/passwd", std::fs::metadata("/etc/passwd").unwrap().len())] {
         let file = std::fs::File::open(path).unwrap();

@@ -13,6 +13,7 @@ use rbox_runtime::terminal::{Raw, Signals};
 
 use crate::cli::ExecArgs;
 use crate::cmd::Stdio;
+use crate::monitor::give_away;
 
 /// Our ends of what the program gets.
 pub(super) enum Inside {
@@ -34,22 +35,25 @@ pub(super) struct Prepared<'a> {
 
 impl Inside {
     /// Make both ends. The program never gets the caller's own descriptors: a terminal of the host's in a container's
-    /// hands can be typed into (TIOCSTI), and a file can be opened again for writing.
+    /// hands can be typed into (TIOCSTI), and a file can be opened again for writing. Pipes are those of `user`.
     ///
     /// Errors: no descriptors left.
-    pub(super) fn new(args: &ExecArgs) -> Result<(Inside, Ties)> {
+    pub(super) fn new(args: &ExecArgs, user: u32) -> Result<(Inside, Ties)> {
         if args.tty {
             let (theirs, ours) = console::pair()?;
             return Ok((Inside::Terminal(ours), Ties { console: Some(theirs), ..Ties::default() }));
         }
         let (input, program_input) = if args.interactive {
             let (theirs, ours) = pipe()?;
+            give_away(&theirs, user)?;
             (Some(ours), theirs)
         } else {
             (None, OwnedFd::from(OpenOptions::new().read(true).open("/dev/null").context("cannot open /dev/null")?))
         };
         let (output, program_output) = pipe()?;
         let (errors, program_errors) = pipe()?;
+        give_away(&program_output, user)?;
+        give_away(&program_errors, user)?;
         let ties = Ties { stdio: [Some(program_input), Some(program_output), Some(program_errors)], ..Ties::default() };
         Ok((Inside::Pipes(Pipes { input, output: Some(output), errors: Some(errors) }), ties))
     }
