@@ -202,7 +202,7 @@ fn stop(dirs: &Dirs, id: &str) -> Vec<Error> {
 }
 
 /// The runtime makes a container's directory before it writes its state.
-fn remove_empty_state(dirs: &Dirs, id: &str) -> rbox_runtime::Result<()> {
+pub(crate) fn remove_empty_state(dirs: &Dirs, id: &str) -> rbox_runtime::Result<()> {
     let path = dirs.runtime().join(id);
     match fs::remove_dir_all(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

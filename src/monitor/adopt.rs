@@ -13,6 +13,7 @@ use super::hub::{Hub, Life};
 use crate::cmd::run::Lived;
 use crate::engine::Engine;
 use crate::record::{Claim, Record};
+use crate::sweep;
 
 /// The code of a program whose end nobody saw, and why.
 const UNKNOWN: i32 = 255;
@@ -33,7 +34,10 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
         boot_id: claim.boot_id,
     })?;
     let mut errors: Vec<anyhow::Error> = Vec::new();
-    let container = Container::load(&dirs.runtime(), id).ok();
+    let container = match Container::load(&dirs.runtime(), id) {
+        Err(rbox_runtime::Error::NotFound { .. }) => None,
+        found => Some(found?),
+    };
     let pidfd = container.as_ref().and_then(Container::pidfd);
     let mut endpoint = engine.networks.resume(id).unwrap_or_else(|error| {
         // Somebody took a port in between: relays are lost, the rules are still there.
@@ -72,8 +76,11 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
             None
         }
     };
-    if let Some(container) = container {
-        errors.extend(container.delete(true).err().map(anyhow::Error::from));
-    }
+    let deleted = match container {
+        Some(container) => container.delete(true),
+        // The other monitor was killed while it made the next life.
+        None => sweep::remove_empty_state(dirs, id),
+    };
+    errors.extend(deleted.err().map(anyhow::Error::from));
     Ok(Lived::adopted(code, leaving, errors))
 }
