@@ -41,7 +41,8 @@ impl Template {
     ///
     /// Errors: a field that the value has not, or a function that cannot take what it is given.
     pub(crate) fn fill(&self, data: &Value) -> Result<String, Problem> {
-        self.run(data, Of::Object)
+        // As docker does: with what Go knows, and when that goes wrong with the JSON alone.
+        self.run(data, Of::Typed).or_else(|_| self.run(&types::as_json_has_it(data.clone()), Of::Object))
     }
 
     /// Fill it in with a row of a list.
@@ -75,6 +76,8 @@ struct Run {
 /// What a template is filled in with: in this the functions differ a little.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
+    /// An object by Go's names alone.
+    Typed,
     Object,
     Row,
     Titles,
@@ -199,38 +202,39 @@ impl Run {
     fn operand(&self, operand: &Operand, dot: &Value) -> Answer<Value> {
         match operand {
             Operand::Literal(value) => Ok(value.clone()),
-            Operand::Field(path) => field(dot, path),
+            Operand::Field(path) => self.field(dot, path),
             Operand::Variable(name, path) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                field(&found.ok_or_else(|| format!("there is no variable {name}"))?.1, path)
+                self.field(&found.ok_or_else(|| format!("there is no variable {name}"))?.1, path)
             }
-            Operand::Nested(pipeline, path) => field(&self.evaluate(pipeline, dot)?, path),
+            Operand::Nested(pipeline, path) => self.field(&self.evaluate(pipeline, dot)?, path),
             Operand::Function(name) => functions::call(name, &[]),
         }
+    }
+
+    fn field(&self, value: &Value, path: &[String]) -> Answer<Value> {
+        let mut at = value;
+        for name in path {
+            let found = match at {
+                Value::Map(_) if self.of == Of::Typed && types::OF_JSON.contains(&name.as_str()) => None,
+                Value::Map(fields) | Value::AnyKey(fields) => fields.iter().find(|(key, _)| key == name),
+                _ => None,
+            };
+            at = match (found, at) {
+                (Some((_, Value::Unwritten(value))), _) => value,
+                (Some((_, value)), _) => value,
+                // Nothing has no fields, and in Go's templates every one of them is nothing.
+                (None, Value::AnyKey(_) | Value::NilOf(Kind::Map)) => return Ok(Value::Nil),
+                (None, _) => return Err(format!("there is no field {name}")),
+            };
+        }
+        Ok(at.clone())
     }
 }
 
 /// JSON as Go writes it when it is to stand in HTML, too: so docker/cli writes a whole row.
 fn for_html(json: &str) -> String {
     json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-}
-
-fn field(value: &Value, path: &[String]) -> Answer<Value> {
-    let mut at = value;
-    for name in path {
-        let found = match at {
-            Value::Map(fields) | Value::AnyKey(fields) => fields.iter().find(|(key, _)| key == name),
-            _ => None,
-        };
-        at = match (found, at) {
-            (Some((_, Value::Unwritten(value))), _) => value,
-            (Some((_, value)), _) => value,
-            // Nothing has no fields, and in Go's templates every one of them is nothing.
-            (None, Value::AnyKey(_) | Value::NilOf(Kind::Map)) => return Ok(Value::Nil),
-            (None, _) => return Err(format!("there is no field {name}")),
-        };
-    }
-    Ok(at.clone())
 }
 
 #[cfg(test)]

@@ -194,9 +194,9 @@ fn a_cell_may_be_wider_than_a_u16() {
 #[test]
 fn what_only_gos_types_know_is_known() {
     let json = r#"{
-        "State": {"Status": "created"}, "ExecIDs": null,
+        "Id": "7", "State": {"Status": "created"}, "ExecIDs": null,
         "Config": {"Labels": {"a": "1"}, "Volumes": null, "Entrypoint": null},
-        "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {}}, "PidsLimit": null, "Links": null},
+        "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {}}, "PidsLimit": null, "Links": null, "Dns": []},
         "NetworkSettings": {"Ports": {"80/tcp": null}, "Networks": {"none": {"IPAMConfig": null, "DriverOpts": null}}}
     }"#;
     let object = CONTAINER.told_of(serde_json::from_str(json).unwrap());
@@ -220,6 +220,13 @@ fn what_only_gos_types_know_is_known() {
         ("{{join .Config.Entrypoint \" \"}}|{{upper .Config.StopSignal}}|{{.SizeRw}}", "||<nil>"),
         ("{{range $port, $at := .NetworkSettings.Ports}}{{$port}} {{$at}} {{len $at}}{{end}}", "80/tcp [] 0"),
         ("{{range .NetworkSettings.Networks}}{{.IPAMConfig}} {{.DriverOpts}}{{end}}", "<nil> map[]"),
+        ("{{.HostConfig.Dns}}|{{.HostConfig.Links}}|{{.HostConfig.PidsLimit}}", "[]|<no value>|<no value>"),
+        ("{{.HostConfig.DNS}}|{{.HostConfig.Links}}|{{.HostConfig.PidsLimit}}", "[]|[]|<nil>"),
+        (
+            "{{.Id}}|{{.Config.Labels.foo}}|{{if .State.Health}}y{{end}}|{{.Config.Entrypoint}}",
+            "7|<no value>||<no value>",
+        ),
+        ("{{.ID}}|{{.Config.Labels.foo}}|{{if .State.Health}}y{{end}}|{{.Config.Entrypoint}}", "7|<no value>||[]"),
         ("{{.State}}|{{json .State}}|{{len .State}}", "map[Status:created]|{\"Status\":\"created\"}|1"),
     ] {
         assert_eq!(fill(template).as_deref(), Ok(wanted), "{template}");

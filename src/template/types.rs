@@ -13,9 +13,28 @@ enum Go {
     Pointer,
     Text,
     Flag,
+    /// Go's own name for the field that JSON calls so.
+    Calls(&'static str),
 }
 
-use Go::{Flag, List, Map, Pointer, Text};
+use Go::{Calls, Flag, List, Map, Pointer, Text};
+
+/// What JSON calls otherwise than Go. A template that has such a name is filled in with the JSON alone (docker/cli
+/// `cli/command/inspect/inspector.go`, tryRawInspectFallback): null is then no value.
+pub(super) const OF_JSON: [&str; 12] = [
+    "CpuCount",
+    "CpuPercent",
+    "CpuPeriod",
+    "CpuQuota",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CpuShares",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "Id",
+    "NanoCpus",
+];
 
 /// The paths of one kind of object; `*` is every key. What is not named here and null is a list.
 pub(crate) struct Types(&'static [(&'static str, &'static [(&'static str, Go)])]);
@@ -36,15 +55,22 @@ const CONFIG: &[(&str, Go)] = &[
 
 /// moby `api/types/types.go`, ContainerJSON; `api/types/container/host_config.go`; `api/types/network`, EndpointSettings.
 pub(crate) const CONTAINER: Types = Types(&[
-    ("", &[("SizeRootFs", Pointer), ("SizeRw", Pointer)]),
+    ("", &[("ID", Calls("Id")), ("SizeRootFs", Pointer), ("SizeRw", Pointer)]),
     ("Config", CONFIG),
     ("GraphDriver", &[("Data", Map)]),
     (
         "HostConfig",
         &[
+            ("CPUPeriod", Calls("CpuPeriod")),
+            ("CPUQuota", Calls("CpuQuota")),
+            ("CPUShares", Calls("CpuShares")),
+            ("DNS", Calls("Dns")),
+            ("DNSOptions", Calls("DnsOptions")),
+            ("DNSSearch", Calls("DnsSearch")),
             ("Init", Pointer),
             ("MemorySwappiness", Pointer),
             ("Mounts", List),
+            ("NanoCPUs", Calls("NanoCpus")),
             ("OomKillDisable", Pointer),
             ("PidsLimit", Pointer),
             ("PortBindings", Map),
@@ -62,7 +88,7 @@ pub(crate) const CONTAINER: Types = Types(&[
 
 /// moby `api/types/types.go`, ImageInspect.
 pub(crate) const IMAGE: Types = Types(&[
-    ("", &[("OsVersion", Text), ("Variant", Text)]),
+    ("", &[("ID", Calls("Id")), ("OsVersion", Text), ("Variant", Text)]),
     ("Config", CONFIG),
     ("ContainerConfig", CONFIG),
     ("GraphDriver", &[("Data", Map)]),
@@ -72,7 +98,17 @@ pub(crate) const IMAGE: Types = Types(&[
 
 /// moby `api/types/types.go`, NetworkResource; `api/types/network`, IPAM.
 pub(crate) const NETWORK: Types = Types(&[
-    ("", &[("Containers", Map), ("Labels", Map), ("Options", Map), ("Peers", List), ("Services", Map)]),
+    (
+        "",
+        &[
+            ("ID", Calls("Id")),
+            ("Containers", Map),
+            ("Labels", Map),
+            ("Options", Map),
+            ("Peers", List),
+            ("Services", Map),
+        ],
+    ),
     ("IPAM", &[("Options", Map)]),
 ]);
 
@@ -108,6 +144,10 @@ fn tell(fields: &mut Fields, name: &str, go: Go) {
         Pointer => Value::NilOf(Kind::Pointer),
         Text => Value::Text(String::new()),
         Flag => Value::Bool(false),
+        Calls(json) => match fields.iter().find(|(known, _)| known == json) {
+            Some((_, value)) => value.clone(),
+            None => return,
+        },
     };
     match fields.iter_mut().find(|(known, _)| known == name) {
         None => fields.push((name.to_owned(), Value::Unwritten(Box::new(empty)))),
@@ -118,6 +158,21 @@ fn tell(fields: &mut Fields, name: &str, go: Go) {
             }
         }
     }
+}
+
+/// The same without what tells one nothing from another.
+pub(super) fn as_json_has_it(mut object: Value) -> Value {
+    match &mut object {
+        Value::NilOf(_) => return Value::Nil,
+        Value::List(items) => {
+            items.iter_mut().for_each(|item| *item = as_json_has_it(std::mem::replace(item, Value::Nil)))
+        }
+        Value::Map(fields) | Value::AnyKey(fields) => {
+            fields.iter_mut().for_each(|(_, value)| *value = as_json_has_it(std::mem::replace(value, Value::Nil)));
+        }
+        _ => {}
+    }
+    object
 }
 
 fn name_nothing(value: &mut Value) {
