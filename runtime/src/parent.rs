@@ -157,6 +157,29 @@ impl Child {
         }
     }
 
+    /// Wait until the child has said something or has become the program, unless `interrupt` is readable before: then the
+    /// child is killed. It is not waited for: in a frozen control group it dies only when it is thawed.
+    ///
+    /// # Errors
+    /// `Os` with EINTR when it was interrupted.
+    pub(crate) fn await_word_unless(&self, interrupt: BorrowedFd<'_>) -> Result<()> {
+        use nix::errno::Errno;
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let doing = || "start the program".to_owned();
+        loop {
+            let mut ready = [self.channel.as_fd(), interrupt].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                polled => polled.doing(doing)?,
+            };
+            if ready[0].any() != Some(false) {
+                return Ok(());
+            }
+            let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            return Err(Errno::EINTR).doing(doing);
+        }
+    }
+
     /// Kill the child and collect it. Gone already is fine.
     pub(crate) fn end(&self) {
         let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);

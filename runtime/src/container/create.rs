@@ -27,6 +27,9 @@ pub struct Ties {
     pub preserve_fds: u32,
     /// Stay in the caller's session keyring.
     pub keep_keyring: bool,
+    /// [`Container::exec`] gives up when this becomes readable before the program runs: a hostile container can stop
+    /// what enters it.
+    pub interrupt: Option<OwnedFd>,
 }
 
 /// What a new container is made from.

@@ -46,7 +46,8 @@ impl Container {
     /// Run a further process in the container; it has become the program when this returns.
     ///
     /// # Errors
-    /// `WrongStatus` unless it runs; those of [`Container::create`].
+    /// `WrongStatus` unless it runs; `Os` with EINTR when it was interrupted ([`Ties::interrupt`]); those of
+    /// [`Container::create`].
     pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let have = self.status();
         let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
@@ -88,6 +89,9 @@ impl Container {
         if let Err(error) = child.settle(process.oom_score_adj()) {
             child.end();
             return Err(error);
+        }
+        if let Some(interrupt) = &ties.interrupt {
+            child.await_word_unless(interrupt.as_fd())?;
         }
         child.await_program(&plan, &around)?;
         parent::tell_steps(&plan, 0);
@@ -136,7 +140,7 @@ impl Container {
             process,
             parent_end,
             gate: Gate::Open,
-            parent_death: ParentDeath::UntilGate,
+            parent_death: ParentDeath::UntilProgram,
             trace: trace()?,
         })
     }
