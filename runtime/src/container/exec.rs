@@ -78,7 +78,7 @@ impl Container {
         let (ours, theirs) = parent::channel()?;
         let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
         plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
-        let around = Surroundings { cgroup: &self.state.cgroup, root: &root };
+        let around = Surroundings { cgroup: &self.state.cgroup, root: &root, init: Some(init.pid) };
         let pid_namespace = open_pid_namespace(&format!("/proc/{}", init.pid))?;
         // Asked behind all that was opened by its number, which may have been given to another process in between: the
         // program would run in that one's namespaces.
