@@ -2,10 +2,12 @@
 
 use crate::support::{BUSYBOX, Host, Output, Pty, Running, need};
 use nix::sys::signal::Signal;
+use nix::sys::termios::LocalFlags;
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 /// A container that does nothing, for a long time.
 fn idle(host: &Host, flags: &[&str]) -> Running {
@@ -193,6 +195,102 @@ fn what_a_program_leaves_behind_does_not_keep_exec_waiting() {
     let output = exec(&host, &[], &["sh", "-c", writes]).code(7);
     assert!(output.stdout.contains("first\n"), "{}", output.stdout.len());
     exec(&host, &[], &["touch", "/enough"]).ok();
+}
+
+/// A container that stops whatever enters it, until the file `go` is in the folder: an `exec` hangs on its way in.
+fn hostile(host: &Host) -> Running {
+    let folder = host.path("hold");
+    fs::create_dir(&folder).unwrap();
+    let bind = format!("{}:/hold", folder.display());
+    let script = "echo ready; while test ! -e /hold/go; do kill -STOP -1 2>/dev/null; done; \
+                  while :; do kill -CONT -1 2>/dev/null; sleep 0.1; done";
+    host.run_ready(&["--network", "none", "--name", "web", "-v", &bind], &["sh", "-c", script])
+}
+
+/// Name and pid of the process that is stopped; nothing when nobody is.
+fn stopped(host: &Host) -> Option<(String, String)> {
+    let script = "for one in /proc/[0-9]*; do grep -qs '^State:.T' $one/status && cat $one/comm && echo ${one#/proc/} && exit; done";
+    let said = host.shell(script).stdout;
+    let (name, pid) = said.trim().split_once('\n')?;
+    Some((name.to_owned(), pid.to_owned()))
+}
+
+/// Start an `exec` until one is stopped before it has become the program: some are faster than the container.
+#[track_caller]
+fn caught<T>(host: &Host, start: impl Fn() -> T) -> T {
+    for _ in 0..20 {
+        let one = start();
+        let (name, pid) = until(|| stopped(host));
+        if name.starts_with("rbox") {
+            return one;
+        }
+        host.shell(&format!("kill -9 {pid}; rm -f hold/ran")).ok();
+        until(|| stopped(host).is_none().then_some(()));
+    }
+    panic!("none was stopped on its way in");
+}
+
+#[track_caller]
+fn until<T>(look: impl Fn() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_exec_that_hangs_on_its_way_in_is_ended_by_a_signal() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let web = hostile(&host);
+    let mut killed = None;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGKILL, 137)] {
+        let words = ["exec", "web", "sh", "-c", "echo >/hold/ran; exec sleep 1000"];
+        let mut running = caught(&host, || host.rbox_spawn(&words));
+        running.signal(signal);
+        let end = Instant::now() + Duration::from_secs(20);
+        while running.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "{signal} does not end it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // What it had begun goes with it. After kill -9 that may be when it is let go on.
+        if signal == Signal::SIGKILL {
+            killed = Some((running, code));
+        } else {
+            until(|| stopped(&host).is_none().then_some(()));
+            running.wait().code(code);
+        }
+    }
+    fs::write(host.path("hold/go"), "").unwrap();
+    until(|| stopped(&host).is_none().then_some(()));
+    let (running, code) = killed.unwrap();
+    running.wait().code(code);
+    assert!(!host.path("hold/ran").exists(), "the program ran though nobody waits for it");
+    assert!(web.try_pid().is_some());
+}
+
+#[test]
+fn keys_typed_before_the_program_runs_reach_it_and_a_key_ends_one_that_never_does() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = hostile(&host);
+    let pty = caught(&host, || Pty::rbox(&host, &["exec", "-it", "web", "sh"]));
+    assert!(pty.settings().local_flags.contains(LocalFlags::ISIG | LocalFlags::ECHO), "the terminal is the person's");
+    pty.send("\x03");
+    assert_ne!(pty.wait().0, 0);
+    until(|| stopped(&host).is_none().then_some(()));
+    let mut pty = caught(&host, || Pty::rbox(&host, &["exec", "-it", "web", "sh"]));
+    pty.send("echo ty''ped; stty size\r");
+    pty.resize(40, 132);
+    fs::write(host.path("hold/go"), "").unwrap();
+    let seen = pty.wait_for("40 132");
+    assert!(seen.contains("typed\r\n"), "{seen}");
+    pty.send("exit 9\r");
+    assert_eq!(pty.wait().0, 9);
 }
 
 #[test]

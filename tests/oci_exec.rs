@@ -211,6 +211,35 @@ fn exec_does_not_follow_the_number_of_a_process_that_has_ended() {
     assert!(!seen.exists(), "the program ran on the host {}", fs::read_to_string(&seen).unwrap_or_default());
 }
 
+/// A group that hands controllers down takes no process (cgroups(7), no internal processes), and systemd or a container
+/// engine inside does just that with its own. A hybrid host's unified hierarchy has hugetlb alone, and that will do.
+#[test]
+fn exec_goes_where_init_is_when_the_containers_group_takes_no_process() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = oci.running(|_| {});
+    let folders = oci.host.cgroup_folders();
+    let Some(unified) = folders.iter().find(|folder| folder.join("cgroup.controllers").exists()) else { return };
+    let top = unified.parent().unwrap();
+    let controllers = fs::read_to_string(top.join("cgroup.controllers")).unwrap();
+    let Some(controller) = controllers.split_whitespace().find(|name| ["hugetlb", "pids"].contains(name)) else {
+        return;
+    };
+    let group = unified.join(&bundle.id);
+    let inner = group.join("inner").join("most");
+    fs::create_dir_all(&inner).unwrap();
+    for process in fs::read_to_string(group.join("cgroup.procs")).unwrap().lines() {
+        fs::write(inner.join("cgroup.procs"), process).unwrap();
+    }
+    for folder in [top, unified, &group] {
+        fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+    }
+    let seen = exec(&oci, &bundle, &[], &["grep", "^0::", "/proc/self/cgroup"]).ok();
+    assert!(seen.text().ends_with("/inner/most"), "{seen}");
+    oci.call(&["delete", "--force", &bundle.id]).ok();
+    assert!(!group.exists());
+}
+
 #[test]
 fn exec_many_at_once() {
     need!(Root);

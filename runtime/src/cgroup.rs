@@ -230,6 +230,20 @@ impl Cgroup {
         self.unified().map(|group| file::directory(&group.path)).transpose()
     }
 
+    /// The same for the group below this one where process `pid` is: a group that hands controllers down takes no process
+    /// itself (cgroups(7), no internal processes), and an init like systemd has gone into one below. `None` when it is
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// `Os` if the process or its group is gone.
+    pub fn directory_of(&self, pid: i32) -> Result<Option<OwnedFd>, Error> {
+        let Some(group) = self.unified() else { return Ok(None) };
+        let text = file::must_read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+        // Not into whatever group it has been moved to: only below its own do the container's limits hold.
+        let own = group.path.strip_prefix(&group.mount).unwrap_or(&group.path);
+        layout::below(&text, own).map(|path| file::directory(&group.path.join(path))).transpose()
+    }
+
     /// Remove the group and what the container made below it. Gone already is success.
     ///
     /// # Errors

@@ -34,6 +34,8 @@ pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd)> {
 pub(crate) struct Surroundings<'a> {
     pub(crate) cgroup: &'a Cgroup,
     pub(crate) root: &'a Root,
+    /// The container's init, for a further process: where to go when the container's own group takes no process.
+    pub(crate) init: Option<i32>,
 }
 
 /// Clone the child of `plan`, born into its unified control group where there is one.
@@ -43,23 +45,36 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around: &Surroundings<'_>) -> Result<Child> {
     refuse_threads()?;
     let directory = around.cgroup.directory()?;
-    let flags = plan.clone_flags;
-    let is_init = plan.tree.is_some();
-    let (pid, pidfd) = rbox_explain::step_saying(
-        &steps::CLONE,
-        || format!("clone3({})", flag_names(flags, directory.is_some())),
-        || match sys::process::clone3(flags, directory.as_ref().map(AsFd::as_fd))? {
-            Cloned::Child if is_init => child::init(plan, theirs.as_fd()),
-            Cloned::Child => child::enter(plan, theirs.as_fd()),
-            Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        },
-        |(pid, _): &(i32, OwnedFd)| format!("pid {pid}"),
-    )
-    .map_err(|source: io::Error| Error::Os { doing: format!("make namespaces{}", namespace_hint(&source)), source })?;
+    let made = match (clone_into(plan, theirs.as_fd(), directory.as_ref()), around.init) {
+        // As runc: beside init.
+        (Err(error), Some(init)) if error.raw_os_error() == Some(libc::EBUSY) => {
+            let beside = around.cgroup.directory_of(init)?;
+            beside.map_or(Err(error), |beside| clone_into(plan, theirs.as_fd(), Some(&beside)))
+        }
+        (made, _) => made,
+    };
+    let (pid, pidfd) =
+        made.map_err(|source| Error::Os { doing: format!("make namespaces{}", namespace_hint(&source)), source })?;
     // While we hold a copy of the far end, we would never see the channel close.
     drop(theirs);
     plan.release();
     Ok(Child { pid, pidfd, channel: ours })
+}
+
+/// Only the parent comes back.
+fn clone_into(plan: &mut Plan, theirs: BorrowedFd<'_>, directory: Option<&OwnedFd>) -> io::Result<(i32, OwnedFd)> {
+    let flags = plan.clone_flags;
+    let is_init = plan.tree.is_some();
+    rbox_explain::step_saying(
+        &steps::CLONE,
+        || format!("clone3({})", flag_names(flags, directory.is_some())),
+        || match sys::process::clone3(flags, directory.map(AsFd::as_fd))? {
+            Cloned::Child if is_init => child::init(plan, theirs),
+            Cloned::Child => child::enter(plan, theirs),
+            Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        },
+        |(pid, _): &(i32, OwnedFd)| format!("pid {pid}"),
+    )
 }
 
 /// A lock that another thread holds would stay locked in the child for ever. The child takes none, but a user of this
@@ -154,6 +169,29 @@ impl Child {
             }
             // execve closed the channel. A child that was killed in this moment is a program that ended at once.
             Heard::Closed | Heard::Created => Ok(()),
+        }
+    }
+
+    /// Wait until the child has said something or has become the program, unless `interrupt` is readable before: then the
+    /// child is killed. It is not waited for: in a frozen control group it dies only when it is thawed.
+    ///
+    /// # Errors
+    /// `Os` with EINTR when it was interrupted.
+    pub(crate) fn await_word_unless(&self, interrupt: BorrowedFd<'_>) -> Result<()> {
+        use nix::errno::Errno;
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let doing = || "start the program".to_owned();
+        loop {
+            let mut ready = [self.channel.as_fd(), interrupt].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                polled => polled.doing(doing)?,
+            };
+            if ready[0].any() != Some(false) {
+                return Ok(());
+            }
+            let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            return Err(Errno::EINTR).doing(doing);
         }
     }
 

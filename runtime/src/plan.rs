@@ -88,6 +88,8 @@ pub(crate) enum CgroupNamespace {
 pub(crate) enum ParentDeath {
     /// It dies with it until it stands before the gate: `create`.
     UntilGate,
+    /// It dies with it until it becomes the program: `exec`.
+    UntilProgram,
     /// It dies with it, also when it runs: a container whose output has nowhere else to go.
     Always,
 }

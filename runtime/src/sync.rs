@@ -19,7 +19,7 @@
 use crate::steps::Step;
 use crate::sys;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Parent to child: what is made and set from outside is there.
 pub(crate) const GO: u8 = b'g';
@@ -101,6 +101,18 @@ pub(crate) fn await_word(channel: BorrowedFd<'_>, word: u8) -> io::Result<()> {
     match sys::file::read(channel, &mut byte)? {
         1 if byte[0] == word => Ok(()),
         _ => Err(io::Error::from_raw_os_error(libc::EPIPE)),
+    }
+}
+
+/// Whether the parent still holds its end of the channel: EPIPE when it is gone. Runs in the child. Asked behind
+/// `PR_SET_PDEATHSIG`, which tells only of a death that is yet to come; getppid(2) knows no parent outside of the pid
+/// namespace.
+pub(crate) fn parent_is_there(channel: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::sys::socket::{MsgFlags, recv};
+    match recv(channel.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        Ok(1..) | Err(nix::errno::Errno::EAGAIN) => Ok(()),
+        Ok(0) => Err(io::Error::from_raw_os_error(libc::EPIPE)),
+        Err(errno) => Err(errno.into()),
     }
 }
 

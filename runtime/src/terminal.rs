@@ -134,6 +134,17 @@ impl Signals {
         self.forward
     }
 
+    /// A descriptor that is readable as long as one of those that end rbox waits here. Reading it is not needed: with
+    /// this guard gone, the signal does what it does.
+    ///
+    /// # Errors
+    /// EMFILE and the like, of signalfd(2).
+    pub fn ending(&self) -> io::Result<OwnedFd> {
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let fd = SignalFd::with_flags(&ENDING.iter().copied().collect(), flags)?;
+        fd.as_fd().try_clone_to_owned()
+    }
+
     /// The next signal that came, if there is one.
     ///
     /// # Errors

@@ -7,10 +7,12 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use oci_spec::runtime::{Process, Spec};
 use rbox_net::Networks;
 use rbox_runtime::console;
-use rbox_runtime::container::{Container, Ties};
+use rbox_runtime::container::{self, Container, Ties};
+use rbox_runtime::terminal::Signals;
 
 use super::Stdio;
 use super::run::bundle::resolve_user;
@@ -75,9 +77,17 @@ impl Attempt<'_> {
     fn attached(&self, stdio: &Stdio) -> Result<ExitCode> {
         let mut process = self.process()?;
         process.set_console_size(stdio.size(self.args.tty, self.args.interactive));
-        let (inside, ties) = Inside::new(self.args, process.user().uid())?;
-        let session = inside.begin(self.args, stdio)?;
+        let (inside, mut ties) = Inside::new(self.args, process.user().uid())?;
+        // Held from here on, so that none is lost. One that is to end rbox ends the attempt too, until there is a
+        // program to pass it on to: what enters a container can be stopped by it.
+        let signals = Signals::hold(true).context("cannot hold signals back")?;
+        ties.interrupt = Some(signals.ending().context("cannot hold signals back")?);
         let extra = self.container.exec(&process, ties)?;
+        // Only now is the terminal made raw: until here Ctrl-C was a signal.
+        let session = inside.begin(self.args, stdio, signals).inspect_err(|_| {
+            // The first error is the one to report.
+            let _ = container::signal(extra.pidfd(), Signal::SIGKILL as i32);
+        })?;
         session.carry(extra.pidfd())?;
         let code = extra.wait()?.code();
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))

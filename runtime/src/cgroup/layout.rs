@@ -98,6 +98,17 @@ impl Mount {
     }
 }
 
+/// Where below `group` the process is whose /proc/PID/cgroup says `text`; nothing where it is elsewhere. What stands
+/// before the group's own path depends on which part of the hierarchy is mounted here.
+pub(super) fn below(text: &str, group: &Path) -> Option<PathBuf> {
+    let path = Path::new(text.lines().find_map(|line| line.strip_prefix("0::/"))?);
+    let parts: Vec<Component<'_>> = path.components().collect();
+    let group: Vec<Component<'_>> = group.components().collect();
+    let at = parts.windows(group.len().max(1)).position(|window| window == group)?;
+    let rest = &parts[at + group.len()..];
+    rest.iter().all(|part| matches!(part, Component::Normal(_))).then(|| rest.iter().collect())
+}
+
 /// The hierarchies of this host in the order of the mount table, each once.
 ///
 /// `from_the_top`: nobody will ask for our own position in them.
@@ -267,6 +278,17 @@ mod tests {
         assert_eq!(cpuset, Path::new("/sys/fs/cgroup/cpuset/rbox/a"));
         let unified = mounts[3].directory_of(Path::new("rbox/a"), Some(own));
         assert_eq!(unified, Path::new("/sys/fs/cgroup/unified/user.slice/rbox/a"));
+    }
+
+    #[test]
+    fn a_process_is_found_below_its_containers_group_and_nowhere_else() {
+        let found = |text| below(text, Path::new("rbox/c1"));
+        assert_eq!(found("1:cpu:/\n0::/rbox/c1/in/most\n"), Some(PathBuf::from("in/most")));
+        assert_eq!(found("0::/seen/from/outside/rbox/c1/in\n"), Some(PathBuf::from("in")));
+        assert_eq!(found("0::/rbox/c1\n"), Some(PathBuf::new()));
+        for outside in ["0::/rbox/c1/../c2\n", "0::/rbox/c10\n", "0::/rbox\n", "1:cpu:/rbox/c1\n", "0::/\n", ""] {
+            assert_eq!(found(outside), None, "{outside}");
+        }
     }
 
     #[test]

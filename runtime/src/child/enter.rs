@@ -29,7 +29,9 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     });
 
     // 3. Into its control groups first, through doors that only the host has; then into its namespaces, all at once.
-    on.step(Step::Gate, || sync::await_word(channel, sync::GO));
+    //    The parent may have said its word and died before we asked to be told of its death: a hostile container can
+    //    have stopped us since our birth.
+    on.step(Step::Gate, || sync::await_word(channel, sync::GO).and_then(|()| sync::parent_is_there(channel)));
     identity::join_cgroups(&on, &plan.doors);
     for (index, join) in plan.joins.iter().enumerate() {
         on.nth(Step::Join, index, || join.enter());
@@ -42,6 +44,5 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     // 5. The same way to the program as init's.
     identity::enter_directory(&on, &plan.process);
     identity::find_program(&on, &plan.process);
-    on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
     become_program(&on, plan, terminal)
 }

@@ -111,7 +111,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
 
     // 14. Groups, then user, then capabilities: each needs the privilege that the next one gives up.
     identity::assume(on, process);
-    if plan.parent_death == ParentDeath::Always {
+    if matches!(plan.parent_death, ParentDeath::Always | ParentDeath::UntilProgram) {
         // A change of credentials has cleared it.
         on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(libc::SIGKILL));
     }
@@ -121,6 +121,9 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
 
     // 15. Nothing of the host goes through execve; the filter comes last, so that it need not allow what we did.
     on.step(Step::CloseOnExec, || sys::file::close_on_exec_from(3 + process.preserve_fds));
+    if plan.parent_death == ParentDeath::UntilProgram {
+        on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
+    }
     if let Some(filter) = late {
         on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
     }

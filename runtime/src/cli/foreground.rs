@@ -33,6 +33,11 @@ impl Foreground {
         Ok((Foreground { signals, socket: ours }, theirs))
     }
 
+    /// Readable as long as a signal waits that is to end this program.
+    pub(super) fn interrupt(&self) -> Result<OwnedFd> {
+        self.signals.ending().map_err(os("hold signals back"))
+    }
+
     /// Carry bytes and signals until `process` has ended.
     pub(super) fn wait(self, process: BorrowedFd<'_>) -> Result<()> {
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());

@@ -86,6 +86,7 @@ impl Bundle {
                 stdio: [None, None, None],
                 preserve_fds: flags.preserve_fds,
                 keep_keyring: flags.no_new_keyring,
+                interrupt: None,
             },
             start,
             reaper: false,
@@ -230,7 +231,8 @@ fn exec(root: &Path, flags: &Exec) -> Result<u8> {
         None => Foreground::prepare(terminal)?,
     };
     let stdio = [None, None, None];
-    let ties = Ties { console, stdio, preserve_fds: flags.preserve_fds, keep_keyring: false };
+    let interrupt = Some(foreground.interrupt()?);
+    let ties = Ties { console, stdio, preserve_fds: flags.preserve_fds, keep_keyring: false, interrupt };
     let extra = container.exec(&process, ties)?;
     tell_pid(extra.pid(), extra.pidfd(), flags.pid_file.as_deref(), flags.pidfd_socket.as_deref())?;
     if flags.detach {

@@ -27,6 +27,9 @@ pub struct Ties {
     pub preserve_fds: u32,
     /// Stay in the caller's session keyring.
     pub keep_keyring: bool,
+    /// [`Container::exec`] gives up when this becomes readable before the program runs: a hostile container can stop
+    /// what enters it.
+    pub interrupt: Option<OwnedFd>,
 }
 
 /// What a new container is made from.
@@ -198,7 +201,7 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     })?;
     let oom_score_adj = process.oom_score_adj();
     let cgroup = &container.state.cgroup;
-    let around = Surroundings { cgroup, root: &root };
+    let around = Surroundings { cgroup, root: &root, init: None };
     let limits = resources(spec);
     cgroup.make_birthplace(Some(&limits))?;
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
@@ -319,7 +322,7 @@ impl Live {
         if !self.at_once {
             self.child.open_gate()?;
         }
-        let around = Surroundings { cgroup: &self.container.state.cgroup, root: &self.root };
+        let around = Surroundings { cgroup: &self.container.state.cgroup, root: &self.root, init: None };
         let started = self.child.await_program(&self.plan, &around);
         self.told = parent::tell_steps(&self.plan, self.told);
         started

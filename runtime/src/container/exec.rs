@@ -46,7 +46,8 @@ impl Container {
     /// Run a further process in the container; it has become the program when this returns.
     ///
     /// # Errors
-    /// `WrongStatus` unless it runs; those of [`Container::create`].
+    /// `WrongStatus` unless it runs; `Os` with EINTR when it was interrupted ([`Ties::interrupt`]); those of
+    /// [`Container::create`].
     pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let have = self.status();
         let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
@@ -77,7 +78,7 @@ impl Container {
         let (ours, theirs) = parent::channel()?;
         let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
         plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
-        let around = Surroundings { cgroup: &self.state.cgroup, root: &root };
+        let around = Surroundings { cgroup: &self.state.cgroup, root: &root, init: Some(init.pid) };
         let pid_namespace = open_pid_namespace(&format!("/proc/{}", init.pid))?;
         // Asked behind all that was opened by its number, which may have been given to another process in between: the
         // program would run in that one's namespaces.
@@ -88,6 +89,9 @@ impl Container {
         if let Err(error) = child.settle(process.oom_score_adj()) {
             child.end();
             return Err(error);
+        }
+        if let Some(interrupt) = &ties.interrupt {
+            child.await_word_unless(interrupt.as_fd())?;
         }
         child.await_program(&plan, &around)?;
         parent::tell_steps(&plan, 0);
@@ -136,7 +140,7 @@ impl Container {
             process,
             parent_end,
             gate: Gate::Open,
-            parent_death: ParentDeath::UntilGate,
+            parent_death: ParentDeath::UntilProgram,
             trace: trace()?,
         })
     }

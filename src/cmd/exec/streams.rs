@@ -58,10 +58,10 @@ impl Inside {
         Ok((Inside::Pipes(Pipes { input, output: Some(output), errors: Some(errors) }), ties))
     }
 
-    /// Hold the caller's signals, and make its terminal raw if the program has one.
+    /// Make the caller's terminal raw if the program has one. Keys that were typed until now wait in it.
     ///
     /// Errors: `-it` where standard input is no terminal.
-    pub(super) fn begin<'a>(self, args: &ExecArgs, stdio: &'a Stdio) -> Result<Prepared<'a>> {
+    pub(super) fn begin<'a>(self, args: &ExecArgs, stdio: &'a Stdio, signals: Signals) -> Result<Prepared<'a>> {
         let input = args.interactive.then(|| stdio.input());
         let caller = Caller { input, output: stdio.output(), errors: stdio.errors() };
         let (mut guardian, mut raw) = (None, None);
@@ -69,7 +69,6 @@ impl Inside {
             guardian = Some(Guardian::watch(terminal)?);
             raw = Some(Raw::enter(terminal).context("cannot make the terminal raw")?);
         }
-        let signals = Signals::hold(true).context("cannot hold signals back")?;
         Ok(Prepared { inside: self, caller, signals, _raw: raw, _guardian: guardian })
     }
 }
