@@ -212,10 +212,11 @@ fn exec_does_not_follow_the_number_of_a_process_that_has_ended() {
 }
 
 /// A group that hands controllers down takes no process (cgroups(7), no internal processes), and systemd or a container
-/// engine inside does just that with its own. A hybrid host's unified hierarchy has hugetlb alone, and that will do.
+/// engine inside does just that with its own. A hybrid host's unified hierarchy has hugetlb alone, and that will do. runc
+/// does the same where there is version 2 alone; on a hybrid host it refuses.
 #[test]
 fn exec_goes_where_init_is_when_the_containers_group_takes_no_process() {
-    need!(Root);
+    need!(Root, OurRuntime);
     let oci = Oci::new();
     let bundle = oci.running(|_| {});
     let folders = oci.host.cgroup_folders();
