@@ -46,6 +46,7 @@ pub use error::{Error, Result, cause};
 pub use exe::{seal, tell_seal};
 pub use root::{Root, User};
 pub use seccomp::default_profile as default_seccomp_profile;
+pub use state::stat;
 
 /// The command line of the program `rbox-runtime`, for what is made of it: man pages and completions.
 pub fn command_line() -> clap::Command {

@@ -11,10 +11,11 @@ use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The state file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,9 +106,16 @@ fn is_killed(pid: i32) -> io::Result<bool> {
     Ok(pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & KILL != 0))
 }
 
-/// State letter and start time of a process. proc_pid_stat(5): the name may contain anything, so read behind its `)`.
-fn stat(pid: i32) -> io::Result<(char, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+/// State letter and start time (clock ticks since the boot) of a process. proc_pid_stat(5): the name may contain anything,
+/// so read behind its `)`.
+///
+/// # Errors
+/// Those of open(2) and read(2): it is gone.
+pub fn stat(pid: i32) -> io::Result<(char, u64)> {
+    // What is wanted stands at the front, so one read is enough: a list of containers asks for hundreds.
+    let mut buffer = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
     let odd = || io::Error::from(io::ErrorKind::InvalidData);
     let fields: Vec<&str> = text.rsplit_once(')').ok_or_else(odd)?.1.split_whitespace().collect();
     let state = fields.first().and_then(|field| field.chars().next()).ok_or_else(odd)?;
@@ -115,9 +123,15 @@ fn stat(pid: i32) -> io::Result<(char, u64)> {
     Ok((state, start_time))
 }
 
-/// The id of this boot of the kernel; a state of another boot describes processes that are gone.
+/// The id of this boot of the kernel; a state of another boot describes processes that are gone. Read once: no process
+/// outlives it.
 pub(crate) fn boot_id() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(id) = BOOT.get() {
+        return Ok(id.clone());
+    }
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(BOOT.get_or_init(|| text.trim().to_owned()).clone())
 }
 
 /// An id is a file name: letters, digits, `_ + - .` (as in runc), and not `.` or `..`.

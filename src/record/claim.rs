@@ -48,11 +48,8 @@ pub(crate) enum Purpose {
 
 /// Start time of a process, or nothing when it is gone or only waits to be collected.
 fn start_time(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may contain anything.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let alive = !matches!(*fields.first()?, "Z" | "X");
-    if alive { fields.get(19)?.parse().ok() } else { None }
+    let (state, start_time) = rbox_runtime::stat(pid).ok()?;
+    (!matches!(state, 'Z' | 'X')).then_some(start_time)
 }
 
 /// The id of this boot of the kernel. Read once: a process does not outlive it.
