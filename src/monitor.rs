@@ -96,8 +96,12 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
             claimed.handed_over();
             Err(error)
         }
+        (Err(error), Some(claimed)) if has_begun.get() => {
+            run::broken_off(claimed, &error);
+            Err(error)
+        }
         // It was there before, so it stays; and else it goes with the claim.
-        (Err(error), Some(claimed)) if has_begun.get() || claimed.claim.purpose == Purpose::Hold => {
+        (Err(error), Some(claimed)) if claimed.claim.purpose == Purpose::Hold => {
             note_failure(&engine, &args.id, &error);
             claimed.release()?;
             Err(error)

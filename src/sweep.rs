@@ -1,8 +1,9 @@
 //! Taking containers apart, and undoing what a killed rbox left behind.
 //!
 //! Every command that changes anything sweeps first. A container whose monitor is dead and whose program runs on gets
-//! another monitor. Any other whose claim's process is dead is taken apart from what stands on disk alone, in the reverse of the order in which `cmd/run.rs` made it; each step succeeds where
-//! there is nothing left to do, so a sweep that is killed too is finished by the next one.
+//! another monitor. Any other whose claim's process is dead is taken apart from what stands on disk alone, in the reverse
+//! of the order in which `cmd/run.rs` made it; each step succeeds where there is nothing left to do, so a sweep that is
+//! killed too is finished by the next one.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};

@@ -106,11 +106,7 @@ fn a_013_a_016_a_019_nginx_detached_on_a_published_port() {
     assert!(outside.stdout.contains("Welcome to nginx"), "A-016: {outside}");
     //
     let shown = host.rbox(&["ps"]).ok();
-    let rows: Vec<Vec<&str>> = shown
-        .stdout
-        .lines()
-        .map(|line| line.split("   ").map(str::trim).filter(|word| !word.is_empty()).collect())
-        .collect();
+    let rows = shown.rows();
     assert_eq!(rows[0], ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], "A-107");
     assert_eq!(rows[1][..3], [&id[..12], DEBIAN, "\"nginx -g 'daemon of…\""], "A-107");
     assert!(rows[1][3].ends_with(" ago") && rows[1][4].starts_with("Up "), "A-107: {shown}");

@@ -132,11 +132,7 @@ fn a_105_to_107_exposed_ports_are_published_and_listed() {
         welcomed(host.neighbour().shell(&fetch(&format!("192.0.2.2:{port}"))), "A-105");
     }
     let shown = host.rbox(&["ps"]).ok();
-    let rows: Vec<Vec<&str>> = shown
-        .stdout
-        .lines()
-        .map(|line| line.split("   ").map(str::trim).filter(|word| !word.is_empty()).collect())
-        .collect();
+    let rows = shown.rows();
     assert_eq!(rows[0], ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], "A-107");
     assert_eq!(rows.len(), 3, "{shown}");
     // The newest is first.

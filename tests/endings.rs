@@ -67,7 +67,9 @@ fn the_last_lines_are_in_the_log_though_somebody_attached_does_not_read() {
     std::io::Write::write_all(attached.child.stdin.as_mut().unwrap(), b"go\n").unwrap();
     let count = || std::fs::read_to_string(out.join("count")).unwrap_or_default().trim().to_owned();
     let mut seen = count();
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
+        assert!(Instant::now() < end, "it writes on, {seen} lines so far, though nobody reads");
         std::thread::sleep(Duration::from_millis(1000));
         if !seen.is_empty() && count() == seen {
             break;
@@ -103,19 +105,19 @@ fn rules_that_arrive_after_a_kill_9_are_taken_out() {
     let slow = host.path("slow");
     std::fs::create_dir(&slow).unwrap();
     let real = host.shell("command -v iptables-restore").text().to_owned();
-    let script = format!("#!/bin/sh\nsleep 1\ntouch $0.ran\nexec {real} \"$@\"\n");
+    let script = format!("#!/bin/sh\ntouch $0.begun\nsleep 1\ntouch $0.ran\nexec {real} \"$@\"\n");
     let program = slow.join("iptables-restore");
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let run = host.rbox_words(&["run", "-d", "--name", "late", "-p", "8080:80", BUSYBOX, "sleep", "600"]).join(" ");
     let killed = host.shell(&format!(
-        "PATH={}:$PATH {} {run} & sleep 0.6; pkill -9 -x rbox:monitor",
+        "PATH={0}:$PATH {1} {run} & while [ ! -e {0}/iptables-restore.begun ]; do sleep 0.02; done; pkill -9 -x rbox:monitor",
         slow.display(),
         rbox().display()
     ));
     assert_eq!(killed.code, 0, "a monitor was killed: {killed}");
     host.run(&NONE, &["true"]).ok();
-    std::thread::sleep(Duration::from_millis(1200));
+    // That command has waited for it.
     assert!(slow.join("iptables-restore.ran").exists(), "the rules did not arrive late");
     std::fs::remove_dir_all(&slow).unwrap();
     host.assert_unchanged(&before);

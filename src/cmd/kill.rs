@@ -41,7 +41,7 @@ fn kill(dirs: &Dirs, record: &Record, (name, number): (&str, Signal)) -> Result<
     // A signal that may end it is a person's wish that it ends (moby daemon/kill.go).
     let own = record.stop_signal.parse::<Signal>().unwrap_or(Signal::SIGTERM);
     if number == Signal::SIGKILL || number == own || own == Signal::SIGTERM {
-        let record = state::halt(dirs, &record.id)?;
+        let Some(record) = state::halt(dirs, &record.id)? else { return Ok(()) };
         ask_to_end(dirs, &record, number)?;
         return if number == Signal::SIGKILL { await_end(dirs, &record) } else { Ok(()) };
     }

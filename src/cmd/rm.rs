@@ -57,7 +57,7 @@ pub(super) fn remove(engine: &Engine, record: &Record, (name, force): (&str, boo
                 let problem = Problem::new(format!("cannot remove container {name}: {what}"));
                 return Err(problem.hint(format!("rbox stop {name} first, or use rbox rm --force {name}")).into());
             }
-            let record = state::halt(dirs, &record.id)?;
+            let Some(record) = state::halt(dirs, &record.id)? else { return Ok(()) };
             kill::and_wait(dirs, &record)?;
         }
         if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Remove)? {

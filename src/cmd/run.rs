@@ -64,7 +64,12 @@ pub(crate) fn run(global: &Global, verb: &RunVerb) -> Result<ExitCode> {
     let place = Place { hub: &mut hub, monitored: false, forward: verb.attach.sig_proxy };
     let lived = match live(&engine, (&claimed.claim, &intent), draft, place) {
         Ok(lived) => lived,
-        Err(error) => return Err(broken_off(claimed, error)),
+        Err(error) => {
+            if broken_off(claimed, &error) {
+                cidfile.keep();
+            }
+            return Err(error);
+        }
     };
     cidfile.keep();
     let code = lived.code;
@@ -72,17 +77,25 @@ pub(crate) fn run(global: &Global, verb: &RunVerb) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
-/// What had begun stays as a record that says why it has ended, unless it was `--rm`. Anything else goes with its claim.
-fn broken_off(claimed: Claimed<'_>, error: anyhow::Error) -> anyhow::Error {
-    let noted = Record::update(claimed.dirs, &claimed.claim.id, |record| {
-        if record.is_begun() {
-            record.end(255, Some(crate::report::report(&error).message));
-        }
-    });
-    if noted.is_ok_and(|record| record.started.is_some() && !record.remove) {
-        warn(claimed.release().err().into_iter().collect());
+/// An error after the program may have begun, so that nobody knows how it ended. What had begun stays as a record that says
+/// why, unless it was `--rm`; anything else goes with its claim. Answers whether it stays.
+pub(crate) fn broken_off(claimed: Claimed<'_>, error: &anyhow::Error) -> bool {
+    let (dirs, id) = (claimed.dirs, &claimed.claim.id);
+    // Looked at before anything is written: a disk that is full is no reason to lose what stands there.
+    let stays = match Record::load(dirs, id) {
+        Ok(record) => record.is_some_and(|record| record.started.is_some() && !record.remove),
+        Err(_) => true,
+    };
+    if stays {
+        let noted = Record::update(dirs, id, |record| {
+            record.restarting = false;
+            if record.is_begun() {
+                record.end(255, Some(crate::report::report(error).message));
+            }
+        });
+        warn(noted.err().into_iter().chain(claimed.release().err()).collect());
     }
-    error
+    stays
 }
 
 /// What stands after line 3: a container that no process runs in.
@@ -256,14 +269,13 @@ impl Lived {
         hub.ended(code);
     }
 
-    /// Take the last of it apart. By now the kernel has ended the network namespace, and the cable with it.
+    /// Take the last of it apart, and tell what did not go well.
     pub(crate) fn finish(mut self) {
         self.take_apart();
         warn(std::mem::take(&mut self.errors));
     }
-}
 
-impl Lived {
+    /// By now the kernel has ended the network namespace, and the cable with it.
     fn take_apart(&mut self) {
         let leaving = self.leaving.take().map(Leaving::finish).unwrap_or_default();
         self.errors.extend(leaving.into_iter().map(anyhow::Error::from));

@@ -13,7 +13,7 @@ use rbox_runtime::container::{Container, Status as Kernel};
 
 use crate::dirs::Dirs;
 use crate::monitor::wire::{self, Ask, Tell};
-use crate::record::{Claim, Record, boot_id, is_alive, short};
+use crate::record::{Claim, Record, boot_id, is_alive};
 use crate::report::{self, Problem};
 use crate::units;
 
@@ -190,20 +190,23 @@ fn readable(connection: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
 }
 
 /// Tell who holds the container that a person ends it now, so that it is not started again. Answers its record as it is
-/// then: it may have begun another life until this was heard.
+/// then: it may have begun another life until this was heard. Nothing when it has gone by itself, with `--rm`.
 ///
-/// Errors: the record cannot be read or written; it is gone.
-pub(crate) fn halt(dirs: &Dirs, id: &str) -> Result<Record> {
+/// Errors: the record cannot be read or written.
+pub(crate) fn halt(dirs: &Dirs, id: &str) -> Result<Option<Record>> {
     let deadline = Instant::now() + HEARD_WITHIN;
     while Instant::now() < deadline {
         let Some(connection) = knock(dirs, id)? else { break };
         if wire::say(connection.as_fd(), Ask::Halt).is_ok() && is_halting(&connection, deadline)? {
-            return Record::load(dirs, id)?.with_context(|| format!("container {}: it is gone", short(id)));
+            return Record::load(dirs, id);
         }
         // Who was there has let go of all that listened, and may listen again.
         std::thread::sleep(Duration::from_millis(2));
     }
-    Record::update(dirs, id, |record| record.stopped_by_hand = true)
+    match Record::update(dirs, id, |record| record.stopped_by_hand = true) {
+        Err(_) if Record::load(dirs, id)?.is_none() => Ok(None),
+        noted => noted.map(Some),
+    }
 }
 
 /// Whether it is confirmed: a connection that ends is no answer.

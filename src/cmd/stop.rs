@@ -59,7 +59,7 @@ fn stop(dirs: &Dirs, record: &Record, args: &StopArgs) -> Result<()> {
     if !state::Status::of(dirs, record)?.is_running() {
         return Ok(());
     }
-    let record = &state::halt(dirs, &record.id)?;
+    let Some(record) = &state::halt(dirs, &record.id)? else { return Ok(()) };
     let own = record.stop_signal.parse::<Signal>().unwrap_or(Signal::SIGTERM);
     kill::ask_to_end(dirs, record, args.signal.unwrap_or(own))?;
     let seconds = args.time.or(record.stop_timeout).unwrap_or(PATIENCE_S);

@@ -62,6 +62,12 @@ impl Output {
         self.stdout.trim()
     }
 
+    /// Standard output as a table whose columns have three blanks between them.
+    pub(crate) fn rows(&self) -> Vec<Vec<&str>> {
+        let cells = |line| str::split(line, "   ").map(str::trim).filter(|word| !word.is_empty()).collect();
+        self.stdout.lines().map(cells).collect()
+    }
+
     /// Standard output, parsed.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
