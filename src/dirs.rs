@@ -7,7 +7,8 @@
 //!     names/NAME -> ID                        a link for each name: making it is what reserves the name
 //!     …                                       images, layers, snapshots (rbox-images)
 //!   STATE /run/rbox                           gone after a reboot
-//!     claims/ID.json                          who makes or holds a container; the first thing made, the last removed
+//!     claims/ID -> PURPOSE.PID.START.BOOT.NAME  who makes or holds a container; the first thing made, the last removed
+//!     alive                                   each process that claims locks a byte of it
 //!     live/ID/                                of one that runs: the socket of who holds it, its output's FIFOs
 //!     runtime/ID/                             the OCI runtime's state
 //!     net/                                    networks and endpoints (rbox-net)
@@ -57,9 +58,14 @@ impl Dirs {
         self.root.join("names")
     }
 
-    /// The claims, one file for each container that somebody makes or holds.
+    /// The claims, one link for each container that somebody makes or holds.
     pub(crate) fn claims(&self) -> PathBuf {
         self.state.join("claims")
+    }
+
+    /// The file in which each process that claims locks a byte.
+    pub(crate) fn alive(&self) -> PathBuf {
+        self.state.join("alive")
     }
 
     /// What there is of one container while its program runs: the socket, and the FIFOs of its output.

@@ -4,6 +4,7 @@
 //! names the process that answers for the container, so that the next command can tell a living one from what a
 //! killed rbox left. A [`Record`] stands in the bundle and is what a person is shown.
 
+mod alive;
 mod claim;
 mod intent;
 mod renaming;
@@ -21,7 +22,8 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use claim::{Claim, Purpose, boot_id, is_alive};
+pub(crate) use alive::is_alive;
+pub(crate) use claim::{Claim, Purpose, boot_id};
 pub(crate) use intent::Intent;
 pub(crate) use renaming::Renaming;
 
@@ -89,6 +91,9 @@ pub(crate) struct Record {
     /// It has ended, and its monitor waits to start it again.
     #[serde(default)]
     pub(crate) restarting: bool,
+    /// It was paused since it began. The kernel knows whether it still is; about others it is not asked.
+    #[serde(default)]
+    pub(crate) paused_once: bool,
     /// A person stopped or killed it: it is not started again.
     #[serde(default)]
     pub(crate) stopped_by_hand: bool,
@@ -224,6 +229,7 @@ impl Record {
         self.error = None;
         self.oom_killed = false;
         self.restarting = false;
+        self.paused_once = false;
     }
 
     /// The program has ended; `why` where there is more to say than the code. In the same moment it is known whether
@@ -290,8 +296,18 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// Write a JSON file that a reader sees whole or not at all. Its temporary name is hidden.
 pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    write_beside(path, &path.with_file_name(format!(".{name}")), value)
+    let doing = || format!("cannot write {}", path.display());
+    let beside = path.with_file_name(format!(".{}", path.file_name().unwrap_or_default().to_string_lossy()));
+    let text = serde_json::to_vec(value).with_context(doing)?;
+    let put = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&text)?;
+        rbox_explain::mark("file-beside");
+        fs::rename(&beside, path)
+    };
+    put().inspect_err(|_| drop(fs::remove_file(&beside))).with_context(doing)?;
+    rbox_explain::mark("file-written");
+    Ok(())
 }
 
 /// The file that keeps room for another.
@@ -318,19 +334,4 @@ fn write_into(room: &Path, path: &Path, value: &impl Serialize) -> io::Result<()
         Err(Errno::EINVAL) => fs::rename(room, path),
         done => Ok(done?),
     }
-}
-
-/// As [`write_whole`], by a temporary file of that name.
-fn write_beside(path: &Path, beside: &Path, value: &impl Serialize) -> Result<()> {
-    let doing = || format!("cannot write {}", path.display());
-    let text = serde_json::to_vec(value).with_context(doing)?;
-    let put = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
-        file.write_all(&text)?;
-        rbox_explain::mark("file-beside");
-        fs::rename(beside, path)
-    };
-    put().inspect_err(|_| drop(fs::remove_file(beside))).with_context(doing)?;
-    rbox_explain::mark("file-written");
-    Ok(())
 }

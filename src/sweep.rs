@@ -31,14 +31,14 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     let mut errors = Vec::new();
     errors.extend(finish_renaming(dirs, networks).err());
     errors.extend(forget_other_boots(dirs).err());
-    let all_live = claims.iter().all(Claim::is_alive);
+    let all_live = claims.iter().all(|claim| claim.is_alive(dirs));
     if !all_live {
         let mut orphans = Vec::new();
         match lock(dirs) {
             Err(error) => errors.push(error),
             // Read again under the lock: another rbox may have swept meanwhile.
             Ok(_lock) => {
-                for claim in Claim::all(dirs).unwrap_or_default().into_iter().filter(|claim| !claim.is_alive()) {
+                for claim in Claim::all(dirs).unwrap_or_default().into_iter().filter(|claim| !claim.is_alive(dirs)) {
                     match orphan(dirs, &claim) {
                         // From now on it is ours, until its new monitor takes it over: no other sweep takes it for dead.
                         true => match claim.rewritten(dirs, Purpose::Hold) {
@@ -59,7 +59,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     let claimed: HashSet<String> = claims.into_iter().map(|claim| claim.id).collect();
     let is_claimed = |id: &str| claimed.contains(id) && (all_live || matches!(Claim::of(dirs, id), Ok(Some(_))));
     let alive = |owner: &Owner| {
-        record::is_alive(owner.pid, owner.start_time, &owner.boot_id)
+        record::is_alive(dirs, owner.pid, owner.start_time, &owner.boot_id)
             || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
     };
     errors.extend(networks.sweep_but(&is_claimed, &alive).into_iter().map(Error::from));

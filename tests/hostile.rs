@@ -240,7 +240,9 @@ fn a_disk_with_too_little_room_refuses_in_one_line_and_keeps_nothing() {
                 pages += 1;
                 assert!(pages < 100, "it never has enough room");
             }
-            assert!(pages > 0, "{verb:?} needs no room in {disk}: is the test wrong?");
+            // What stands in the state directory of one that is only created is a link, and takes no room.
+            let needs_some = (verb[0], disk) != ("create", STATE);
+            assert_eq!(pages > 0, needs_some, "{verb:?} needs no room in {disk}: is the test wrong?");
         }
     }
     host.assert_unchanged(&before);

@@ -30,6 +30,37 @@ fn without_its_monitor_a_container_runs_on_and_the_next_command_takes_it_up() {
     host.assert_unchanged(&before);
 }
 
+/// fcntl_locking(2): what is locked is a process that lives, and one request tells (`src/record/alive.rs`).
+#[test]
+fn a_monitor_holds_a_lock_for_as_long_as_it_lives() {
+    need!(Root);
+    let host = Host::with_busybox();
+    for name in ["one", "two"] {
+        host.detached(&["--network", "none", "--name", name], &["sleep", "600"]);
+    }
+    let inode = host.shell("stat -c %i state/alive").ok().text().to_owned();
+    // proc_locks(5): `1: POSIX  ADVISORY  WRITE 1234 fd:01:56789 7 7`
+    let locked = || {
+        let all = host.shell("cat /proc/locks").ok().stdout;
+        let ours = |line: &&str| line.contains(" POSIX ") && line.contains(&format!(":{inode} "));
+        let bytes: Vec<String> =
+            all.lines().filter(ours).filter_map(|line| Some(line.rsplit(' ').next()?.into())).collect();
+        bytes
+    };
+    let of_both = locked();
+    assert_eq!(of_both.len(), 2, "{of_both:?}");
+    assert_ne!(of_both[0], of_both[1]);
+    host.rbox(&["rm", "-f", "one"]).ok();
+    assert_eq!(locked().len(), 1);
+    host.kill_monitors();
+    assert_eq!(locked().len(), 0);
+    assert!(host.shown("two", "Status").ends_with(" (unattended)"), "{}", host.shown("two", "Status"));
+    host.run(&["--network", "none"], &["true"]).ok();
+    assert_eq!(locked().len(), 1, "that of its new monitor");
+    assert!(!host.shown("two", "Status").contains("unattended"));
+    host.rbox(&["rm", "-f", "two"]).ok();
+}
+
 #[test]
 fn one_that_ended_unseen_is_cleaned_up_after() {
     need!(Root);

@@ -33,6 +33,7 @@ mod files;
 mod firewall;
 pub mod hosts;
 mod ipam;
+mod leases;
 mod netlink;
 mod netns;
 mod network;

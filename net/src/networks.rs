@@ -5,6 +5,7 @@
 //!     lock                                  one flock, held for one reservation or one change of the bridge
 //!     firewall                              another, held by each program that puts rules in
 //!     networks/bridge.json host.json …      Network
+//!     leases.json                           Leases, gathered from the endpoints
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
 //! ```
 
@@ -190,7 +191,7 @@ impl Networks {
             record.owner = owner.clone();
             files::write(&lock, &self.endpoint_file(&record), &record)?;
         }
-        Ok(())
+        self.forget_leases(&lock)
     }
 
     /// Take a container's endpoint up again in another process: holds its ports anew and relays them.
@@ -213,7 +214,8 @@ impl Networks {
         if let Some(error) = self.sweep(alive).into_iter().next() {
             return Err(error);
         }
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
+        self.forget_leases(&lock)?;
         if let Some(endpoint) = self.endpoints()?.first() {
             let holder = format!("container {}", endpoint.owner.name);
             return Err(Error::Busy { doing: "reset the networks".into(), holder });
@@ -288,7 +290,11 @@ impl Networks {
         self.endpoints_dir().join(record.file_name())
     }
 
-    fn endpoints_dir(&self) -> PathBuf {
+    pub(crate) fn leases_file(&self) -> PathBuf {
+        self.0.dir.join("leases.json")
+    }
+
+    pub(crate) fn endpoints_dir(&self) -> PathBuf {
         self.0.dir.join("endpoints")
     }
 }

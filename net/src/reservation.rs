@@ -17,6 +17,7 @@ use crate::endpoint::{Attachment, Endpoint, EndpointRecord, Owner};
 use crate::error::{Error, Result};
 use crate::files::{self, Lock};
 use crate::firewall::{Rule, published};
+use crate::leases::Leases;
 use crate::netlink::Netlink;
 use crate::network::{Bridged, Driver, Network};
 use crate::networks::Networks;
@@ -86,17 +87,17 @@ impl Networks {
             let routes = here.host_routes()?;
             let mtu_bytes = bridge::mtu(&mut here, &routes)?;
             let lock = self.lock()?;
-            let endpoints = self.endpoints()?;
+            let leases = self.leases(&lock)?;
             let possible =
                 network.bridged.as_ref().map(|it| bridge::is_possible(&mut here, it, &routes)).transpose()?;
-            if possible != Some(true) && !endpoints.iter().any(|it| it.network_id == network.id) {
+            if possible != Some(true) && !leases.iter().any(|it| it.network_id == network.id) {
                 // The plan is old: since then somebody else took its subnet or its name.
                 bridge::plan(&mut here, &mut network)?;
                 files::write(&lock, &self.network_file(&network.name), &network)?;
             }
             let bridged = planned(&network)?;
-            record.attachment = Some(lease_address(request, bridged, &endpoints, mtu_bytes)?);
-            let taken = lease_ports(request, &endpoints)?;
+            record.attachment = Some(lease_address(request, bridged, &leases, mtu_bytes)?);
+            let taken = lease_ports(request, &leases)?;
             held = taken.held;
             record.ports = taken.mappings;
             finish(&mut record, bridged);
@@ -131,11 +132,11 @@ fn finish(record: &mut EndpointRecord, bridged: &Bridged) {
 fn lease_address(
     request: &EndpointRequest,
     bridged: &Bridged,
-    endpoints: &[EndpointRecord],
+    leases: &[Leases],
     mtu_bytes: u32,
 ) -> Result<Attachment> {
     let subnet = bridged.subnet;
-    let of = |endpoint: &EndpointRecord| endpoint.attachment.as_ref().map(|attachment| attachment.address);
+    let of = |lease: &Leases| lease.attachment.as_ref().map(|place| place.address);
     let address = match request.ip {
         Some(wanted) => {
             let invalid = |why: String| Error::Invalid { object: format!("address {wanted}"), why };
@@ -148,14 +149,14 @@ fn lease_address(
             if wanted == subnet.first() || wanted == subnet.last() {
                 return Err(invalid(format!("the first and the last address of {subnet} belong to nobody")));
             }
-            if let Some(other) = endpoints.iter().find(|endpoint| of(endpoint) == Some(wanted)) {
+            if let Some(other) = leases.iter().find(|lease| of(lease) == Some(wanted)) {
                 let holder = Some(format!("container {}", other.owner.name));
                 return Err(Error::AddressInUse { address: wanted, holder });
             }
             wanted
         }
         None => {
-            let mut taken: HashSet<Ipv4Addr> = endpoints.iter().filter_map(of).collect();
+            let mut taken: HashSet<Ipv4Addr> = leases.iter().filter_map(of).collect();
             taken.insert(bridged.gateway);
             crate::ipam::lowest_free(subnet, &taken).ok_or_else(|| Error::Exhausted {
                 what: format!("address on network {}", request.network),
@@ -174,13 +175,13 @@ fn lease_address(
     })
 }
 
-fn lease_ports(request: &EndpointRequest, endpoints: &[EndpointRecord]) -> Result<Taken> {
+fn lease_ports(request: &EndpointRequest, leases: &[Leases]) -> Result<Taken> {
     if request.publish.is_empty() {
         return Ok(Taken::default());
     }
-    let leased: Vec<Leased> = endpoints
+    let leased: Vec<Leased> = leases
         .iter()
-        .flat_map(|endpoint| endpoint.ports.iter().map(|mapping| (*mapping, endpoint.owner.name.clone())))
+        .flat_map(|lease| lease.ports.iter().map(|mapping| (*mapping, lease.owner.name.clone())))
         .collect();
     let mut lease = Lease::new(&leased, &request.owner.name, request.ephemeral_ports.clone());
     for publish in &request.publish {

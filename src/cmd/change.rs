@@ -12,7 +12,7 @@ use crate::cli::{ContainersArgs, Global, RenameArgs, ResourceFlags, UpdateArgs, 
 use crate::creation::{Creation, host_config};
 use crate::dirs::Dirs;
 use crate::find::{self, find};
-use crate::record::{Claim, Intent, Purpose, Renaming};
+use crate::record::{Claim, Intent, Purpose, Record, Renaming};
 use crate::report::{self, INCOMPLETE, Problem};
 use crate::{spec, sweep};
 
@@ -31,6 +31,7 @@ pub(crate) fn pause(global: &Global, args: &ContainersArgs) -> Result<ExitCode> 
         if container.status() == Status::Paused {
             return Err(Problem::new(format!("cannot pause container {name}: it is paused already")).into());
         }
+        Record::update(dirs, &record.id, |record| record.paused_once = true)?;
         Ok(container.pause()?)
     })
 }

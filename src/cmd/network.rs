@@ -36,7 +36,7 @@ pub(crate) fn run(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
             for error in sweep::sweep(&dirs, &networks) {
                 report::warn(&error);
             }
-            networks.reset(&|owner| record::is_alive(owner.pid, owner.start_time, &owner.boot_id))?;
+            networks.reset(&|owner| record::is_alive(&dirs, owner.pid, owner.start_time, &owner.boot_id))?;
             Ok(ExitCode::SUCCESS)
         }
     }

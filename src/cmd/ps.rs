@@ -83,6 +83,7 @@ fn is_size_needed(format: &str) -> bool {
 
 /// All containers, newest first. What a killed rbox has left of one is none.
 fn all(dirs: &Dirs) -> Result<Vec<Seen>> {
+    // First the claims: who has ended by the time that its record is read says there how.
     let claims: HashMap<String, Claim> = Claim::all(dirs)?.into_iter().map(|claim| (claim.id.clone(), claim)).collect();
     let seen = Record::all(dirs)?.into_iter().map(|record| {
         let status = Status::with(dirs, &record, claims.get(&record.id));

@@ -419,6 +419,7 @@ fn record(claim: &Claim, image: Option<&Image>, (intent, prepared): (&Intent, &P
         restart: flags.container.restart,
         restart_count: 0,
         restarting: false,
+        paused_once: false,
         stopped_by_hand: false,
         monitored: false,
     }

@@ -119,7 +119,7 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
     let dirs = &engine.dirs;
     let deadline = Instant::now() + LET_GO_WITHIN;
     loop {
-        if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
+        if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive(dirs)) {
             // Who held it was killed since this command began.
             sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
         }

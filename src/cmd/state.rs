@@ -13,7 +13,7 @@ use rbox_runtime::container::{Container, Status as Kernel};
 
 use crate::dirs::Dirs;
 use crate::monitor::wire::{self, Ask, Tell};
-use crate::record::{Claim, Record, boot_id, is_alive};
+use crate::record::{Claim, Record, boot_id};
 use crate::report::{self, Problem};
 use crate::units;
 
@@ -48,7 +48,7 @@ impl Status {
     /// The same, where the claim is known.
     pub(crate) fn with(dirs: &Dirs, record: &Record, claim: Option<&Claim>) -> Status {
         let this_boot = claim.is_some_and(|claim| boot_id().is_ok_and(|boot| boot == claim.boot_id));
-        let held = claim.is_some_and(|claim| is_alive(claim.pid, claim.start_time, &claim.boot_id));
+        let held = claim.is_some_and(|claim| claim.is_alive(dirs));
         match record.started {
             None if claim.is_some_and(|claim| claim.is_making()) && !held => return Status::Dead,
             None => return Status::Created,
@@ -56,12 +56,15 @@ impl Status {
             Some(_) if record.finished.is_some() || !this_boot => return Status::Exited,
             Some(_) => {}
         }
+        if held && !record.paused_once {
+            // Who holds it notes its end; if it has ended in this moment, they are about to.
+            return Status::Running { unattended: false };
+        }
         let kernel = Container::load(&dirs.runtime(), &record.id).map_or(Kernel::Stopped, |found| found.status());
         match kernel {
             Kernel::Paused => Status::Paused { unattended: !held },
-            Kernel::Running | Kernel::Created => Status::Running { unattended: !held },
-            // It has ended in this moment, and who holds it is about to note it.
             _ if held => Status::Running { unattended: false },
+            Kernel::Running | Kernel::Created => Status::Running { unattended: true },
             _ => Status::Exited,
         }
     }
@@ -164,8 +167,7 @@ pub(crate) fn await_end(
         if is_over(&record) {
             return Ok(Some(Status::exit_code(&record)));
         }
-        if !Status::with(dirs, &record, claim.as_ref()).is_running()
-            && !claim.is_some_and(|claim| is_alive(claim.pid, claim.start_time, &claim.boot_id))
+        if !Status::with(dirs, &record, claim.as_ref()).is_running() && !claim.is_some_and(|claim| claim.is_alive(dirs))
         {
             return Ok(Some(Status::exit_code(&record)));
         }

@@ -4,6 +4,9 @@
 //!   run, create ──make──▶ claim ──take_over──▶ the monitor's ──release──▶ nobody: the container has ended
 //!   start, rm ───hold───▶   │ whoever claims is killed: the next command sweeps (`sweep.rs`)
 //! ```
+//!
+//! A claim is a link whose text says it all. One request makes it, and only where there is none; one reads it, and every
+//! command that changes anything reads them all.
 
 use std::fs;
 use std::io;
@@ -12,14 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
-use super::{Record, entries, files, make_private, read, remove_file, short, write_beside};
+use super::{Record, alive, entries, files, is_alive, make_private, remove_file, short};
 use crate::dirs::Dirs;
 use crate::report::Problem;
 
 /// Who answers for a container.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Claim {
     /// 64 hexadecimal digits.
     pub(crate) id: String,
@@ -36,7 +38,7 @@ pub(crate) struct Claim {
 }
 
 /// What a claim is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To make the container. Of one whose program has not begun nothing stays.
     Make,
@@ -46,8 +48,20 @@ pub(crate) enum Purpose {
     Remove,
 }
 
+impl Purpose {
+    const ALL: [(&str, Purpose); 3] = [("make", Purpose::Make), ("hold", Purpose::Hold), ("remove", Purpose::Remove)];
+
+    fn word(self) -> &'static str {
+        Purpose::ALL.iter().find(|(_, purpose)| *purpose == self).map_or("", |(word, _)| word)
+    }
+
+    fn of_word(word: &str) -> Option<Purpose> {
+        Purpose::ALL.iter().find(|(known, _)| *known == word).map(|(_, purpose)| *purpose)
+    }
+}
+
 /// Start time of a process, or nothing when it is gone or only waits to be collected.
-fn start_time(pid: i32) -> Option<u64> {
+pub(super) fn start_time(pid: i32) -> Option<u64> {
     let (state, start_time) = rbox_runtime::stat(pid).ok()?;
     (!matches!(state, 'Z' | 'X')).then_some(start_time)
 }
@@ -62,21 +76,17 @@ pub(crate) fn boot_id() -> Result<&'static str> {
     Ok(BOOT.get_or_init(|| text.trim().to_owned()))
 }
 
-/// Whether the process of that number, start time and boot is still there.
-pub(crate) fn is_alive(pid: i32, start: u64, boot: &str) -> bool {
-    boot_id().is_ok_and(|now| now == boot) && start_time(pid) == Some(start)
-}
-
 impl Claim {
     /// Claim `id` and `name` for this process. Nothing of the container may be made before.
     ///
     /// Errors: the name is taken (with its holder); the directories cannot be written.
     pub(crate) fn make(dirs: &Dirs, id: String, name: String) -> Result<Claim> {
-        let claim = Claim::of_this_process(id, name, Purpose::Make)?;
+        let claim = Claim::of_this_process(dirs, id, name, Purpose::Make)?;
         for directory in [dirs.claims(), dirs.names(), dirs.containers()] {
             make_private(&directory)?;
         }
-        write_beside(&claim.path(dirs), &claim.beside(dirs), &claim)?;
+        symlink(claim.text(), claim.path(dirs)).with_context(|| claim.doing(dirs))?;
+        rbox_explain::mark("claim-made");
         if let Err(error) = claim.take_name(dirs) {
             claim.release(dirs)?;
             return Err(error);
@@ -88,20 +98,14 @@ impl Claim {
     ///
     /// Errors: the directory cannot be written.
     pub(crate) fn hold(dirs: &Dirs, id: &str, name: &str, purpose: Purpose) -> Result<Option<Claim>> {
-        let claim = Claim::of_this_process(id.to_owned(), name.to_owned(), purpose)?;
+        let claim = Claim::of_this_process(dirs, id.to_owned(), name.to_owned(), purpose)?;
         make_private(&dirs.claims())?;
-        let beside = claim.beside(dirs);
-        let doing = || format!("cannot claim container {name} in {}", dirs.claims().display());
-        let text = serde_json::to_vec(&claim).with_context(doing)?;
-        fs::write(&beside, text).inspect_err(|_| drop(fs::remove_file(&beside))).with_context(doing)?;
-        rbox_explain::mark("claim-beside");
-        // link(2) makes a name only where there is none: of two that claim, one is told.
-        let linked = fs::hard_link(&beside, claim.path(dirs));
-        rbox_explain::mark("claim-linked");
-        remove_file(&beside)?;
-        match linked {
+        // Of two that claim, one is told.
+        let made = symlink(claim.text(), claim.path(dirs));
+        rbox_explain::mark("claim-made");
+        match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            linked => linked.with_context(doing).map(|()| Some(claim)),
+            made => made.with_context(|| claim.doing(dirs)).map(|()| Some(claim)),
         }
     }
 
@@ -119,19 +123,48 @@ impl Claim {
     ///
     /// Errors: the directory cannot be written.
     pub(crate) fn rewritten(&self, dirs: &Dirs, purpose: Purpose) -> Result<Claim> {
-        let claim = Claim::of_this_process(self.id.clone(), self.name.clone(), purpose)?;
-        write_beside(&claim.path(dirs), &claim.beside(dirs), &claim)?;
+        let claim = Claim::of_this_process(dirs, self.id.clone(), self.name.clone(), purpose)?;
+        claim.replace(dirs, &claim.beside(dirs))?;
         Ok(claim)
     }
 
-    fn of_this_process(id: String, name: String, purpose: Purpose) -> Result<Claim> {
+    fn of_this_process(dirs: &Dirs, id: String, name: String, purpose: Purpose) -> Result<Claim> {
         let pid = std::process::id().cast_signed();
         let start_time = start_time(pid).context("cannot read this process's start time")?;
+        alive::show(dirs, pid, start_time);
         Ok(Claim { id, name, pid, start_time, boot_id: boot_id()?.to_owned(), purpose })
     }
 
     fn path(&self, dirs: &Dirs) -> PathBuf {
-        dirs.claims().join(format!("{}.json", self.id))
+        dirs.claims().join(&self.id)
+    }
+
+    /// The text of the link. The name is last: it may hold dots.
+    fn text(&self) -> String {
+        format!("{}.{}.{}.{}.{}", self.purpose.word(), self.pid, self.start_time, self.boot_id, self.name)
+    }
+
+    fn parse(id: &str, text: &str) -> Option<Claim> {
+        let mut words = text.splitn(5, '.');
+        let purpose = Purpose::of_word(words.next()?)?;
+        let (pid, start_time) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (boot_id, name) = (words.next()?.to_owned(), words.next()?.to_owned());
+        Some(Claim { id: id.to_owned(), name, pid, start_time, boot_id, purpose })
+    }
+
+    fn doing(&self, dirs: &Dirs) -> String {
+        format!("cannot claim container {} in {}", self.name, dirs.claims().display())
+    }
+
+    /// Write it in place of the one that is there, by a temporary link of that name.
+    fn replace(&self, dirs: &Dirs, beside: &Path) -> Result<()> {
+        symlink(self.text(), beside).with_context(|| self.doing(dirs))?;
+        rbox_explain::mark("claim-beside");
+        fs::rename(beside, self.path(dirs))
+            .inspect_err(|_| drop(fs::remove_file(beside)))
+            .with_context(|| self.doing(dirs))?;
+        rbox_explain::mark("claim-replaced");
+        Ok(())
     }
 
     /// The temporary name tells its writer, so that a sweep knows what a dead one left.
@@ -173,8 +206,8 @@ impl Claim {
         let Some(claim) = Claim::of(dirs, &record.id)? else { return Ok(None) };
         let claim = Claim { name: record.name.clone(), ..claim };
         // Beside it under our own name: who holds the claim may be writing it too.
-        let ours = Claim::of_this_process(claim.id.clone(), claim.name.clone(), claim.purpose)?;
-        write_beside(&claim.path(dirs), &ours.beside(dirs), &claim)?;
+        let ours = Claim::of_this_process(dirs, claim.id.clone(), claim.name.clone(), claim.purpose)?;
+        claim.replace(dirs, &ours.beside(dirs))?;
         Ok(Some(claim))
     }
 
@@ -193,8 +226,8 @@ impl Claim {
     }
 
     /// Whether the process that claims is still there.
-    pub(crate) fn is_alive(&self) -> bool {
-        is_alive(self.pid, self.start_time, &self.boot_id)
+    pub(crate) fn is_alive(&self, dirs: &Dirs) -> bool {
+        is_alive(dirs, self.pid, self.start_time, &self.boot_id)
     }
 
     /// Whether the container is being made: of one that is never finished nothing stays.
@@ -223,17 +256,23 @@ impl Claim {
     ///
     /// Errors: it cannot be read.
     pub(crate) fn of(dirs: &Dirs, id: &str) -> Result<Option<Claim>> {
-        read(&dirs.claims().join(format!("{id}.json")))
+        read(&dirs.claims().join(id))
     }
 
     /// All claims.
     pub(crate) fn all(dirs: &Dirs) -> Result<Vec<Claim>> {
-        let mut claims = Vec::new();
-        for path in files(&dirs.claims())? {
-            claims.extend(read::<Claim>(&path)?);
-        }
-        Ok(claims)
+        files(&dirs.claims())?.iter().filter_map(|path| read(path).transpose()).collect()
     }
+}
+
+fn read(path: &Path) -> Result<Option<Claim>> {
+    let text = match fs::read_link(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let id = path.file_name().unwrap_or_default().to_string_lossy();
+    let claim = Claim::parse(&id, &text.to_string_lossy());
+    claim.map(Some).with_context(|| format!("{}: not what rbox wrote", path.display()))
 }
 
 #[cfg(test)]
@@ -264,9 +303,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let dirs = dirs(place.path());
         let id = "a".repeat(64);
-        let first = Claim::hold(&dirs, &id, "web", Purpose::Hold).unwrap().unwrap();
+        let first = Claim::hold(&dirs, &id, "a.web.1", Purpose::Hold).unwrap().unwrap();
         assert!(Claim::hold(&dirs, &id, "web", Purpose::Remove).unwrap().is_none());
-        assert_eq!(Claim::of(&dirs, &id).unwrap().unwrap().purpose, Purpose::Hold);
+        let found = Claim::of(&dirs, &id).unwrap().unwrap();
+        assert_eq!((found.purpose, &*found.name, found.is_alive(&dirs)), (Purpose::Hold, "a.web.1", true));
         first.release(&dirs).unwrap();
         assert!(Claim::hold(&dirs, &id, "web", Purpose::Remove).unwrap().is_some());
         assert_eq!(fs::read_dir(dirs.claims()).unwrap().count(), 1, "nothing is left beside the claim");
@@ -286,9 +326,10 @@ mod tests {
     #[test]
     fn a_claim_of_another_boot_or_start_is_dead() {
         let place = tempfile::tempdir().unwrap();
-        let claim = Claim::make(&dirs(place.path()), "a".repeat(64), "web".into()).unwrap();
-        assert!(claim.is_alive());
-        assert!(!Claim { boot_id: "another".into(), ..claim.clone() }.is_alive());
-        assert!(!Claim { start_time: claim.start_time + 1, ..claim }.is_alive());
+        let dirs = dirs(place.path());
+        let claim = Claim::make(&dirs, "a".repeat(64), "web".into()).unwrap();
+        assert!(claim.is_alive(&dirs));
+        assert!(!Claim { boot_id: "another".into(), ..claim.clone() }.is_alive(&dirs));
+        assert!(!Claim { start_time: claim.start_time + 1, ..claim }.is_alive(&dirs));
     }
 }

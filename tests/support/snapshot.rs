@@ -94,9 +94,10 @@ fn is_base_rule(line: &str) -> bool {
     frame || (ours && !names_a_container)
 }
 
-/// A file of the state folder that is kept with the bridge: locks, and the network's own description.
+/// A file of the state folder that is kept with the bridge: locks, the network's own description, and what was read of
+/// leases.
 fn is_base_state(line: &str) -> bool {
-    line.ends_with(".lock") || line.ends_with("/lock") || line.contains("network") && !line.contains("lease")
+    [".lock", "/lock", "/net/leases.json"].iter().any(|end| line.ends_with(end)) || line.contains("network")
 }
 
 const SCRIPTS: &[(&str, &str)] = &[

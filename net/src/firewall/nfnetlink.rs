@@ -44,6 +44,9 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_DUMP_INTR: u16 = 0x10;
+/// As much as the kernel puts into one datagram of a dump; it puts in less for who asks with less room (af_netlink.c,
+/// netlink_dump).
+const DUMP_BYTES: usize = 32 * 1024;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_IPV4: u8 = 2;
 
@@ -155,8 +158,10 @@ fn find<'a>(socket: &Socket, chains: &[(Table, &'a str)], owner: &str) -> io::Re
 fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
     let mut handles = Vec::new();
     let mut whole = true;
+    let mut datagram = Vec::with_capacity(DUMP_BYTES);
     loop {
-        let (datagram, _) = socket.recv_from_full()?;
+        datagram.clear();
+        socket.recv(&mut datagram, 0)?;
         for (kind, flags, body) in messages(&datagram) {
             whole &= flags & NLM_F_DUMP_INTR == 0;
             match kind {

@@ -1,0 +1,68 @@
+//! What is leased: the addresses and ports of all endpoints, which every reservation has to know.
+//!
+//! They stand in the endpoints' records. To open hundreds of those takes longer than all else that a reservation does, so
+//! one file more keeps what was read in them: an endpoint's leases never change, and its record's name tells it from any
+//! other. That file may be lost or be old at any time; what it does not tell is read in the records.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::files::{self, Lock};
+use crate::networks::Networks;
+use crate::ports::PortMapping;
+
+/// What others must know of an endpoint who want an address or a port themselves.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Leases {
+    pub(crate) network_id: String,
+    pub(crate) owner: Holder,
+    pub(crate) attachment: Option<Place>,
+    pub(crate) ports: Vec<PortMapping>,
+}
+
+/// Of an [`Owner`](crate::Owner), what is said of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) name: String,
+}
+
+/// Of an [`Attachment`](crate::endpoint::Attachment), what nobody else may have.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Networks {
+    /// What all endpoints lease.
+    pub(crate) fn leases(&self, lock: &Lock) -> Result<Vec<Leases>> {
+        let kept = self.leases_file();
+        let mut known: HashMap<String, Leases> = files::read(&kept).ok().flatten().unwrap_or_default();
+        let mut leases = HashMap::new();
+        let mut is_new = false;
+        for file in files::entries(&self.endpoints_dir())?.records {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let lease = match known.remove(&name) {
+                Some(lease) => lease,
+                None => {
+                    is_new = true;
+                    // Gone in between.
+                    let Some(lease) = files::read(&file)? else { continue };
+                    lease
+                }
+            };
+            leases.insert(name, lease);
+        }
+        if is_new {
+            files::write(lock, &kept, &leases)?;
+        }
+        Ok(leases.into_values().collect())
+    }
+
+    /// Of one of them a name has changed: they are all read anew.
+    pub(crate) fn forget_leases(&self, _lock: &Lock) -> Result<()> {
+        files::remove(&self.leases_file())
+    }
+}
