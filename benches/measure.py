@@ -20,7 +20,7 @@ FIXTURES = Path(os.environ["FIXTURES"])
 ARCHIVE = str(FIXTURES / "busybox.tar")
 BUSYBOX = "rbox-fixtures/busybox"
 
-RBOX = [str(PROGRAMS / "rbox"), "--root", str(WORK / "rbox/data"), "--state", str(WORK / "rbox/state")]
+RBOX = [str(PROGRAMS / "rbox"), "--root", str(WORK / "rbox/data"), "--state", "/run/rbox"]
 DOCKER = ["/usr/bin/docker", "--host", f"unix://{WORK}/docker.sock"]
 results: list[tuple[str, float, str, float, str]] = []
 
@@ -103,7 +103,7 @@ def dockerd() -> subprocess.Popen:
     daemon = subprocess.Popen(
         [
             "/usr/sbin/dockerd",
-            "--data-root", f"{WORK}/docker-data", "--exec-root", f"{WORK}/docker-exec", "--pidfile", f"{WORK}/docker.pid",
+            "--data-root", f"{WORK}/docker-data", "--exec-root", "/run/docker", "--pidfile", f"{WORK}/docker.pid",
             "--host", f"unix://{WORK}/docker.sock", "--bip", "172.30.0.1/16", "--config-file", f"{WORK}/daemon.json",
         ],
         stdout=log, stderr=log, stdin=subprocess.DEVNULL,
