@@ -53,6 +53,7 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
             Ok(create::run(global, &verb.flags).unwrap_or_else(|error| report::print_refusal(&error)))
         }
         Verb::Monitor(args) => {
+            rbox_runtime::resident::leave_caller()?;
             crate::explain::listen(&args.explain)?;
             rbox_runtime::tell_seal();
             monitor::run(global, args)

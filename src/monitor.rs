@@ -48,7 +48,6 @@ use crate::{report, sweep};
 ///
 /// Errors: it cannot be started, or taken up. They are printed where the command that waits prints its own.
 pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
-    resident::leave_caller()?;
     let connection = io::stdin().as_fd().try_clone_to_owned().context("cannot keep the connection to the command")?;
     let engine = Engine::enter(global)?;
     let dirs = &engine.dirs;

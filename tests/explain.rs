@@ -133,6 +133,23 @@ fn a_failing_step_is_told_with_the_kernels_answer() {
 }
 
 #[test]
+fn what_a_monitor_does_is_told_from_the_seal_to_the_last_step() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let flags = ["--network", "none", "--name", "told", "--explain=json", "--explain-file", "in/told"];
+    std::fs::create_dir(host.path("in")).unwrap();
+    host.detached(&flags, &["sleep", "0.2"]);
+    host.rbox(&["wait", "told"]).ok();
+    host.shell("timeout 20 sh -c 'until grep -q cgroup-rmdir in/told; do sleep 0.05; done'").ok();
+    let told = host.shell("cat in/told").stdout;
+    for kind in ["seal", "clone3", "pivot_root"] {
+        assert!(told.contains(&format!("\"kind\":\"{kind}\"")), "{kind}: {told}");
+    }
+    let shown = host.rbox(&["run", "-d", "--network", "none", "--explain", BUSYBOX, "true"]).ok();
+    assert!(shown.stderr.contains("clone3("), "{shown}");
+}
+
+#[test]
 fn without_a_file_it_goes_to_standard_error_in_lines_for_a_person() {
     need!(Root);
     let host = Host::with_busybox();

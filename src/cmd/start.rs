@@ -1,5 +1,6 @@
 //! `rbox start`, and what `rbox run -d` and `-t` share with it: a container is handed over to a monitor of its own.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub(super) fn new(engine: &Engine, created: Created<'_>, verb: &RunVerb, stdio: 
         stdio,
     });
     let first = attached.as_ref().map(Attached::first).unwrap_or_default();
-    let mut monitor = launch(&engine.dirs, &id, Task::Start, &first, &explain_words(&verb.explain))?;
+    let mut monitor = launch(&engine.dirs, &id, Task::Start, &first, &explain_words(&verb.explain)?)?;
     let started = monitor.await_started();
     match &started {
         // It has taken the claim over, so the claim is not ours to give back; and it has undone what it made.
@@ -69,15 +70,18 @@ fn stay(dirs: &Dirs, id: &str, attached: Attached<'_>, monitor: &Launched) -> Re
     }
 }
 
-/// The words of `--explain` for a monitor, which makes the requests that are explained.
-fn explain_words(flags: &ExplainFlags) -> Vec<String> {
+/// The words of `--explain` for a monitor, which makes the requests that are explained. It has another directory.
+///
+/// Errors: there is no working directory.
+fn explain_words(flags: &ExplainFlags) -> io::Result<Vec<String>> {
     let form = match flags.explain {
-        None => return Vec::new(),
+        None => return Ok(Vec::new()),
         Some(ExplainForm::Brief) => "--explain=brief",
         Some(ExplainForm::Json) => "--explain=json",
     };
-    let file = flags.explain_file.iter().map(|file| format!("--explain-file={}", file.display()));
-    [form.to_owned()].into_iter().chain(file).collect()
+    let file = flags.explain_file.as_ref().map(std::path::absolute).transpose()?;
+    let file = file.map(|file| format!("--explain-file={}", file.display()));
+    Ok([form.to_owned()].into_iter().chain(file).collect())
 }
 
 /// `rbox start`. A container that cannot be started does not keep the others.
