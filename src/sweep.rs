@@ -24,8 +24,8 @@ use crate::record::{self, Claim, Purpose, Record, Renaming};
 ///
 /// Errors are collected: one container that cannot be removed does not keep the others.
 pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
-    let claims = match Claim::all(dirs) {
-        Ok(claims) => claims,
+    let (claims, unfinished) = match Claim::all_and_unfinished(dirs) {
+        Ok(found) => found,
         Err(error) => return vec![error],
     };
     let mut errors = Vec::new();
@@ -54,7 +54,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
             errors.extend(adopt(dirs, &claim).err());
         }
     }
-    errors.extend(Claim::sweep_unfinished(dirs).err());
+    errors.extend(Claim::sweep_unfinished(&unfinished).err());
     // What belongs to a claim is seen to with the claim, also with one that went in this moment.
     let claimed: HashSet<String> = claims.into_iter().map(|claim| claim.id).collect();
     let is_claimed = |id: &str| claimed.contains(id) && (all_live || matches!(Claim::of(dirs, id), Ok(Some(_))));

@@ -14,6 +14,9 @@ use crate::files::{self, Lock};
 use crate::networks::Networks;
 use crate::ports::PortMapping;
 
+/// So many records are read again at each reservation before what they tell is written down too: to write takes longer.
+const NEW_MAX: usize = 16;
+
 /// What others must know of an endpoint who want an address or a port themselves.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Leases {
@@ -41,13 +44,13 @@ impl Networks {
         let kept = self.leases_file();
         let mut known: HashMap<String, Leases> = files::read(&kept).ok().flatten().unwrap_or_default();
         let mut leases = HashMap::new();
-        let mut is_new = false;
+        let mut new = 0;
         for file in files::entries(&self.endpoints_dir())?.records {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let lease = match known.remove(&name) {
                 Some(lease) => lease,
                 None => {
-                    is_new = true;
+                    new += 1;
                     // Gone in between.
                     let Some(lease) = files::read(&file)? else { continue };
                     lease
@@ -55,7 +58,7 @@ impl Networks {
             };
             leases.insert(name, lease);
         }
-        if is_new {
+        if new > NEW_MAX {
             files::write(lock, &kept, &leases)?;
         }
         Ok(leases.into_values().collect())

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
-use super::{Record, alive, entries, files, is_alive, make_private, remove_file, short};
+use super::{Record, alive, entries, is_alive, make_private, remove_file, short};
 use crate::dirs::Dirs;
 use crate::report::Problem;
 
@@ -235,18 +235,17 @@ impl Claim {
         self.purpose == Purpose::Make
     }
 
-    /// Remove what processes left that were killed while they wrote a claim.
+    /// Remove the links that processes left which were killed while they replaced a claim.
     ///
-    /// Errors: the directory cannot be listed, or a file not be removed.
-    pub(crate) fn sweep_unfinished(dirs: &Dirs) -> Result<()> {
-        for path in entries(&dirs.claims(), |name| name.starts_with('.'))? {
+    /// Errors: one cannot be removed.
+    pub(crate) fn sweep_unfinished(unfinished: &[PathBuf]) -> Result<()> {
+        for path in unfinished {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut parts = name.trim_start_matches('.').split('.');
             let writer =
                 parts.next().and_then(|pid| pid.parse().ok()).zip(parts.next().and_then(|start| start.parse().ok()));
-            let is_alive = writer.is_some_and(|(pid, start): (i32, u64)| start_time(pid) == Some(start));
-            if !is_alive {
-                remove_file(&path)?;
+            if writer.is_none_or(|(pid, start): (i32, u64)| start_time(pid) != Some(start)) {
+                remove_file(path)?;
             }
         }
         Ok(())
@@ -260,8 +259,20 @@ impl Claim {
     }
 
     /// All claims.
+    ///
+    /// Errors: the directory cannot be listed, or one not be read.
     pub(crate) fn all(dirs: &Dirs) -> Result<Vec<Claim>> {
-        files(&dirs.claims())?.iter().filter_map(|path| read(path).transpose()).collect()
+        Claim::all_and_unfinished(dirs).map(|(claims, _)| claims)
+    }
+
+    /// All claims, and those that somebody is about to put in place.
+    ///
+    /// Errors: as [`Claim::all`].
+    pub(crate) fn all_and_unfinished(dirs: &Dirs) -> Result<(Vec<Claim>, Vec<PathBuf>)> {
+        let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let (unfinished, whole): (Vec<_>, Vec<_>) = entries(&dirs.claims(), |_| true)?.into_iter().partition(is_hidden);
+        let claims = whole.iter().filter_map(|path| read(path).transpose()).collect::<Result<_>>()?;
+        Ok((claims, unfinished))
     }
 }
 
