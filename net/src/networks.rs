@@ -5,8 +5,8 @@
 //!     lock                                  one flock, held for one reservation or one change of the bridge
 //!     firewall                              another, held by each program that puts rules in
 //!     networks/bridge.json host.json …      Network
-//!     leases.json                           Leases, gathered from the endpoints
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
+//!     endpoints/leases                      Leases: what was read of those records
 //! ```
 
 use std::fs;
@@ -290,8 +290,9 @@ impl Networks {
         self.endpoints_dir().join(record.file_name())
     }
 
+    /// Among the records, so that a sweep removes what a killed process had written of it; and not called like one.
     pub(crate) fn leases_file(&self) -> PathBuf {
-        self.0.dir.join("leases.json")
+        self.endpoints_dir().join("leases")
     }
 
     pub(crate) fn endpoints_dir(&self) -> PathBuf {

@@ -266,6 +266,34 @@ fn an_announcement_corrects_a_stale_neighbour() {
 }
 
 #[test]
+fn what_is_leased_is_known_whatever_became_of_the_file_that_keeps_it() {
+    need!(Root, Iptables);
+    let host = Host::new();
+    let web = host.reserve("web", &["8080:80"]).unwrap();
+    let mut held: Vec<_> = (0..20).map(|number| host.reserve(&format!("c{number}"), &[]).unwrap()).collect();
+    let kept = host.state.path().join("net/endpoints/leases");
+    assert!(kept.exists(), "so many are worth keeping");
+    for text in [None, Some(""), Some("{"), Some("{}"), Some(r#"{"gone.json":{}}"#)] {
+        match text {
+            None => {}
+            Some(text) => std::fs::write(&kept, text).unwrap(),
+        }
+        held.push(host.reserve("one more", &[]).unwrap());
+        let addresses: std::collections::HashSet<_> = held.iter().chain([&web]).map(|it| it.address()).collect();
+        assert_eq!(addresses.len(), held.len() + 1, "{text:?}: an address is leased twice");
+        let taken = host.reserve("other", &["8080:80"]).err().unwrap().to_string();
+        assert!(taken.contains("container web"), "{text:?}: {taken}");
+    }
+    // What is given back is free again, though it is kept.
+    let lowest = web.address();
+    drop(web);
+    assert_eq!(host.reserve("next", &["8080:80"]).unwrap().address(), lowest);
+    drop(held);
+    host.networks.reset(&|_| true).unwrap();
+    assert!(!kept.exists());
+}
+
+#[test]
 fn reset_leaves_nothing() {
     need!(Root, Iptables);
     let host = Host::new();

@@ -1,6 +1,5 @@
 //! `rbox start`, and what `rbox run -d` and `-t` share with it: a container is handed over to a monitor of its own.
 
-use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -73,13 +72,14 @@ fn stay(dirs: &Dirs, id: &str, attached: Attached<'_>, monitor: &Launched) -> Re
 /// The words of `--explain` for a monitor, which makes the requests that are explained. It has another directory.
 ///
 /// Errors: there is no working directory.
-fn explain_words(flags: &ExplainFlags) -> io::Result<Vec<String>> {
+fn explain_words(flags: &ExplainFlags) -> Result<Vec<String>> {
     let form = match flags.explain {
         None => return Ok(Vec::new()),
         Some(ExplainForm::Brief) => "--explain=brief",
         Some(ExplainForm::Json) => "--explain=json",
     };
-    let file = flags.explain_file.as_ref().map(std::path::absolute).transpose()?;
+    let file = flags.explain_file.as_ref().map(std::path::absolute).transpose();
+    let file = file.context("cannot find the working directory, in which --explain-file is")?;
     let file = file.map(|file| format!("--explain-file={}", file.display()));
     Ok([form.to_owned()].into_iter().chain(file).collect())
 }

@@ -49,14 +49,16 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [(&str, Purpose); 3] = [("make", Purpose::Make), ("hold", Purpose::Hold), ("remove", Purpose::Remove)];
-
     fn word(self) -> &'static str {
-        Purpose::ALL.iter().find(|(_, purpose)| *purpose == self).map_or("", |(word, _)| word)
+        match self {
+            Purpose::Make => "make",
+            Purpose::Hold => "hold",
+            Purpose::Remove => "remove",
+        }
     }
 
     fn of_word(word: &str) -> Option<Purpose> {
-        Purpose::ALL.iter().find(|(known, _)| *known == word).map(|(_, purpose)| *purpose)
+        [Purpose::Make, Purpose::Hold, Purpose::Remove].into_iter().find(|purpose| purpose.word() == word)
     }
 }
 

@@ -97,7 +97,7 @@ fn is_base_rule(line: &str) -> bool {
 /// A file of the state folder that is kept with the bridge: locks, the network's own description, and what was read of
 /// leases.
 fn is_base_state(line: &str) -> bool {
-    [".lock", "/lock", "/net/leases.json"].iter().any(|end| line.ends_with(end)) || line.contains("network")
+    [".lock", "/lock", "/net/endpoints/leases"].iter().any(|end| line.ends_with(end)) || line.contains("network")
 }
 
 const SCRIPTS: &[(&str, &str)] = &[

@@ -23,7 +23,7 @@ pub(super) fn digest(profile: &oci_spec::runtime::LinuxSeccomp) -> [u8; DIGEST_B
 }
 
 /// Where the filter of this profile is kept. The library's version and the kernel decide which actions it uses, and
-/// ours how the stub is made.
+/// ours how the prologue is made.
 pub(super) fn place(directory: &Path, profile: &[u8; DIGEST_BYTES]) -> PathBuf {
     let mut hash = Sha256::new();
     hash.update(profile);

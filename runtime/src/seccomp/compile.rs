@@ -1,6 +1,6 @@
 //! A seccomp profile as the program that the kernel runs at every system call.
 //!
-//! The rules go through libseccomp, as in runc, crun and youki; [`super::stub`] goes before its program. The child
+//! The rules go through libseccomp, as in runc, crun and youki; [`super::prologue`] goes before its program. The child
 //! loads the bytes: nothing here runs after the clone. seccomp(2), runtime-spec config-linux.md#seccomp.
 
 use std::io::{Read, Seek};
@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 };
 
 use super::numbers;
-use super::stub::{self, Abi};
+use super::prologue::{self, Abi};
 
 /// A profile that cannot become a filter.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Filter, Error> {
             }
         }
     }
-    let mut program: Vec<u8> = stub(profile, default)?.into_iter().flat_map(stub::Instruction::bytes).collect();
+    let mut program: Vec<u8> = prologue(profile, default)?.into_iter().flat_map(prologue::Instruction::bytes).collect();
     program.extend(export(&filter)?);
     match program.len() / INSTRUCTION_BYTES {
         instructions if instructions > MOST => Err(Error::TooLong { instructions }),
@@ -173,7 +173,7 @@ fn library_arch(arch: Arch) -> Result<ScmpArch, Error> {
         .map_err(|source| Error::Refused { doing: format!("use the seccomp architecture {arch}"), source })
 }
 
-/// Add the rule for one name. A name that the library does not know is for the stub, or for a kernel to come.
+/// Add the rule for one name. A name that the library does not know is for the prologue, or for a kernel to come.
 fn add(filter: &mut ScmpFilterContext, name: &str, rule: &LinuxSyscall) -> Result<(), Error> {
     let action = action(rule.action(), rule.errno_ret());
     let Ok(call) = ScmpSyscall::from_name(name) else { return Ok(()) };
@@ -216,12 +216,12 @@ fn condition(name: &str, arg: &LinuxSeccompArg) -> Result<ScmpArgCompare, Error>
 }
 
 /// The program before the library's: for each architecture of the profile, its newest calls.
-fn stub(profile: &LinuxSeccomp, default: u32) -> Result<Vec<stub::Instruction>, Error> {
+fn prologue(profile: &LinuxSeccomp, default: u32) -> Result<Vec<prologue::Instruction>, Error> {
     // Where the default lets calls through (a tracer too), an unknown call is not ours to answer; and ENOSYS for all is
     // ENOSYS for the new ones.
     let lets_through =
         [LinuxSeccompAction::ScmpActAllow, LinuxSeccompAction::ScmpActLog, LinuxSeccompAction::ScmpActTrace];
-    let enosys = !lets_through.contains(&profile.default_action()) && default != stub::ENOSYS;
+    let enosys = !lets_through.contains(&profile.default_action()) && default != prologue::ENOSYS;
     let mut abis: Vec<Abi> = Vec::new();
     let native = [Arch::ScmpArchNative];
     let listed = profile.architectures().as_deref().filter(|list| !list.is_empty()).unwrap_or(&native);
@@ -233,7 +233,7 @@ fn stub(profile: &LinuxSeccomp, default: u32) -> Result<Vec<stub::Instruction>, 
     }
     abis.sort_by_key(|abi| (abi.audit, abi.x32));
     abis.retain(|abi| enosys || !abi.answers.is_empty());
-    Ok(stub::assemble(&abis, enosys))
+    Ok(prologue::assemble(&abis, enosys))
 }
 
 fn abi(arch: ScmpArch, profile: &LinuxSeccomp, default: u32) -> Abi {

@@ -42,10 +42,10 @@ const ARCHITECTURE_AT: u32 = 4;
 
 /// SECCOMP_RET_ERRNO with ENOSYS.
 pub(super) const ENOSYS: u32 = 0x0005_0000 | 38;
-/// The target of a jump to the filter, which is as far as the stub is long: put right at the end.
+/// The target of a jump to the filter, which is as far as the prologue is long: put right at the end.
 const FILTER: u32 = u32::MAX;
 
-/// What the stub is to do for one ABI of one architecture.
+/// What the prologue is to do for one ABI of one architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Abi {
     /// The kernel's name for the architecture (AUDIT_ARCH_*); x86-64 and x32 share one.
@@ -142,6 +142,6 @@ fn test(code: u16, number: u32, if_true: u8, if_false: u8) -> Instruction {
 }
 
 fn jump(over: usize) -> Instruction {
-    let number = u32::try_from(over).expect("a stub has a few hundred instructions");
+    let number = u32::try_from(over).expect("a prologue has a few hundred instructions");
     Instruction { code: JUMP, if_true: 0, if_false: 0, number }
 }
