@@ -34,6 +34,7 @@ mod network;
 mod oci_cgroup;
 mod oci_exec;
 mod oci_files;
+mod oci_hooks;
 mod oci_identity;
 mod oci_lifecycle;
 mod oci_namespaces;

@@ -5,11 +5,13 @@
 //! says, in the parent, what that pair means.
 
 mod build;
+mod hook;
 mod mounts;
 mod process;
 mod words;
 
 pub(crate) use build::{Request, build};
+pub(crate) use hook::{BadEnd, Hook, InitHookList, InitHooks};
 pub(crate) use mounts::CgroupView;
 pub(crate) use process::{Extra, process};
 pub(crate) use words::attributes as attributes_words;
@@ -46,6 +48,7 @@ pub(crate) struct Plan {
     /// The terminal to be made, and where its master goes.
     pub(crate) console: Option<Console>,
     pub(crate) process: Process,
+    pub(crate) hooks: InitHooks,
     /// The parent's end, which the child has a copy of and closes first: else it would never see the parent's death.
     pub(crate) parent_end: i32,
     pub(crate) gate: Gate,

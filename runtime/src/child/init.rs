@@ -5,7 +5,7 @@
 
 use super::report::Reporter;
 use super::{devices, filesystem, identity, masks, reaper};
-use crate::plan::{CgroupNamespace, Gate, ParentDeath, Plan};
+use crate::plan::{CgroupNamespace, Door, Gate, ParentDeath, Plan, Tree};
 use crate::steps::Step;
 use crate::sync;
 use crate::sync::Report;
@@ -50,9 +50,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         on.step(Step::AwaitCgroups, || sync::await_word(channel, sync::GO));
         filesystem::copy_cgroups(&on, tree);
         identity::open_doors(&on, &mut doors);
-        filesystem::pivot(&on, tree);
-        filesystem::attach(&on, tree);
-        devices::make(&on, tree);
+        take_root(&on, plan, tree, (&doors, channel));
     }
 
     // 6. The terminal comes from the container's own devpts; its master goes to rbox.
@@ -73,7 +71,9 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     }
 
     // 9. Into the control groups of cgroup v1, when the memory for all of the above has been spent.
-    identity::join_cgroups(&on, &doors);
+    if !plan.hooks.before_pivot() {
+        identity::join_cgroups(&on, &doors);
+    }
     if plan.cgroup_namespace == CgroupNamespace::AfterJoin {
         on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
     }
@@ -128,6 +128,8 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
         on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
     }
 
+    on.hooks(Step::StartContainerHook, &plan.hooks.start_container);
+
     // 16. `--init`: we stay as process 1, with no more rights than the program, which will be process 2.
     if process.reaper {
         on.step(Step::Reaper, reaper::split);
@@ -141,6 +143,37 @@ fn drop_parent_end(plan: &Plan) {
     if plan.parent_end >= 0 {
         let _ = nix::unistd::close(plan.parent_end);
     }
+}
+
+/// Make the container's tree `/`, with everything mounted in it; with hooks that want to look at it before, in two steps.
+fn take_root(on: &Reporter<'_>, plan: &Plan, tree: &mut Tree, (doors, channel): (&[Door], BorrowedFd<'_>)) {
+    if !plan.hooks.before_pivot() {
+        filesystem::lay_over_root(on, tree);
+        filesystem::pivot(on, tree);
+        filesystem::attach(on, tree);
+        devices::make(on, tree);
+        return;
+    }
+    // A hook expects the container in its control groups, and its mounts below its root's place on the host.
+    identity::join_cgroups(on, doors);
+    let host = filesystem::stage(on, tree, &plan.hooks.root_place);
+    filesystem::attach(on, tree);
+    devices::make(on, tree);
+    filesystem::leave_stage(on, tree, host.as_fd());
+    hooks(on, plan, channel);
+    filesystem::pivot(on, tree);
+}
+
+/// Let the parent run its hooks, then run those that belong into the namespaces: the tree is whole, `/` still the host's.
+fn hooks(on: &Reporter<'_>, plan: &Plan, channel: BorrowedFd<'_>) {
+    if plan.hooks.parent_has_some {
+        let whole = Report { step: Step::Hooks as u16, index: 0, errno: 0 };
+        on.step(Step::Hooks, || {
+            sys::file::write_all(channel, &whole.to_bytes())?;
+            sync::await_word(channel, sync::HOOKED)
+        });
+    }
+    on.hooks(Step::CreateContainerHook, &plan.hooks.create_container);
 }
 
 /// Say that the container is whole, and wait until it may start. Answers the connection that opened the gate.

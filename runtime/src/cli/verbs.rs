@@ -2,7 +2,7 @@
 
 use super::arguments::{Arguments, Create, Delete, Exec, Kill, Run, Verb};
 use super::foreground::{self, Foreground};
-use super::spec;
+use super::{log, spec};
 use oci_spec::runtime::{Capabilities, Process, Spec};
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Status, Ties};
 use rbox_runtime::{Error, Result, Root};
@@ -158,7 +158,7 @@ fn run_container(root: &Path, flags: &Run) -> Result<u8> {
     foreground.wait(live.pidfd())?;
     let code = live.wait()?.code();
     if !flags.keep {
-        live.into_container().delete(true)?;
+        warn(live.into_container().delete(true)?);
     }
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -213,7 +213,14 @@ fn delete(root: &Path, flags: &Delete) -> Result<()> {
             std::fs::remove_dir_all(root.join(&flags.id))
                 .map_err(|error| os(format!("remove container {}", flags.id), error))
         }
-        container => container?.delete(flags.force),
+        container => container?.delete(flags.force).map(warn),
+    }
+}
+
+/// What went wrong when nothing could be done about it any more.
+fn warn(warnings: Vec<Error>) {
+    for warning in warnings {
+        log::stderr(&format!("warning: {warning}"));
     }
 }
 

@@ -138,6 +138,7 @@ impl Container {
             sysctls: vec![],
             console: None,
             process,
+            hooks: plan::InitHooks::default(),
             parent_end,
             gate: Gate::Open,
             parent_death: ParentDeath::UntilProgram,

@@ -137,6 +137,18 @@ impl Plan {
             }
             Step::Loopback => words("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", "bring lo up"),
             Step::RootAttach => words("move_mount(root, \"/\")", "mount the root file system"),
+            Step::Stage => {
+                let place = text(&self.hooks.root_place);
+                words(format!("move_mount(root, {place:?}), chroot"), format!("mount the root file system on {place}"))
+            }
+            Step::LeaveStage => words("chroot(host)", "go back to the host's tree"),
+            Step::Hooks => words("read(channel)", "hear that the hooks have run"),
+            Step::CreateContainerHook | Step::StartContainerHook => {
+                let list = self.hooks.of_step(step).map(|(_, list)| list);
+                let path =
+                    list.and_then(|list| list.hooks.get(index)).map_or_else(String::new, |hook| text(&hook.path));
+                words(format!("execve({path:?})"), format!("run the hook {path}"))
+            }
             Step::PivotRoot => words("pivot_root(\".\", \".\")", "make the new root file system /"),
             Step::DetachOldRoot => words("umount2(\".\", MNT_DETACH)", "let go of the old root file system"),
             Step::Console => words("openat2(\"/dev/pts/ptmx\")", "make a terminal"),
