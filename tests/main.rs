@@ -38,6 +38,7 @@ mod oci_hooks;
 mod oci_identity;
 mod oci_lifecycle;
 mod oci_namespaces;
+mod oci_scheduling;
 mod oci_spec;
 mod oci_terminal;
 mod pipes;

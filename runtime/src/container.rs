@@ -16,6 +16,7 @@ mod exec;
 mod pause;
 
 use crate::cgroup::Cgroup;
+use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::hooks;
 use crate::parent;
@@ -243,7 +244,7 @@ impl Container {
         }
         let why = crate::error::errno_words(report.errno);
         if step == "execve" {
-            let spec = Spec::load(self.state.bundle.join("config.json")).ok();
+            let spec = Config::<Spec>::read(&self.state.bundle.join("config.json")).ok().map(|config| config.content);
             let program = spec.and_then(|spec| spec.process().as_ref()?.args().as_ref()?.first().cloned());
             return Error::Program { program: program.unwrap_or_default(), why, errno: report.errno };
         }

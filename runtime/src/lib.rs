@@ -19,6 +19,7 @@ mod arguments;
 pub mod capabilities;
 pub mod cgroup;
 mod child;
+pub mod config;
 pub mod console;
 pub mod container;
 mod defence;
@@ -32,6 +33,7 @@ mod plan;
 pub mod resident;
 mod root;
 pub mod seccomp;
+mod security;
 pub mod session;
 #[cfg(test)]
 mod skip;

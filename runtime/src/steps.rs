@@ -54,6 +54,13 @@ pub(crate) enum Step {
     Gate,
     Keyring,
     Rlimit,
+    LabelFile,
+    Label,
+    Affinity,
+    Scheduler,
+    IoPriority,
+    MemoryPolicy,
+    Personality,
     Stdio,
     Groups,
     GroupId,
@@ -87,7 +94,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 60] = [
+static TABLE: [(Step, Row); 67] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -235,6 +242,26 @@ static TABLE: [(Step, Row); 60] = [
         row("keyring", "a session keyring of its own: the host's keys are out of reach", "session-keyring(7)"),
     ),
     (Step::Rlimit, row("rlimit", "limits of one process", "getrlimit(2)")),
+    (
+        Step::LabelFile,
+        row("label", "open the file of a security module as long as the host's /proc is there", "proc_pid_attr(5)"),
+    ),
+    (
+        Step::Label,
+        row("label", "the rules of a security module for the program, from its execve on", "proc_pid_attr(5)"),
+    ),
+    (
+        Step::Affinity,
+        row(
+            "affinity",
+            "on which processors an exec runs, on its way in and inside",
+            "runtime-spec config.md#linux-process",
+        ),
+    ),
+    (Step::Scheduler, row("scheduler", "its turn on the processors", "sched_setattr(2)")),
+    (Step::IoPriority, row("ioprio", "its turn on the disks", "ioprio_set(2)")),
+    (Step::MemoryPolicy, row("mempolicy", "from which nodes its memory comes", "set_mempolicy(2)")),
+    (Step::Personality, row("personality", "as what the kernel presents itself", "personality(2)")),
     (Step::Stdio, row("stdio", "standard input, output and error of the program", "dup2(2)")),
     (Step::Groups, row("setgroups", "the groups of the image's user, not of the host's", "setgroups(2)")),
     (Step::GroupId, row("setgid", "the group of the image's user", "setresgid(2)")),

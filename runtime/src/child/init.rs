@@ -3,6 +3,7 @@
 //! Each line is one step: why it stands here, one call, one [`Step`] (whose row in `steps.rs` says the rest). The order
 //! is the content: what needs the host's tree comes before pivot_root, what needs privilege before the identity.
 
+use super::identity::Labels;
 use super::report::Reporter;
 use super::{devices, filesystem, identity, masks, reaper};
 use crate::plan::{CgroupNamespace, Door, Gate, ParentDeath, Plan, Tree};
@@ -39,6 +40,8 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         on.step(Step::NetworkNamespace, || sys::process::unshare(libc::CLONE_NEWNET));
         on.step(Step::Loopback, sys::socket::loopback_up);
     }
+
+    let labels = identity::open_labels(&on, &plan.process);
 
     // 5. File systems. Made while the host's tree is still there, because the kernel shows a new proc only to who
     //    sees one already; attached after the pivot, because then no path can lead to the host.
@@ -88,11 +91,11 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         Some(connection) => Reporter { channel: connection.as_fd(), trace: on.trace },
         None => on,
     };
-    become_program(&on, plan, terminal)
+    become_program(&on, plan, terminal, &labels)
 }
 
 /// The part that `exec` shares: identity, privileges, execve.
-pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<OwnedFd>) -> ! {
+pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<OwnedFd>, labels: &Labels) -> ! {
     let process = &plan.process;
 
     // 12. The keyring and the descriptors, while we still may do everything.
@@ -105,6 +108,8 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
     let early = process.seccomp.as_ref().filter(|_| !process.no_new_privs);
     let late = process.seccomp.as_ref().filter(|_| process.no_new_privs);
     identity::limits(on, process);
+    identity::scheduling(on, process);
+    labels.set(on, process);
     if let Some(filter) = early {
         on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
     }

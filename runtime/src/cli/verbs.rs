@@ -252,10 +252,7 @@ fn exec(root: &Path, flags: &Exec) -> Result<u8> {
 /// The process of `--process`, or that of the container with the flags laid over it.
 fn process(container: &Container, flags: &Exec) -> Result<Process> {
     if let Some(path) = &flags.process {
-        let text = std::fs::read(path).map_err(|error| os(format!("read {}", path.display()), error))?;
-        let invalid =
-            |error: serde_json::Error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() };
-        return serde_json::from_slice(&text).map_err(invalid);
+        return spec::read(path);
     }
     if flags.command.is_empty() {
         return Err(Error::InvalidSpec {

@@ -56,6 +56,8 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         new_keyring: request.new_keyring,
         reaper: request.reaper,
         make_cwd: true,
+        linux: Some(linux),
+        is_exec: false,
     };
     let mut process = process(process_spec, request.root, extra)?;
     process.stdio = request.stdio;
@@ -157,8 +159,6 @@ fn refuse_unsupported(linux: &Linux) -> Result<()> {
         ("linux.uidMappings", linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
         ("linux.gidMappings", linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
         ("linux.timeOffsets", linux.time_offsets().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),

@@ -21,6 +21,7 @@ impl Plan {
     pub(crate) fn words(&self, step: Step, index: usize) -> Words {
         self.tree_words(step, index)
             .or_else(|| self.process_words(step, index))
+            .or_else(|| self.scheduling_words(step, index))
             .unwrap_or_else(|| self.own_words(step, index))
     }
 
@@ -86,6 +87,11 @@ impl Plan {
                 let (_, soft, hard, name) = process.rlimits.get(index)?;
                 words(format!("prlimit({name}, {soft}:{hard})"), format!("set {name} to {soft}:{hard}"))
             }
+            Step::LabelFile | Step::Label => {
+                let label = process.labels.get(index)?;
+                let (file, text) = (text(&label.file), text(&label.text));
+                words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {text}", label.kind))
+            }
             Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
             Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),
             Step::UserId => words(format!("setresuid({})", process.uid), format!("become user {}", process.uid)),
@@ -113,6 +119,26 @@ impl Plan {
             }
             Step::Stdio => words(format!("dup3({index})"), format!("set up descriptor {index}")),
             Step::Keyring => words("keyctl(JOIN_SESSION_KEYRING)", "join a session keyring"),
+            _ => return None,
+        })
+    }
+
+    fn scheduling_words(&self, step: Step, index: usize) -> Option<Words> {
+        let wish = &self.process.scheduling;
+        Some(match step {
+            Step::Affinity => {
+                let mask = wish.affinity.get(index)?.as_ref()?;
+                words(format!("sched_setaffinity({mask:x?})"), "set the processors of execCPUAffinity")
+            }
+            Step::Scheduler => words(format!("sched_setattr({:?})", wish.scheduler?), "set the scheduler"),
+            Step::IoPriority => {
+                words(format!("ioprio_set({:#x})", wish.io_priority?), "set the priority of input and output")
+            }
+            Step::MemoryPolicy => {
+                let (mode, nodes) = wish.memory_policy.as_ref()?;
+                words(format!("set_mempolicy({mode:#x}, {nodes:x?})"), "set the memory policy")
+            }
+            Step::Personality => words(format!("personality({:#x})", wish.personality?), "set the personality"),
             _ => return None,
         })
     }
