@@ -41,6 +41,8 @@ mod oci_namespaces;
 mod oci_scheduling;
 mod oci_spec;
 mod oci_terminal;
+mod oci_time;
+mod oci_users;
 mod pipes;
 mod publish;
 mod resources;

@@ -224,7 +224,7 @@ impl Container {
                 let words = sync::hear_words(gate.as_fd());
                 return Err(self.start_failure(report, &words));
             }
-            sync::Heard::Created | sync::Heard::Closed | sync::Heard::Environment => {}
+            _ => {}
         }
         let after = hooks::poststart(self, &self.state.hooks, self.pid().unwrap_or(0));
         if after.is_err() {

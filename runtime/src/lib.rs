@@ -27,6 +27,7 @@ mod diagnose;
 mod error;
 mod exe;
 pub mod hooks;
+mod idmap;
 mod kernel;
 mod parent;
 mod plan;

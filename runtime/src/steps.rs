@@ -11,6 +11,12 @@ pub(crate) enum Step {
     Name,
     ParentDeath,
     Join,
+    UserNamespace,
+    AwaitMaps,
+    RootInside,
+    TimeNamespace,
+    TimeOffsets,
+    Birth,
     Session,
     JoinCgroup,
     CgroupNamespace,
@@ -94,7 +100,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 67] = [
+static TABLE: [(Step, Row); 73] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -105,6 +111,22 @@ static TABLE: [(Step, Row); 67] = [
         ),
     ),
     (Step::Join, row("setns", "share a namespace that exists already", "setns(2)")),
+    (
+        Step::UserNamespace,
+        row("userns", "users and groups of its own: root inside is nobody outside", "user_namespaces(7)"),
+    ),
+    (Step::AwaitMaps, row("await", "rbox writes which users of the host are which inside", "user_namespaces(7)")),
+    (Step::RootInside, row("root", "become the new namespace's root, which may do everything in it", "setresuid(2)")),
+    (Step::TimeNamespace, row("timens", "clocks of its own since boot", "time_namespaces(7)")),
+    (Step::TimeOffsets, row("timens", "by how much they differ, before anyone lives by them", "time_namespaces(7)")),
+    (
+        Step::Birth,
+        row(
+            "clone3",
+            "the process that these namespaces are for; rbox's child and not the usher's",
+            "clone(2) CLONE_PARENT",
+        ),
+    ),
     (
         Step::Session,
         row("setsid", "a session of its own: the host's terminal is not its controlling terminal", "setsid(2)"),
@@ -309,6 +331,7 @@ pub(crate) static SETATTR: Row = row(
 );
 pub(crate) static START: Row =
     row("start", "open the gate: init becomes the user's program", "runtime-spec runtime.md#start");
+pub(crate) static MAP: Row = row("map", "which users of the host are which inside", "user_namespaces(7) uid_map");
 pub(crate) static HOOK: Row = row(
     "hook",
     "a program of the administrator's, told of the container",

@@ -27,7 +27,8 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     on.step(Step::Name, || sys::process::set_name(c"rbox:init"));
 
     // 3. Namespaces of others (`--network container:…`, a pod's): joined before anything is made in them.
-    for (index, join) in plan.joins.iter().enumerate() {
+    //    An usher has done so before our birth.
+    for (index, join) in plan.joins.iter().enumerate().filter(|_| plan.usher.is_none()) {
         on.nth(Step::Join, index, || join.enter());
     }
 
@@ -144,9 +145,11 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
     identity::execute(on, process)
 }
 
-fn drop_parent_end(plan: &Plan) {
+/// Once: the number may be another descriptor's later.
+pub(super) fn drop_parent_end(plan: &mut Plan) {
     if plan.parent_end >= 0 {
         let _ = nix::unistd::close(plan.parent_end);
+        plan.parent_end = -1;
     }
 }
 

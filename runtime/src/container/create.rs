@@ -221,11 +221,17 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     let around = Surroundings { cgroup, root: &root, init: None };
     let limits = resources(spec);
     cgroup.make_birthplace(Some(&limits))?;
+    if plan.usher.is_some() {
+        // Inside a user namespace, init could not open the doors.
+        cgroup.make_rest(Some(&limits))?;
+        plan.doors = container.open_doors()?;
+    }
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
     // A hook in between is something to be done in between.
     let at_once = start == StartedBy::UsAtOnce && !plan.hooks.before_pivot();
     let told = hooks::tell_init(&plan.hooks, container, child.pid);
-    let created = told.and_then(|()| settle(container, &child, &limits, oom_score_adj)).and_then(|init| {
+    let rest = if plan.usher.is_some() { None } else { Some(&limits) };
+    let created = told.and_then(|()| settle(container, &child, rest, oom_score_adj)).and_then(|init| {
         if at_once {
             child.open_gate()?;
         }
@@ -247,12 +253,14 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
 fn settle(
     container: &Container,
     child: &Child,
-    limits: &LinuxResources,
+    rest: Option<&LinuxResources>,
     oom_score_adj: Option<i32>,
 ) -> Result<ProcessName> {
     let init = ProcessName::of(child.pid).doing(|| "read the start time of the container's init".to_owned())?;
     init.save(&container.directory)?;
-    container.state.cgroup.make_rest(Some(limits))?;
+    if rest.is_some() {
+        container.state.cgroup.make_rest(rest)?;
+    }
     child.settle(oom_score_adj)?;
     Ok(init)
 }

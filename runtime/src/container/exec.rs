@@ -12,6 +12,7 @@ use crate::state::ProcessName;
 use crate::sys;
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -90,7 +91,10 @@ impl Container {
         if !init.is_alive() {
             return Err(self.no_exec(Status::Stopped));
         }
-        let child = in_pid_namespace(&pid_namespace, || parent::clone(&mut plan, (ours, theirs), &around))?;
+        let child = match plan.usher {
+            Some(_) => parent::clone(&mut plan, (ours, theirs), &around)?,
+            None => in_pid_namespace(&pid_namespace, || parent::clone(&mut plan, (ours, theirs), &around))?,
+        };
         if let Err(error) = child.settle(process.oom_score_adj()) {
             child.end();
             return Err(error);
@@ -110,7 +114,7 @@ impl Container {
     }
 
     /// Opened here: the process leaves the host's tree before it could open them itself.
-    fn open_doors(&self) -> Result<Vec<plan::Door>> {
+    pub(super) fn open_doors(&self) -> Result<Vec<plan::Door>> {
         let open = |path: PathBuf| {
             let mut door = plan::Door::new(&path)?;
             let opened = sys::file::open(&door.path, libc::O_WRONLY);
@@ -124,12 +128,29 @@ impl Container {
     fn entering(&self, init: ProcessName, process: plan::Process, parent_end: i32) -> Result<Plan> {
         let doing = || format!("open the namespaces of container {}", self.state.id);
         let pidfd = sys::process::pidfd_open(init.pid).doing(doing)?;
-        let kind =
-            libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
         let path = format!("/proc/{}/ns", init.pid);
+        let join = |kind| -> Result<plan::Join> {
+            let pidfd = pidfd.try_clone().doing(doing)?;
+            Ok(plan::Join { namespace: Some(pidfd), kind, path: path.clone() })
+        };
+        let differs = |name: &str| differs(init.pid, name);
+        let mut kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
+        if differs("time").doing(doing)? {
+            kinds |= libc::CLONE_NEWTIME;
+        }
+        // With a user namespace an usher goes before. All at once: what is the host's needs the rights that we have now.
+        // The mount namespace is left to its child, which still needs the host's /proc.
+        let own_users = differs("user").doing(doing)?;
+        let (joins, usher) = if own_users {
+            let joins = vec![join(kinds | libc::CLONE_NEWUSER | libc::CLONE_NEWPID)?, join(libc::CLONE_NEWNS)?];
+            (joins, Some(plan::Usher::to_join(1)))
+        } else {
+            (vec![join(kinds | libc::CLONE_NEWNS)?], None)
+        };
         Ok(Plan {
             clone_flags: 0,
-            joins: vec![plan::Join { namespace: Some(pidfd), kind, path }],
+            joins,
+            usher,
             doors: self.open_doors()?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             new_network: false,
@@ -145,6 +166,15 @@ impl Container {
             parent_death: ParentDeath::UntilProgram,
             trace: trace()?,
         })
+    }
+}
+
+/// Whether a namespace of process `pid` is another than ours; a kind that this kernel lacks differs nowhere.
+fn differs(pid: i32, name: &str) -> io::Result<bool> {
+    let link = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
+    match link("self") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        own => Ok(own? != link(&pid.to_string())?),
     }
 }
 
