@@ -243,3 +243,76 @@ fn hooks_run_with_a_user_namespace_too() {
     oci.run(&bundle).ok();
     assert_eq!(fs::read_to_string(&log).unwrap(), "0\n0\n", "the host's root, then the container's");
 }
+
+/// A folder with a file of user 1000 and one below it, mounted on its own.
+fn volume(oci: &Oci) -> String {
+    let folder = oci.host.path("volume");
+    fs::create_dir_all(folder.join("below")).unwrap();
+    oci.host.shell(&format!("mount -t tmpfs tmpfs {}", folder.join("below").display())).ok();
+    for file in ["file", "below/file"] {
+        oci.host.shell(&format!("echo x > {0}; chown 1000:1000 {0}", folder.join(file).display())).ok();
+    }
+    folder.display().to_string()
+}
+
+fn owners(oci: &Oci, options: &[&str], maps: bool, edit: impl FnOnce(&mut Value)) -> Output {
+    let volume = volume(oci);
+    let bundle = bundle(oci, |spec| {
+        spec["process"]["args"] = json!(["/bin/stat", "-c", "%u:%g", "/mnt/file", "/mnt/below/file"]);
+        let mut mount = json!({ "destination": "/mnt", "type": "bind", "source": volume, "options": options });
+        if maps {
+            for key in ["uidMappings", "gidMappings"] {
+                // User 1000 of the files is the host's 300007.
+                mount[key] = json!([{ "containerID": 1000, "hostID": FIRST + 7, "size": 1 }]);
+            }
+        }
+        spec["mounts"].as_array_mut().unwrap().push(mount);
+        edit(spec);
+    });
+    oci.run(&bundle)
+}
+
+#[test]
+fn an_idmapped_mount_shows_other_owners() {
+    need!(Root, OurRuntime); // runtime-spec 1.0.2 has the maps; runc from 1.2
+    let oci = Oci::new();
+    let said = owners(&oci, &["rbind"], false, |_| {});
+    assert_eq!(said.ok().stdout, "65534:65534\n65534:65534\n", "nobody, without maps");
+    let said = owners(&oci, &["rbind", "idmap"], false, |_| {});
+    assert_eq!(said.ok().stdout, "1000:1000\n65534:65534\n", "the container's own maps, this mount alone");
+    let said = owners(&oci, &["rbind", "ridmap"], false, |_| {});
+    assert_eq!(said.ok().stdout, "1000:1000\n1000:1000\n", "with all below");
+    let said = owners(&oci, &["rbind", "ridmap"], true, |_| {});
+    assert_eq!(said.ok().stdout, "7:7\n7:7\n", "maps of its own");
+    let said = owners(&oci, &["rbind"], true, |_| {});
+    assert_eq!(said.ok().stdout, "7:7\n65534:65534\n", "maps without the option are for this mount");
+}
+
+#[test]
+fn a_file_that_is_made_on_an_idmapped_mount_belongs_to_whom_the_maps_say() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let volume = volume(&oci);
+    let bundle = bundle(&oci, |spec| {
+        spec["process"]["args"] = json!(["/bin/sh", "-c", "echo x > /mnt/new"]);
+        spec["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "destination": "/mnt", "type": "bind", "source": volume, "options": ["bind", "idmap"] }));
+    });
+    oci.run(&bundle).ok();
+    assert_eq!(fs::metadata(Path::new(&volume).join("new")).unwrap().uid(), 0);
+}
+
+#[test]
+fn idmap_without_maps_or_on_another_mount_is_refused() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let volume = volume(&oci);
+    let with = |kind: &str, options: Value| {
+        let mount = json!({ "destination": "/mnt", "type": kind, "source": volume, "options": options });
+        oci.bundle(|spec| spec["mounts"].as_array_mut().unwrap().push(mount))
+    };
+    oci.run(&with("bind", json!(["bind", "idmap"]))).fails().says("has neither maps for idmap");
+    oci.run(&with("tmpfs", json!(["idmap"]))).fails().says("only a bind mount can be idmapped");
+}

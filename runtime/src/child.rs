@@ -15,6 +15,7 @@ mod report;
 mod usher;
 
 pub(crate) use enter::enter;
+pub(crate) use filesystem::filesystem;
 pub(crate) use hook::{LastWords, run as run_hook};
 pub(crate) use init::init;
 pub(crate) use usher::usher;

@@ -219,12 +219,9 @@ impl Container {
         std::fs::remove_file(self.gate()).doing(doing)?;
         rbox_explain::mark("gate-removed");
         sync::say(gate.as_fd(), sync::START).doing(doing)?;
-        match sync::hear(gate.as_fd()).doing(doing)? {
-            sync::Heard::Failed(report) => {
-                let words = sync::hear_words(gate.as_fd());
-                return Err(self.start_failure(report, &words));
-            }
-            _ => {}
+        if let sync::Heard::Failed(report) = sync::hear(gate.as_fd()).doing(doing)? {
+            let words = sync::hear_words(gate.as_fd());
+            return Err(self.start_failure(report, &words));
         }
         let after = hooks::poststart(self, &self.state.hooks, self.pid().unwrap_or(0));
         if after.is_err() {

@@ -5,9 +5,12 @@ use crate::error::{Doing, Error, Result};
 use crate::parent;
 use crate::sys;
 use crate::sys::process::Cloned;
-use oci_spec::runtime::LinuxIdMapping;
+
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// Both maps of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl Maps {
         let (pid, pidfd) = match sys::process::clone3(flags, None).doing(doing)? {
             Cloned::Child => {
                 // Only to be there: until the other end is closed, or the parent has ended.
-                let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&ours));
+                let _ = nix::unistd::close(ours.as_raw_fd());
                 let _ = sys::file::read(theirs.as_fd(), &mut [0]);
                 sys::process::exit(0)
             }
@@ -83,9 +86,25 @@ impl Maps {
         let path = CString::new(format!("/proc/{pid}/ns/user")).expect("digits contain no zero byte");
         let namespace = self.write(pid).and_then(|()| sys::file::open(&path, libc::O_RDONLY).doing(doing));
         drop(ours);
-        let _ = nix::sys::wait::waitid(nix::sys::wait::Id::PIDFd(pidfd.as_fd()), nix::sys::wait::WaitPidFlag::WEXITED);
+        let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
         namespace
     }
+}
+
+/// The user namespace of a container as config.json has it: the one it joins, or one with the maps of that it will have.
+///
+/// # Errors
+/// `Os`; those of [`Maps::of`].
+pub(crate) fn namespace_of(linux: &Linux) -> Result<Option<OwnedFd>> {
+    let users = linux.namespaces().iter().flatten().find(|one| one.typ() == LinuxNamespaceType::User);
+    if let Some(path) = users.and_then(|users| users.path().as_ref()) {
+        let name = CString::new(path.as_os_str().as_bytes());
+        let name = name.map_err(|_| Error::spec("linux.namespaces", "path contains a zero byte"))?;
+        let opened = sys::file::open(&name, libc::O_RDONLY);
+        return opened.map(Some).doing(|| format!("open namespace {}", path.display()));
+    }
+    let maps = Maps::of(linux.uid_mappings(), linux.gid_mappings(), "linux.")?;
+    maps.map(|maps| maps.namespace()).transpose()
 }
 
 /// `0 100000 65536`, a line for each range.

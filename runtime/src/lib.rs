@@ -22,6 +22,7 @@ mod child;
 pub mod config;
 pub mod console;
 pub mod container;
+mod copy_up;
 mod defence;
 mod diagnose;
 mod error;

@@ -179,7 +179,7 @@ fn tree(request: &Request<'_>, linux: &Linux, own_users: bool) -> Result<Tree> {
         outside: outside(spec, bundle),
         propagation: propagation(linux.rootfs_propagation().as_deref().unwrap_or(""))?,
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
-        mounts: mounts(specs, bundle, &request.cgroup)?,
+        mounts: mounts(specs, linux, (bundle, request.root), &request.cgroup)?,
         devices,
         device_links,
         masked: places(linux.masked_paths(), "linux.maskedPaths")?,

@@ -282,6 +282,7 @@ pub(crate) fn attributes(change: &Attributes) -> String {
         (libc::MOUNT_ATTR_STRICTATIME, "STRICTATIME"),
         (libc::MOUNT_ATTR_NODIRATIME, "NODIRATIME"),
         (libc::MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"),
+        (libc::MOUNT_ATTR_IDMAP, "IDMAP"),
     ];
     let list = |mask: u64| {
         let there = names.iter().filter(|(bit, _)| mask & bit != 0);
