@@ -25,6 +25,7 @@ mod defence;
 mod diagnose;
 mod error;
 mod exe;
+pub mod features;
 mod kernel;
 mod parent;
 mod plan;

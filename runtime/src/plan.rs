@@ -9,8 +9,8 @@ mod mounts;
 mod process;
 mod words;
 
-pub(crate) use build::{Request, build};
-pub(crate) use mounts::CgroupView;
+pub(crate) use build::{Request, build, namespace_names};
+pub(crate) use mounts::{CgroupView, knows_option as knows_mount_option};
 pub(crate) use process::{Extra, process};
 pub(crate) use words::attributes as attributes_words;
 

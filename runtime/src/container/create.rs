@@ -133,7 +133,7 @@ impl Container {
 }
 
 fn cache_of(state_root: &Path) -> PathBuf {
-    state_root.join(".seccomp")
+    state_root.join(super::SECCOMP_CACHE)
 }
 
 pub(super) fn keyring(ties: &Ties, id: &str) -> Option<CString> {

@@ -97,6 +97,13 @@ static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
     (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "cgroup"),
 ];
 
+/// Those that can be made or joined, by the alphabet.
+pub(crate) fn namespace_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = KINDS.iter().map(|(_, _, name)| *name).collect();
+    names.sort_unstable();
+    names
+}
+
 impl Namespaces {
     fn of(linux: &Linux) -> Result<Namespaces> {
         let mut found = Namespaces { new: vec![], joined: vec![], joins: vec![] };
