@@ -44,6 +44,7 @@ mod oci_verbs;
 mod oci_verbs_features;
 mod oci_verbs_flags;
 mod oci_verbs_hostile;
+mod oci_verbs_log;
 mod oci_verbs_look;
 mod pipes;
 mod publish;

@@ -1,7 +1,7 @@
 //! runc's verbs and flags as plain data (man 8 runc).
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 // By path, because the library reads this file too, under another name.
@@ -19,10 +19,17 @@ pub(crate) use life::{Create, Delete, Kill, One, Run, SpecFile};
 pub(crate) use limits::Update;
 pub(crate) use look::{Events, List, Nothing, Ps};
 
+/// As runc says it, which Docker reads: `NAME version NUMBER`, and the specification's in a line of its own.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
+
 /// An OCI runtime that containerd, Docker and Podman can use in place of runc.
 #[derive(Debug, Parser)]
-#[command(name = "rbox-runtime", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "rbox-runtime", version = VERSION, disable_version_flag = true, disable_help_subcommand = true)]
+#[command(max_term_width = 100)]
 pub(crate) struct Arguments {
+    /// Print the version, and that of the specification
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// Write warnings and errors to this file as well
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
@@ -156,5 +163,29 @@ impl FromArgMatches for Verb {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Verb::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+        for verb in Arguments::command().get_subcommands_mut() {
+            verb.build();
+        }
+    }
+
+    #[test]
+    fn every_verb_is_in_the_table() {
+        let names = VERBS.map(|(name, ..)| name);
+        for name in names {
+            let words = ["rbox-runtime", name, "x"];
+            let unknown =
+                Arguments::try_parse_from(words).is_err_and(|error| error.kind() == ErrorKind::InvalidSubcommand);
+            assert!(!unknown, "{name}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::arguments::Exec;
 use super::foreground::{self, Foreground};
+use super::log::Log;
 use super::spec;
 use super::verbs::{connect, os, tell_pid};
 use oci_spec::runtime::{Capabilities, Process, Spec};
@@ -11,12 +12,12 @@ use rbox_runtime::{Error, Result};
 use std::path::Path;
 
 /// Answers the program's exit code; 0 for one that is left alone.
-pub(super) fn exec(root: &Path, flags: &Exec) -> Result<u8> {
+pub(super) fn exec(root: &Path, flags: &Exec, log: &Log) -> Result<u8> {
     let container = Container::load(root, flags.id())?;
     let place = Place { groups: Groups::parse(&flags.cgroup)?, paused: flags.ignore_paused };
     // Before anything of the caller's is touched, and before a config.json that went with the container is missed.
     container.may_exec(&place)?;
-    let process = process(&container, flags)?;
+    let process = process(&container, flags, log)?;
     let (terminal, socket) = (process.terminal().unwrap_or(false), flags.console_socket.as_deref());
     foreground::check_terminal(terminal, flags.detach || socket.is_some(), socket.is_some())?;
     let (foreground, console) = match socket {
@@ -36,8 +37,12 @@ pub(super) fn exec(root: &Path, flags: &Exec) -> Result<u8> {
 }
 
 /// The process of `--process`, or that of the container with the flags laid over it.
-fn process(container: &Container, flags: &Exec) -> Result<Process> {
+fn process(container: &Container, flags: &Exec, log: &Log) -> Result<Process> {
     if let Some(path) = &flags.process {
+        // As in runc the file is the whole process; but nothing is ignored silently.
+        for flag in overruled(flags) {
+            log.warning(&format!("{flag} is ignored: --process says all of it"));
+        }
         let text = std::fs::read(path).map_err(|error| os(format!("read {}", path.display()), error))?;
         let invalid =
             |error: serde_json::Error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() };
@@ -71,6 +76,24 @@ fn process(container: &Container, flags: &Exec) -> Result<Process> {
     set_user(&mut process, flags)?;
     add_capabilities(&mut process, &flags.cap)?;
     Ok(process)
+}
+
+/// The flags that say what a process file says.
+fn overruled(flags: &Exec) -> impl Iterator<Item = &'static str> {
+    [
+        ("COMMAND", !flags.command().is_empty()),
+        ("--cwd", flags.cwd.is_some()),
+        ("--env", !flags.env.is_empty()),
+        ("--tty", flags.tty),
+        ("--user", flags.user.is_some()),
+        ("--additional-gids", !flags.additional_gids.is_empty()),
+        ("--cap", !flags.cap.is_empty()),
+        ("--no-new-privs", flags.no_new_privs),
+        ("--apparmor", flags.apparmor.is_some()),
+        ("--process-label", flags.process_label.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(flag, given)| given.then_some(flag))
 }
 
 fn set_user(process: &mut Process, flags: &Exec) -> Result<()> {

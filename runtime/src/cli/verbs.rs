@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
     let root = arguments.root.as_path();
     let done = match &arguments.verb {
         Verb::Run(flags) => return run_container(root, flags),
-        Verb::Exec(flags) => return exec::exec(root, flags),
+        Verb::Exec(flags) => return exec::exec(root, flags, log),
         Verb::Create(flags) => create_detached(root, flags),
         Verb::Start(flags) => Container::load(root, &flags.id)?.start(),
         Verb::State(flags) => look::state(root, &flags.id),
