@@ -27,6 +27,7 @@ mod defence;
 mod diagnose;
 mod error;
 mod exe;
+pub mod features;
 pub mod hooks;
 mod idmap;
 mod kernel;
@@ -55,5 +56,5 @@ pub use state::stat;
 
 /// The command line of the program `rbox-runtime`, for what is made of it: man pages and completions.
 pub fn command_line() -> clap::Command {
-    <arguments::Arguments as clap::CommandFactory>::command()
+    <arguments::Arguments as clap::CommandFactory>::command().version(env!("CARGO_PKG_VERSION"))
 }

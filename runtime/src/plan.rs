@@ -14,9 +14,8 @@ mod words;
 
 pub(crate) use build::{Request, build};
 pub(crate) use hook::{BadEnd, Hook, InitHookList, InitHooks};
-pub(crate) use mounts::CgroupView;
-#[allow(unused_imports, reason = "the features verb lists them")]
-pub(crate) use namespaces::KINDS as NAMESPACE_KINDS;
+pub(crate) use mounts::{CgroupView, knows_option as knows_mount_option};
+pub(crate) use namespaces::names as namespace_names;
 pub(crate) use process::{Extra, process};
 pub(crate) use scheduling::{SchedAttr, Scheduling};
 pub(crate) use words::attributes as attributes_words;

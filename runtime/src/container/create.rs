@@ -135,7 +135,7 @@ impl Container {
 }
 
 fn cache_of(state_root: &Path) -> PathBuf {
-    state_root.join(".seccomp")
+    state_root.join(super::SECCOMP_CACHE)
 }
 
 pub(super) fn keyring(ties: &Ties, id: &str) -> Option<CString> {
@@ -224,7 +224,7 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     if plan.usher.is_some() {
         // Inside a user namespace, init could not open the doors.
         cgroup.make_rest(Some(&limits))?;
-        plan.doors = container.open_doors()?;
+        plan.doors = Container::open_doors(cgroup)?;
     }
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
     // A hook in between is something to be done in between.

@@ -2,6 +2,7 @@
 
 use super::create::{Ties, console_size, keyring, trace};
 use super::{Container, Status};
+use crate::cgroup::{Cgroup, Groups};
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::parent::{self, Child, Ended, Surroundings};
@@ -13,7 +14,7 @@ use crate::sys;
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 /// A further process of a container, made by [`Container::exec`].
@@ -44,6 +45,15 @@ impl Extra {
     }
 }
 
+/// Where a further process goes; usually into the container's own groups, and only while they are not paused.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Groups below the container's own.
+    pub groups: Groups,
+    /// Also into a paused container: the process stands still there until that is resumed.
+    pub paused: bool,
+}
+
 impl Container {
     /// Run a further process in the container; it has become the program when this returns.
     ///
@@ -51,20 +61,52 @@ impl Container {
     /// `WrongStatus` unless it runs; `Os` with EINTR when it was interrupted ([`Ties::interrupt`]); those of
     /// [`Container::create`].
     pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
-        let have = self.status();
-        let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
-        let init = init.ok_or_else(|| self.no_exec(have))?;
-        self.enter(init, process, ties).map_err(|error| match error {
+        self.exec_at(process, ties, &Place::default())
+    }
+
+    /// As [`Container::exec`], at a place of the caller's choice.
+    ///
+    /// # Errors
+    /// Those of [`Container::exec`]; `Cgroup` for groups that are not there.
+    pub fn exec_at(&self, process: &oci_spec::runtime::Process, ties: Ties, place: &Place) -> Result<Extra> {
+        let init = self.check_exec(place)?;
+        self.enter(init, process, ties, place).map_err(|error| match error {
             _ if self.is_ending() => self.no_exec(Status::Stopped),
             error => error,
         })
+    }
+
+    /// Whether a process may go in now.
+    ///
+    /// # Errors
+    /// `WrongStatus`.
+    pub fn may_exec(&self, place: &Place) -> Result<()> {
+        self.check_exec(place).map(drop)
+    }
+
+    /// The process to go to, if one may go in now.
+    fn check_exec(&self, place: &Place) -> Result<ProcessName> {
+        let have = self.status();
+        let may = match have {
+            Status::Running | Status::Created => true,
+            Status::Paused => place.paused,
+            Status::Creating | Status::Stopped => false,
+        };
+        self.state.init.filter(|_| may).ok_or_else(|| self.no_exec(have))
     }
 
     fn no_exec(&self, have: Status) -> Error {
         Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have }
     }
 
-    fn enter(&self, init: ProcessName, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
+    fn enter(
+        &self,
+        init: ProcessName,
+        process: &oci_spec::runtime::Process,
+        ties: Ties,
+        place: &Place,
+    ) -> Result<Extra> {
+        let group = self.state.cgroup.within(&place.groups)?;
         let root = Root::of_process(init.pid)?;
         let spec = self.spec()?;
         let linux = spec.linux().as_ref();
@@ -82,9 +124,11 @@ impl Container {
         let mut planned = plan::process(process, &root, extra)?;
         planned.stdio = ties.stdio;
         let (ours, theirs) = parent::channel()?;
-        let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
+        let mut plan = self.entering(init, planned, (ours.as_raw_fd(), &group))?;
         plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
-        let around = Surroundings { cgroup: &self.state.cgroup, root: &root, init: Some(init.pid) };
+        // Who names a group goes there or nowhere.
+        let beside = Some(init.pid).filter(|_| place.groups.is_own());
+        let around = Surroundings { cgroup: &group, root: &root, init: beside };
         let pid_namespace = open_pid_namespace(&format!("/proc/{}", init.pid))?;
         // Asked behind all that was opened by its number, which may have been given to another process in between: the
         // program would run in that one's namespaces.
@@ -114,18 +158,23 @@ impl Container {
     }
 
     /// Opened here: the process leaves the host's tree before it could open them itself.
-    pub(super) fn open_doors(&self) -> Result<Vec<plan::Door>> {
+    pub(super) fn open_doors(group: &Cgroup) -> Result<Vec<plan::Door>> {
         let open = |path: PathBuf| {
             let mut door = plan::Door::new(&path)?;
             let opened = sys::file::open(&door.path, libc::O_WRONLY);
             door.file = Some(opened.doing(|| format!("open {}", path.display()))?);
             Ok(door)
         };
-        self.state.cgroup.doors().map(open).collect()
+        group.doors().map(open).collect()
     }
 
     /// The plan of a process that joins all namespaces of `init` but the pid namespace, which clone(2) puts it into.
-    fn entering(&self, init: ProcessName, process: plan::Process, parent_end: i32) -> Result<Plan> {
+    fn entering(
+        &self,
+        init: ProcessName,
+        process: plan::Process,
+        (parent_end, group): (RawFd, &Cgroup),
+    ) -> Result<Plan> {
         let doing = || format!("open the namespaces of container {}", self.state.id);
         let pidfd = sys::process::pidfd_open(init.pid).doing(doing)?;
         let path = format!("/proc/{}/ns", init.pid);
@@ -151,7 +200,7 @@ impl Container {
             clone_flags: 0,
             joins,
             usher,
-            doors: self.open_doors()?,
+            doors: Self::open_doors(group)?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             new_network: false,
             tree: None,

@@ -130,6 +130,11 @@ impl Options {
     }
 }
 
+/// Whether `option` is done here, for every kind of mount; the others are words for one file system, or refused.
+pub(crate) fn knows_option(option: &str) -> bool {
+    Options::parse(&[option.to_owned()], "").is_ok_and(|parsed| parsed.data.is_empty())
+}
+
 fn data(option: &str, path: &str) -> Result<(CString, Option<CString>)> {
     let (key, value) = option.split_once('=').map_or((option, None), |(key, value)| (key, Some(value)));
     let c = |text: &str| CString::new(text).map_err(|_| Error::spec(path, "contains a zero byte"));

@@ -17,7 +17,7 @@ pub(super) struct Namespaces {
 }
 
 /// The namespaces by their clone(2) flag and their name in config.json.
-pub(crate) static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
+static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
     (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "mount"),
     (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "uts"),
     (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "ipc"),
@@ -27,6 +27,13 @@ pub(crate) static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
     (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "user"),
     (LinuxNamespaceType::Time, libc::CLONE_NEWTIME, "time"),
 ];
+
+/// Those that can be made or joined, by the alphabet.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = KINDS.iter().map(|(_, _, name)| *name).collect();
+    names.sort_unstable();
+    names
+}
 
 impl Namespaces {
     pub(super) fn of(linux: &Linux) -> Result<Namespaces> {
