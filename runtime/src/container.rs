@@ -228,9 +228,15 @@ impl Container {
         std::fs::remove_file(self.gate()).doing(doing)?;
         rbox_explain::mark("gate-removed");
         sync::say(gate.as_fd(), sync::START).doing(doing)?;
-        if let sync::Heard::Failed(report) = sync::hear(gate.as_fd()).doing(doing)? {
-            let words = sync::hear_words(gate.as_fd());
-            return Err(self.start_failure(report, &words));
+        loop {
+            match sync::hear(gate.as_fd()).doing(doing)? {
+                sync::Heard::Failed(report) => {
+                    let words = sync::hear_words(gate.as_fd());
+                    return Err(self.start_failure(report, &words));
+                }
+                sync::Heard::Notifies(number) => self.hand_over(number, gate.as_fd())?,
+                _ => break,
+            }
         }
         let after = hooks::poststart(self, &self.state.hooks, self.pid().unwrap_or(0));
         if after.is_err() {
@@ -238,6 +244,18 @@ impl Container {
             let _ = self.kill(libc::SIGKILL, false);
         }
         after
+    }
+
+    /// The filter of init notifies. Nobody who answers: then the container ends.
+    fn hand_over(&self, number: i32, gate: BorrowedFd<'_>) -> Result<()> {
+        let gone = || Error::WrongStatus { id: self.state.id.clone(), verb: "start", have: Status::Stopped };
+        let pidfd = self.pidfd().ok_or_else(gone)?;
+        let handed = self.listen(Status::Created, (self.pid().unwrap_or(0), pidfd.as_fd()), number);
+        if handed.is_err() {
+            let _ = parent::signal(pidfd.as_fd(), libc::SIGKILL);
+        }
+        let _ = sync::say(gate, sync::LISTENED);
+        handed
     }
 
     /// The plan is gone with the program that made it; the words for these few steps need only the specification.

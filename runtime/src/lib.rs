@@ -31,6 +31,7 @@ pub mod features;
 pub mod hooks;
 mod idmap;
 mod kernel;
+mod listener;
 mod parent;
 mod plan;
 pub mod resident;

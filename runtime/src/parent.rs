@@ -133,7 +133,7 @@ impl Child {
                 }
                 Heard::Born(pid) => break pid,
                 Heard::Failed(report) => return Err(self.failed(plan, report, around)),
-                Heard::Closed | Heard::Created | Heard::Environment => return Err(self.vanished(around.cgroup)),
+                _ => return Err(self.vanished(around.cgroup)),
             }
         };
         let _ = self.wait();
@@ -218,11 +218,25 @@ impl Child {
     ///
     /// # Errors
     /// As [`Child::await_created`].
-    pub(crate) fn await_program(&self, plan: &Plan, around: &Surroundings<'_>) -> Result<()> {
-        match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
-            Heard::Failed(report) => Err(self.failed(plan, report, around)),
-            // execve closed the channel. A child that was killed in this moment is a program that ended at once.
-            _ => Ok(()),
+    pub(crate) fn await_program(
+        &self,
+        plan: &Plan,
+        around: &Surroundings<'_>,
+        listen: impl Fn(i32) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
+                Heard::Failed(report) => return Err(self.failed(plan, report, around)),
+                Heard::Notifies(number) => {
+                    if let Err(error) = listen(number) {
+                        self.end();
+                        return Err(error);
+                    }
+                    let _ = sync::say(self.channel.as_fd(), sync::LISTENED);
+                }
+                // execve closed the channel. A child that was killed in this moment is a program that ended at once.
+                _ => return Ok(()),
+            }
         }
     }
 

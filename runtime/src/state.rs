@@ -10,6 +10,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::LaterHooks;
+use crate::listener::Listener;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -36,6 +37,8 @@ pub(crate) struct State {
     pub(crate) cgroup: Cgroup,
     #[serde(default, skip_serializing_if = "LaterHooks::is_empty")]
     pub(crate) hooks: LaterHooks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<Listener>,
     #[serde(default)]
     pub(crate) annotations: HashMap<String, String>,
 }

@@ -76,6 +76,7 @@ pub(crate) enum Step {
     Ambient,
     NoNewPrivs,
     Seccomp,
+    Listener,
     CloseOnExec,
     StartContainerHook,
     Reaper,
@@ -100,7 +101,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 73] = [
+static TABLE: [(Step, Row); 74] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -293,6 +294,10 @@ static TABLE: [(Step, Row); 73] = [
     (Step::Ambient, row("ambient", "capabilities that survive execve of a plain program", "capabilities(7)")),
     (Step::NoNewPrivs, row("no_new_privs", "set-user-id programs gain nothing", "prctl(2) PR_SET_NO_NEW_PRIVS")),
     (Step::Seccomp, row("seccomp", "fewer doors into the kernel", "seccomp(2)")),
+    (
+        Step::Listener,
+        row("listener", "rbox hands the descriptor of notifications to who answers them", "seccomp_unotify(2)"),
+    ),
     (
         Step::CloseOnExec,
         row("close_range", "no descriptor of the host goes through execve (CVE-2024-21626)", "close_range(2)"),

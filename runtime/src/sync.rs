@@ -31,6 +31,8 @@ pub(crate) const MAPPED: u8 = b'm';
 pub(crate) const KNOWN: u8 = b'k';
 /// Parent to init: its hooks have run, `/` may be changed.
 pub(crate) const HOOKED: u8 = b'h';
+/// Parent (or `start`) to a process whose filter notifies: the listener has its descriptor.
+pub(crate) const LISTENED: u8 = b'l';
 /// Parent (or `start`) to init: become the program.
 pub(crate) const START: u8 = b's';
 
@@ -67,6 +69,8 @@ pub(crate) enum Heard {
     MapMe,
     /// The usher's child is born: its pid.
     Born(i32),
+    /// Its filter notifies: the number of its descriptor.
+    Notifies(i32),
     /// Everything is there, and the parent's hooks are to run.
     Environment,
     /// Init stands before the gate.
@@ -100,6 +104,7 @@ pub(crate) fn hear(channel: BorrowedFd<'_>) -> io::Result<Heard> {
         Report { step, errno: 0, .. } if step == Step::AwaitMaps as u16 => Heard::MapMe,
         // A pid and no errno: a failed birth has index 1.
         Report { step, index: 0, errno: pid } if step == Step::Birth as u16 => Heard::Born(pid),
+        Report { step, index: 0, errno: number } if step == Step::Listener as u16 => Heard::Notifies(number),
         report => Heard::Failed(report),
     })
 }

@@ -7,6 +7,7 @@ use super::identity::Labels;
 use super::report::Reporter;
 use super::{devices, filesystem, identity, masks, reaper};
 use crate::plan::{CgroupNamespace, Door, Gate, ParentDeath, Plan, Tree};
+use crate::seccomp::Filter;
 use crate::steps::Step;
 use crate::sync;
 use crate::sync::Report;
@@ -112,7 +113,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
     identity::scheduling(on, process);
     labels.set(on, process);
     if let Some(filter) = early {
-        on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
+        load(on, filter);
     }
 
     // 14. Groups, then user, then capabilities: each needs the privilege that the next one gives up.
@@ -131,7 +132,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
         on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
     }
     if let Some(filter) = late {
-        on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
+        load(on, filter);
     }
 
     on.hooks(Step::StartContainerHook, &plan.hooks.start_container);
@@ -143,6 +144,19 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
 
     // 17. Become the program. The close-on-exec channel tells the parent.
     identity::execute(on, process)
+}
+
+/// Load a filter. One that notifies is answered only when somebody has its descriptor; what this needs (write, read) may be
+/// notified already.
+fn load(on: &Reporter<'_>, filter: &Filter) {
+    let number = on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags));
+    if filter.asks_listener() {
+        let notifies = Report { step: Step::Listener as u16, index: 0, errno: i32::try_from(number).unwrap_or(-1) };
+        on.nth(Step::Listener, 1, || {
+            sys::file::write_all(on.channel, &notifies.to_bytes())?;
+            sync::await_word(on.channel, sync::LISTENED)
+        });
+    }
 }
 
 /// Once: the number may be another descriptor's later.

@@ -1,16 +1,17 @@
 //! Making a container: from a [`Blueprint`] to a [`Live`] one that stands before its gate.
 
-use super::Container;
+use super::{Container, Status};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
 use crate::hooks::{self, CreateHooks, LaterHooks};
+use crate::listener::{Listener, Notifying};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, CgroupView, Console, Gate, InitHooks, ParentDeath, Plan};
 use crate::root::Root;
 use crate::seccomp;
 use crate::state::{self, ProcessName, State};
 use crate::sys::shared::SharedPage;
-use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, LinuxSeccomp, Spec};
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -129,7 +130,22 @@ impl Container {
         Ok(live)
     }
 
-    pub(super) fn seccomp_cache(&self) -> PathBuf {
+    /// The filter of a profile.
+    pub(super) fn filter(&self, profile: &LinuxSeccomp) -> Result<seccomp::Filter> {
+        let filter = seccomp::cached(profile, Some(&self.seccomp_cache()))?;
+        if filter.asks_listener() && self.state.listener.is_none() {
+            return Err(Error::spec("linux.seccomp.listenerPath", "is missing, for SCMP_ACT_NOTIFY"));
+        }
+        Ok(filter)
+    }
+
+    /// Somebody answers the system calls of a process whose filter notifies.
+    pub(super) fn listen(&self, status: Status, (pid, pidfd): (i32, BorrowedFd<'_>), number: i32) -> Result<()> {
+        let process = Notifying { pid, pidfd, status };
+        self.state.listener.as_ref().map_or(Ok(()), |listener| listener.hand_over(self, process, number))
+    }
+
+    fn seccomp_cache(&self) -> PathBuf {
         cache_of(self.directory.parent().unwrap_or(&self.directory))
     }
 }
@@ -174,7 +190,7 @@ fn plan_init(
     let Blueprint { spec, root, ties, start, reaper, .. } = blueprint;
     let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let filter = profile.map(|profile| seccomp::cached(profile, Some(&container.seccomp_cache()))).transpose()?;
+    let filter = profile.map(|profile| container.filter(profile)).transpose()?;
     if process.terminal().unwrap_or(false) != ties.console.is_some() {
         let why = if ties.console.is_some() {
             "is false, but a console socket is given"
@@ -301,6 +317,7 @@ impl State {
             boot_id: state::boot_id().doing(doing)?,
             cgroup: Cgroup::locate(&cgroups_path)?,
             hooks: LaterHooks::of(spec)?,
+            listener: Listener::of(spec),
             annotations: spec.annotations().clone().unwrap_or_default(),
         })
     }
@@ -351,7 +368,8 @@ impl Live {
             self.child.open_gate()?;
         }
         let around = Surroundings { cgroup: &self.container.state.cgroup, root: &self.root, init: None };
-        let started = self.child.await_program(&self.plan, &around);
+        let listen = |number| self.container.listen(Status::Created, (self.child.pid, self.pidfd()), number);
+        let started = self.child.await_program(&self.plan, &around, listen);
         self.told = parent::tell_steps(&self.plan, self.told);
         started?;
         let after = hooks::poststart(&self.container, &self.container.state.hooks, self.child.pid);

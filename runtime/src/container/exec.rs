@@ -8,7 +8,6 @@ use crate::error::{Doing, Error, Result};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, Console, Gate, ParentDeath, Plan};
 use crate::root::Root;
-use crate::seccomp;
 use crate::state::ProcessName;
 use crate::sys;
 use oci_spec::runtime::Spec;
@@ -111,7 +110,7 @@ impl Container {
         let spec = self.spec()?;
         let linux = spec.linux().as_ref();
         let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-        let filter = profile.map(|profile| seccomp::cached(profile, Some(&self.seccomp_cache()))).transpose()?;
+        let filter = profile.map(|profile| self.filter(profile)).transpose()?;
         let extra = plan::Extra {
             seccomp: filter,
             preserve_fds: ties.preserve_fds,
@@ -146,7 +145,8 @@ impl Container {
         if let Some(interrupt) = &ties.interrupt {
             child.await_word_unless(interrupt.as_fd())?;
         }
-        child.await_program(&plan, &around)?;
+        let listen = |number| self.listen(self.status(), (child.pid, child.pidfd.as_fd()), number);
+        child.await_program(&plan, &around, listen)?;
         parent::tell_steps(&plan, 0);
         Ok(Extra { child })
     }

@@ -117,6 +117,7 @@ impl Plan {
                     "load the seccomp filter",
                 )
             }
+            Step::Listener => words("write(channel), read(channel)", "hand over the seccomp listener"),
             Step::Stdio => words(format!("dup3({index})"), format!("set up descriptor {index}")),
             Step::Keyring => words("keyctl(JOIN_SESSION_KEYRING)", "join a session keyring"),
             _ => return None,

@@ -298,6 +298,12 @@ pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<()> {
     done(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
 }
 
+/// A copy of descriptor `number` of another process. pidfd_getfd(2), Linux 5.6. Errors: EPERM; EBADF.
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: numbers, no memory.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
+}
+
 /// A descriptor that stands for process `pid`. pidfd_open(2), Linux 5.3. Errors: ESRCH when it is gone.
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: numbers, no memory.
