@@ -68,6 +68,11 @@ fn update_of_memory_and_swap_together_goes_up_and_down() {
         let swap = if oci.is_v2() { swap_alone << 20 } else { bytes(swap) };
         assert_eq!(limits(&oci), (bytes(memory).to_string(), swap.to_string()));
     }
+    if is_runc() && oci.is_v2() {
+        // Debian's runc wants both, where v2 has no limit on both together.
+        update(&oci, &bundle, &["--memory-swap", "48m"]).code(1);
+        return;
+    }
     update(&oci, &bundle, &["--memory-swap", "48m"]).ok();
     let swap: u64 = if oci.is_v2() { 16 << 20 } else { 48 << 20 };
     assert_eq!(limits(&oci), ((32_u64 << 20).to_string(), swap.to_string()));
