@@ -68,6 +68,11 @@ fn update_of_memory_and_swap_together_goes_up_and_down() {
         let swap = if oci.is_v2() { swap_alone << 20 } else { bytes(swap) };
         assert_eq!(limits(&oci), (bytes(memory).to_string(), swap.to_string()));
     }
+    if is_runc() && oci.is_v2() {
+        // Debian's runc wants both, where v2 has no limit on both together.
+        update(&oci, &bundle, &["--memory-swap", "48m"]).code(1);
+        return;
+    }
     update(&oci, &bundle, &["--memory-swap", "48m"]).ok();
     let swap: u64 = if oci.is_v2() { 16 << 20 } else { 48 << 20 };
     assert_eq!(limits(&oci), ((32_u64 << 20).to_string(), swap.to_string()));
@@ -165,8 +170,9 @@ fn make_groups(oci: &Oci, bundle: &Bundle, name: &str) -> usize {
         let group = folder.join(&bundle.id).join(name);
         fs::create_dir(&group).unwrap();
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(text) = fs::read_to_string(folder.join(file)) {
-                fs::write(group.join(file), text).unwrap();
+            // With v1 a group without processors takes no process; with v2 it has no such file.
+            if group.join(file).exists() {
+                fs::write(group.join(file), fs::read_to_string(folder.join(file)).unwrap()).unwrap();
             }
         }
     }
@@ -209,10 +215,15 @@ fn exec_adds_groups_capabilities_and_descriptors() {
     need!(Root);
     let oci = Oci::new();
     let bundle = oci.running(|spec| spec["process"]["noNewPrivileges"] = json!(false));
-    let flags = ["-g", "7", "-g", "8", "-c", "CAP_SYS_CHROOT", "--no-new-privs", "--preserve-fds", "1"];
+    let flags = ["-g", "7", "-g", "8", "-c", "CAP_SYS_CHROOT", "--no-new-privs"];
     let words: Vec<String> = oci.words(&[&["exec"], &flags[..], &[&bundle.id, "/probe", "see", "identity"]].concat());
     let runtime = crate::support::runtime().display().to_string();
-    let seen = oci.host.shell(&format!("exec 3</dev/null; exec {runtime} {}", words.join(" "))).ok().json();
+    let seen = oci.host.shell(&format!("exec {runtime} {}", words.join(" "))).ok().json();
+    let script = format!(
+        "echo handed >f; exec 3<f; exec {runtime} {} /bin/sh -c 'cat <&3'",
+        oci.words(&["exec", "--preserve-fds", "1", &bundle.id]).join(" ")
+    );
+    assert_eq!(oci.host.shell(&script).ok().text(), "handed");
     assert_eq!(seen["groups"], json!([7, 8]));
     assert!(seen["caps"]["effective"].as_array().unwrap().contains(&json!("CAP_SYS_CHROOT")));
     assert_eq!(seen["no_new_privs"], true);

@@ -127,6 +127,15 @@ fn the_log_has_one_json_object_a_line() {
 }
 
 #[test]
+fn without_a_file_standard_error_is_the_log() {
+    need!(Root);
+    let oci = Oci::new();
+    let output = oci.call(&["--log-format", "json", "pause", "nobody"]).code(1);
+    let line: Value = serde_json::from_str(&output.stderr).unwrap_or_else(|error| panic!("{error}: {output}"));
+    assert_eq!(line["level"], "error");
+}
+
+#[test]
 fn the_log_of_each_step_is_json_too() {
     need!(Root);
     let oci = Oci::new();

@@ -43,12 +43,15 @@ impl Log {
         });
     }
 
-    /// One line for an error: to the log, and to standard error for a person.
+    /// One line for an error: to the log, and to standard error for a person. Without a file standard error is the log, and
+    /// who asks for JSON there gets nothing else.
     pub(crate) fn error(&self, message: &str) {
-        if self.file.is_some() {
+        if self.file.is_some() || self.format == LogFormat::Json {
             self.line("error", message);
         }
-        stderr(message);
+        if self.file.is_some() || self.format == LogFormat::Text {
+            stderr(message);
+        }
     }
 
     /// One line for what was asked for and is not done, though that is no error.
