@@ -40,6 +40,7 @@ mod oci_identity;
 mod oci_lifecycle;
 mod oci_namespaces;
 mod oci_notify;
+mod oci_rootless;
 mod oci_scheduling;
 mod oci_spec;
 mod oci_terminal;

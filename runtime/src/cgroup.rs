@@ -113,6 +113,16 @@ impl Cgroup {
         Ok(Cgroup { layout, hierarchies })
     }
 
+    /// The same group in the hierarchies alone in which we may make it: access(2) `W_OK` on what is there of its path.
+    #[must_use]
+    pub fn only_ours(mut self) -> Cgroup {
+        self.hierarchies.retain(|hierarchy| {
+            let there = hierarchy.path.ancestors().find(|above| above.exists()).unwrap_or(&hierarchy.mount);
+            file::may_write(there)
+        });
+        self
+    }
+
     /// [`Cgroup::locate`], then [`Cgroup::make`].
     ///
     /// # Errors

@@ -69,6 +69,12 @@ pub enum Error {
         /// ENOENT, EACCES, ENOEXEC …
         errno: i32,
     },
+    /// An ordinary user's users cannot be mapped.
+    #[error("cannot map users into the user namespace: {why}")]
+    Rootless {
+        /// What newuidmap(1) or the kernel said.
+        why: String,
+    },
     /// A hook failed.
     #[error("cannot run {kind} hook {path}: {why}")]
     Hook {

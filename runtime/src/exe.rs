@@ -12,6 +12,7 @@
 
 use crate::defence::Defence;
 use crate::error::{Doing, Result};
+use crate::rootless;
 use crate::steps;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -34,7 +35,7 @@ pub(crate) const VERBS: &[&CStr] = &[c"create", c"run", c"exec", c"monitor"];
 /// the program's first instructions (`sys/entry.rs`).
 ///
 /// # Errors
-/// `Os` when the kernel refuses: without `CAP_SYS_ADMIN`, or before Linux 5.12.
+/// `Os` when the kernel refuses: before Linux 5.12.
 pub fn seal() -> Result<()> {
     if !std::env::args_os().skip(1).any(|word| VERBS.iter().any(|verb| verb.to_bytes() == word.as_bytes())) {
         return Ok(());
@@ -47,7 +48,14 @@ pub fn seal() -> Result<()> {
     if sys::file::is_on_readonly_mount(exe.as_fd()).doing(doing)? {
         return Ok(());
     }
-    let copy = readonly_copy(&exe).doing(doing)?;
+    let copy = match readonly_copy(&exe) {
+        // An ordinary user, who has no mounts: a copy in memory, unless we run from it already.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => match rootless::sealed_copy(&exe).doing(doing)? {
+            Some(copy) => copy,
+            None => return Ok(()),
+        },
+        copy => copy.doing(doing)?,
+    };
     Err(execute(&copy)).doing(doing)
 }
 

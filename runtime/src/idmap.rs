@@ -48,6 +48,23 @@ impl Maps {
         has(&self.uid) && has(&self.gid)
     }
 
+    /// Whether this user and group are all that is mapped, and as root.
+    pub(crate) fn are_only(&self, uid: u32, gid: u32) -> bool {
+        let only = |maps: &[LinuxIdMapping], id: u32| matches!(maps, [one] if one.container_id() == 0 && one.size() == 1 && one.host_id() == id);
+        only(&self.uid, uid) && only(&self.gid, gid)
+    }
+
+    /// The numbers of each map, for the program that writes it.
+    pub(crate) fn numbers(&self) -> [(&'static str, Vec<String>); 2] {
+        let numbers = |maps: &[LinuxIdMapping]| {
+            maps.iter()
+                .flat_map(|one| [one.container_id(), one.host_id(), one.size()])
+                .map(|one| one.to_string())
+                .collect()
+        };
+        [("newuidmap", numbers(&self.uid)), ("newgidmap", numbers(&self.gid))]
+    }
+
     /// Write both for process `pid`, which has made itself a user namespace: one write each, and only once.
     ///
     /// # Errors

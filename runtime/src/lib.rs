@@ -36,6 +36,7 @@ mod parent;
 mod plan;
 pub mod resident;
 mod root;
+pub mod rootless;
 pub mod seccomp;
 mod security;
 pub mod session;

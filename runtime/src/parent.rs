@@ -7,6 +7,7 @@ use crate::error::{Doing, Error, Result, errno_words};
 use crate::hooks;
 use crate::plan::{BadEnd, Plan};
 use crate::root::Root;
+use crate::rootless;
 use crate::steps::{self, Step};
 use crate::sync::{self, Heard, Report};
 use crate::sys;
@@ -167,7 +168,11 @@ impl Child {
     pub(crate) fn settle(&self, oom_score_adj: Option<i32>) -> Result<()> {
         if let Some(adjustment) = oom_score_adj {
             let path = format!("/proc/{}/oom_score_adj", self.pid);
-            std::fs::write(&path, adjustment.to_string()).doing(|| format!("set oom_score_adj to {adjustment}"))?;
+            match std::fs::write(&path, adjustment.to_string()) {
+                // Less than it has takes the host's root; as in runc an ordinary user's container does without.
+                Err(error) if error.raw_os_error() == Some(libc::EACCES) && rootless::in_user_namespace() => {}
+                written => written.doing(|| format!("set oom_score_adj to {adjustment}"))?,
+            }
         }
         match sync::say(self.channel.as_fd(), sync::GO) {
             // It has ended already: what it said is waiting to be heard.

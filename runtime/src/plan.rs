@@ -89,9 +89,9 @@ pub(crate) struct Usher {
 }
 
 impl Usher {
-    /// One who takes an exec into a container's user namespace, by the first so many joins.
-    pub(crate) fn to_join(joins: usize) -> Usher {
-        Usher { joins, user: UserNamespace::Joined, maps: Maps::default(), time_offsets: None, alone: false }
+    /// One who takes an exec into a container's namespaces, by the first of the plan's joins.
+    pub(crate) fn to_join(user: UserNamespace) -> Usher {
+        Usher { joins: 1, user, maps: Maps::default(), time_offsets: None, alone: false }
     }
 }
 
@@ -284,7 +284,8 @@ pub(crate) struct Process {
     pub(crate) umask: Option<u32>,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    pub(crate) groups: Vec<u32>,
+    /// Nothing: they cannot be set.
+    pub(crate) groups: Option<Vec<u32>>,
     pub(crate) capabilities: Capabilities,
     pub(crate) no_new_privs: bool,
     pub(crate) seccomp: Option<Filter>,

@@ -446,6 +446,7 @@ impl Made {
             ties,
             start: if monitored { StartedBy::Us } else { StartedBy::UsAndDiesWithUs },
             reaper: prepared.init,
+            may_lack_cgroups: false,
         })?;
         Ok(Made { live: Some(live) })
     }

@@ -12,8 +12,9 @@ impl Cgroup {
         let has_unified = self.unified().is_some();
         let fits = match self.layout {
             Layout::V1 => !has_unified,
-            Layout::Hybrid => has_unified,
-            Layout::V2 => has_unified && self.hierarchies.len() == 1,
+            // An ordinary user may have none.
+            Layout::Hybrid => true,
+            Layout::V2 => self.hierarchies.len() <= 1 && (has_unified || self.hierarchies.is_empty()),
         };
         if !fits {
             return Some("the hierarchies are not those of the layout".to_owned());

@@ -42,6 +42,12 @@ static WATCH: Row = Row {
     see: "kernel Documentation/admin-guide/cgroup-v1/memory.rst",
 };
 
+/// Whether we may make directories in `directory`: faccessat(2) by the effective user.
+pub(super) fn may_write(directory: &Path) -> bool {
+    use nix::unistd::{AccessFlags, faccessat};
+    faccessat(nix::fcntl::AT_FDCWD, directory, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
+}
+
 /// Why a control file is written; each has its line in an explanation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {

@@ -178,7 +178,9 @@ pub(super) fn assume(on: &Reporter<'_>, process: &Process) {
         // Without this, leaving user 0 would empty the permitted set, and nothing could be given back below.
         sys::process::keep_capabilities(true)
     });
-    on.step(Step::Groups, || sys::process::setgroups(&process.groups));
+    if let Some(groups) = &process.groups {
+        on.step(Step::Groups, || sys::process::setgroups(groups));
+    }
     on.step(Step::GroupId, || sys::process::setresgid(process.gid));
     on.step(Step::UserId, || sys::process::setresuid(process.uid));
     on.step(Step::Capabilities, || {

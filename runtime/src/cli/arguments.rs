@@ -22,6 +22,9 @@ pub(crate) use look::{Events, List, Nothing, Ps};
 /// As runc says it, which Docker reads: `NAME version NUMBER`, and the specification's in a line of its own.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
 
+/// Where root's states are, unless he says another place.
+pub(crate) const STATE_ROOT: &str = "/run/rbox-runtime";
+
 /// An OCI runtime that containerd, Docker and Podman can use in place of runc.
 #[derive(Debug, Parser)]
 #[command(name = "rbox-runtime", version = VERSION, disable_version_flag = true, disable_help_subcommand = true)]
@@ -40,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true)]
     pub(crate) debug: bool,
     /// Directory for the states of containers
-    #[arg(long, global = true, default_value = "/run/rbox-runtime", value_name = "DIR")]
+    #[arg(long, global = true, default_value = STATE_ROOT, value_name = "DIR")]
     pub(crate) root: PathBuf,
     /// Let systemd make the control groups
     #[arg(long, global = true)]
@@ -93,6 +96,22 @@ pub(crate) enum Verb {
     Spec(SpecFile),
     Checkpoint,
     Restore,
+}
+
+impl Verb {
+    /// The container whose processes the verb has to do with.
+    pub(crate) fn of_a_living_one(&self) -> Option<&str> {
+        Some(match self {
+            Verb::Start(one) | Verb::Pause(one) | Verb::Resume(one) => &one.id,
+            Verb::Kill(flags) => &flags.id,
+            Verb::Delete(flags) => &flags.id,
+            Verb::Exec(flags) => flags.id(),
+            Verb::Update(flags) => &flags.id,
+            Verb::Ps(flags) => flags.id(),
+            Verb::Events(flags) => &flags.id,
+            _ => return None,
+        })
+    }
 }
 
 /// Name, one line, flags.

@@ -1,12 +1,12 @@
 //! The verbs that make and end a container, and the way to all others.
 
-use super::arguments::{Arguments, Create, Kill, Rootless, Run, Verb};
+use super::arguments::{self, Arguments, Create, Kill, Rootless, Run, Verb};
 use super::foreground::{self, Foreground};
 use super::log::Log;
 use super::{events, exec, look, spec, update};
 use oci_spec::runtime::{Process, Spec};
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
-use rbox_runtime::{Error, Result, Root};
+use rbox_runtime::{Error, Result, Root, rootless};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -18,11 +18,23 @@ pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
     if arguments.criu.is_some() {
         log.warning("--criu is ignored: checkpoint and restore are not supported");
     }
-    let root = arguments.root.as_path();
+    // Asked now: he is root of a user namespace later.
+    let may_lack_cgroups = match arguments.rootless {
+        Rootless::True => true,
+        Rootless::False => false,
+        Rootless::Auto => rootless::is_likely(),
+    };
+    let root = state_root(arguments);
+    let root = root.as_path();
+    if let Some(id) = rootless::is_needed().then(|| arguments.verb.of_a_living_one()).flatten()
+        && let Ok(container) = Container::load(root, id)
+    {
+        rootless::follow(&container)?;
+    }
     let done = match &arguments.verb {
-        Verb::Run(flags) => return run_container(root, flags, log),
+        Verb::Run(flags) => return run_container(root, flags, &Surroundings { log, may_lack_cgroups }),
         Verb::Exec(flags) => return exec::exec(root, flags, log),
-        Verb::Create(flags) => create_detached(root, flags, log),
+        Verb::Create(flags) => create_detached(root, flags, &Surroundings { log, may_lack_cgroups }),
         Verb::Start(flags) => Container::load(root, &flags.id)?.start(),
         Verb::State(flags) => look::state(root, &flags.id),
         Verb::Kill(flags) => kill(root, flags),
@@ -39,6 +51,13 @@ pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
         Verb::Restore => refuse("restore"),
     };
     done.map(|()| 0)
+}
+
+/// Where the states are: an ordinary user's own place, unless he says another.
+fn state_root(arguments: &Arguments) -> PathBuf {
+    let usual = Path::new(arguments::STATE_ROOT);
+    let own = (rootless::is_needed() && arguments.root == usual).then(|| rootless::state_root(usual)).flatten();
+    own.unwrap_or_else(|| arguments.root.clone())
 }
 
 /// runc's exit code for an error of its own: 255 where a program's was to come, from `exec`; else 1, also from `run`.
@@ -60,7 +79,6 @@ fn refuse_unsupported(arguments: &Arguments) -> Result<()> {
     match &arguments.verb {
         Verb::Create(flags) if flags.no_pivot => refuse("--no-pivot"),
         Verb::Run(flags) if flags.create.no_pivot => refuse("--no-pivot"),
-        _ if arguments.rootless == Rootless::True => refuse("--rootless=true"),
         _ => Ok(()),
     }
 }
@@ -69,18 +87,29 @@ pub(super) fn os(doing: String, source: io::Error) -> Error {
     Error::Os { doing, source }
 }
 
+/// What a new container is made in.
+struct Surroundings<'a> {
+    log: &'a Log,
+    /// `--rootless`: control groups that cannot be made are done without.
+    may_lack_cgroups: bool,
+}
+
 /// A bundle, read.
 struct Bundle {
     directory: PathBuf,
     spec: Spec,
+    may_lack_cgroups: bool,
 }
 
 impl Bundle {
-    fn open(flags: &Create, log: &Log) -> Result<Bundle> {
+    fn open(flags: &Create, around: &Surroundings<'_>) -> Result<Bundle> {
         let directory = flags.bundle.canonicalize();
         let directory = directory.map_err(|error| os(format!("open bundle {}", flags.bundle.display()), error))?;
-        let spec = spec::load(&directory.join("config.json"), log)?;
-        Ok(Bundle { directory, spec })
+        let mut spec = spec::load(&directory.join("config.json"), around.log)?;
+        if rootless::is_needed() {
+            rootless::enter_new(&mut spec)?;
+        }
+        Ok(Bundle { directory, spec, may_lack_cgroups: around.may_lack_cgroups })
     }
 
     fn wants_terminal(&self) -> bool {
@@ -105,12 +134,13 @@ impl Bundle {
             },
             start,
             reaper: false,
+            may_lack_cgroups: self.may_lack_cgroups,
         })
     }
 }
 
-fn create_detached(root: &Path, flags: &Create, log: &Log) -> Result<()> {
-    let bundle = Bundle::open(flags, log)?;
+fn create_detached(root: &Path, flags: &Create, around: &Surroundings<'_>) -> Result<()> {
+    let bundle = Bundle::open(flags, around)?;
     foreground::check_terminal(bundle.wants_terminal(), true, flags.console_socket.is_some())?;
     let console = flags.console_socket.as_deref().map(connect).transpose()?;
     announce(&bundle.create(root, flags, StartedBy::Anyone, console)?, flags)
@@ -154,8 +184,8 @@ fn send(socket: &OwnedFd, file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn run_container(root: &Path, flags: &Run, log: &Log) -> Result<u8> {
-    let bundle = Bundle::open(&flags.create, log)?;
+fn run_container(root: &Path, flags: &Run, around: &Surroundings<'_>) -> Result<u8> {
+    let bundle = Bundle::open(&flags.create, around)?;
     let (terminal, socket) = (bundle.wants_terminal(), flags.create.console_socket.as_deref());
     foreground::check_terminal(terminal, flags.detach, socket.is_some())?;
     if flags.detach {
@@ -173,7 +203,7 @@ fn run_container(root: &Path, flags: &Run, log: &Log) -> Result<u8> {
     foreground.wait(live.pidfd())?;
     let code = live.wait()?.code();
     if !flags.keep {
-        warn(log, live.into_container().delete(true)?);
+        warn(around.log, live.into_container().delete(true)?);
     }
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }

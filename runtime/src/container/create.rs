@@ -53,6 +53,8 @@ pub struct Blueprint<'a> {
     pub start: StartedBy,
     /// Process 1 is a reaper of ours, the program process 2.
     pub reaper: bool,
+    /// Control groups that cannot be made are done without: an ordinary user has none, unless they are handed down.
+    pub may_lack_cgroups: bool,
 }
 
 /// Who will start a container that is created.
@@ -295,6 +297,7 @@ fn view(cgroup: &Cgroup, spec: &Spec) -> CgroupView {
     CgroupView {
         controllers: v1().map(|view| (view.name.clone(), view.path.clone())).collect(),
         links: v1().flat_map(|view| view.links.iter().map(|link| (link.clone(), view.name.clone()))).collect(),
+        lacking: cgroup.paths().is_empty() && !(own_namespace && cgroup.layout() == cgroup::Layout::V2),
         own_namespace,
     }
 }
@@ -307,6 +310,7 @@ impl State {
         let cgroups_path = wish.unwrap_or_else(|| Path::new("/").join(blueprint.id));
         let rootfs = spec.root().as_ref().map_or_else(PathBuf::new, |root| blueprint.bundle.join(root.path()));
         let doing = || "read this process's own state".to_owned();
+        let located = Cgroup::locate(&cgroups_path)?;
         Ok(State {
             id: blueprint.id.to_owned(),
             bundle: blueprint.bundle.to_owned(),
@@ -315,7 +319,7 @@ impl State {
             init: None,
             creator: ProcessName::this().doing(doing)?,
             boot_id: state::boot_id().doing(doing)?,
-            cgroup: Cgroup::locate(&cgroups_path)?,
+            cgroup: if blueprint.may_lack_cgroups { located.only_ours() } else { located },
             hooks: LaterHooks::of(spec)?,
             listener: Listener::of(spec),
             annotations: spec.annotations().clone().unwrap_or_default(),
@@ -327,6 +331,11 @@ impl State {
 /// rule allows is denied.
 fn resources(spec: &Spec) -> LinuxResources {
     let mut resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    if crate::rootless::in_user_namespace() {
+        // The kernel takes device rules from the host's root alone; and no device can be made here (mknod(2)).
+        resources.set_devices(None);
+        return resources;
+    }
     let deny_all =
         LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build().expect("every field has a default");
     let mut rules = vec![deny_all];

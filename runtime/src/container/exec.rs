@@ -6,8 +6,9 @@ use crate::cgroup::{Cgroup, Groups};
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::parent::{self, Child, Ended, Surroundings};
-use crate::plan::{self, Console, Gate, ParentDeath, Plan};
+use crate::plan::{self, Console, Gate, ParentDeath, Plan, UserNamespace};
 use crate::root::Root;
+use crate::rootless;
 use crate::state::ProcessName;
 use crate::sys;
 use oci_spec::runtime::Spec;
@@ -182,17 +183,24 @@ impl Container {
             let pidfd = pidfd.try_clone().doing(doing)?;
             Ok(plan::Join { namespace: Some(pidfd), kind, path: path.clone() })
         };
-        let differs = |name: &str| differs(init.pid, name);
+        let differs = |name: &str| differs(init.pid, name).doing(doing);
         let mut kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
-        if differs("time").doing(doing)? {
+        if differs("time")? {
             kinds |= libc::CLONE_NEWTIME;
         }
         // With a user namespace an usher goes before. All at once: what is the host's needs the rights that we have now.
         // The mount namespace is left to its child, which still needs the host's /proc.
-        let own_users = differs("user").doing(doing)?;
-        let (joins, usher) = if own_users {
+        let (joins, usher) = if differs("user")? {
             let joins = vec![join(kinds | libc::CLONE_NEWUSER | libc::CLONE_NEWPID)?, join(libc::CLONE_NEWNS)?];
-            (joins, Some(plan::Usher::to_join(1)))
+            (joins, Some(plan::Usher::to_join(UserNamespace::Joined)))
+        } else if rootless::in_user_namespace() {
+            // Root of this user namespace may not enter what is the host's, not even what he is in; nor could he come back.
+            let mut kinds = 0;
+            for (kind, name) in OWN_KINDS {
+                kinds |= if differs(name)? { kind } else { 0 };
+            }
+            let joins = vec![join(kinds)?, join(libc::CLONE_NEWNS)?];
+            (joins, Some(plan::Usher::to_join(UserNamespace::Same)))
         } else {
             (vec![join(kinds | libc::CLONE_NEWNS)?], None)
         };
@@ -217,6 +225,16 @@ impl Container {
         })
     }
 }
+
+/// The namespaces that an usher enters for an exec within one user namespace.
+const OWN_KINDS: [(i32, &str); 6] = [
+    (libc::CLONE_NEWUTS, "uts"),
+    (libc::CLONE_NEWIPC, "ipc"),
+    (libc::CLONE_NEWNET, "net"),
+    (libc::CLONE_NEWCGROUP, "cgroup"),
+    (libc::CLONE_NEWTIME, "time"),
+    (libc::CLONE_NEWPID, "pid"),
+];
 
 /// Whether a namespace of process `pid` is another than ours; a kind that this kernel lacks differs nowhere.
 fn differs(pid: i32, name: &str) -> io::Result<bool> {

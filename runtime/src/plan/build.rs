@@ -7,6 +7,7 @@ use super::{CgroupNamespace, Console, Device, Door, Gate, InitHooks, Made, Paren
 use crate::defence::Defence;
 use crate::error::{Doing, Error, Result};
 use crate::root::Root;
+use crate::rootless;
 use crate::seccomp::Filter;
 use crate::sys;
 use crate::sys::shared::SharedPage;
@@ -48,7 +49,8 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
     let namespaces = Namespaces::of(linux)?;
     let own_cgroup_namespace = request.cgroup.own_namespace;
     let v2 = request.cgroup.controllers.is_empty();
-    let tree = tree(&request, linux, namespaces.has_own_users())?;
+    let own_users = namespaces.has_own_users() || rootless::in_user_namespace();
+    let tree = tree(&request, linux, own_users)?;
     let process_spec = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
     let extra = Extra {
         seccomp: request.seccomp,

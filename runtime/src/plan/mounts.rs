@@ -147,6 +147,8 @@ pub(crate) struct CgroupView {
     pub(crate) controllers: Vec<(String, PathBuf)>,
     /// (name, text of the link): `cpu -> cpu,cpuacct`.
     pub(crate) links: Vec<(String, String)>,
+    /// The container has no group of its own: it sees what its maker sees, and may not write.
+    pub(crate) lacking: bool,
     /// A cgroup namespace is made, so that a fresh cgroup2 shows the container's own part.
     pub(crate) own_namespace: bool,
 }
@@ -184,7 +186,13 @@ pub(super) fn mounts(
         } else if maps.is_some() || options.idmap.is_some() {
             return Err(Error::spec(&path, "only a bind mount can be idmapped"));
         } else if kind == "cgroup" || kind == "cgroup2" {
-            cgroup_mounts(&options, cgroup, &place, said, &mut planned)?;
+            if cgroup.lacking {
+                let said = Said { source: "/sys/fs/cgroup".to_owned(), ..said };
+                let readonly = Options { set_all: RDONLY, ..options };
+                planned.push(bind_mount(Bind::Recursive, &readonly, bundle, place, said)?);
+            } else {
+                cgroup_mounts(&options, cgroup, &place, said, &mut planned)?;
+            }
         } else if options.copy_up && kind != "tmpfs" {
             return Err(Error::spec(&path, "tmpcopyup is for tmpfs"));
         } else {

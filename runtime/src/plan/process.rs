@@ -47,7 +47,7 @@ pub(crate) fn process(spec: &oci_spec::runtime::Process, root: &Root, extra: Ext
         umask: user.umask(),
         uid: user.uid(),
         gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
+        groups: groups(user.additional_gids().as_deref().unwrap_or_default())?,
         capabilities: capabilities(spec.capabilities().as_ref())?,
         no_new_privs: spec.no_new_privileges().unwrap_or(false),
         seccomp: extra.seccomp,
@@ -59,6 +59,16 @@ pub(crate) fn process(spec: &oci_spec::runtime::Process, root: &Root, extra: Ext
         new_keyring: extra.new_keyring,
         reaper: extra.reaper,
     })
+}
+
+/// The further groups; none at all where the user namespace denies to set any (user_namespaces(7)).
+fn groups(wanted: &[u32]) -> Result<Option<Vec<u32>>> {
+    let denied = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+    match (denied, wanted) {
+        (false, wanted) => Ok(Some(wanted.to_vec())),
+        (true, []) => Ok(None),
+        (true, _) => Err(Error::spec("process.user.additionalGids", "cannot be set where one group alone is mapped")),
+    }
 }
 
 /// AppArmor's profile and SELinux's context. One that no module of this kernel takes is an error: the program would run
