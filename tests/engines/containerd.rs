@@ -1,0 +1,125 @@
+//! containerd of Debian's package, with directories and sockets of its own, and its client `ctr`.
+
+use super::stage::{run, runtime_path, say_version, show_end, stage, until, words};
+use crate::support::{BUSYBOX, Host, Output, Pty, Running, Snapshot, fixture};
+
+/// The daemon, by full path: another may come first in PATH.
+pub(super) const CONTAINERD: &str = "/usr/bin/containerd";
+/// The client of the same package.
+pub(super) const CTR: &str = "/usr/bin/ctr";
+
+/// A containerd that answers.
+pub(super) struct Containerd {
+    pub(super) host: Host,
+    daemon: Running,
+    before: Option<Snapshot>,
+}
+
+impl Containerd {
+    /// Without the CRI plugin, and with the busybox image.
+    pub(super) fn plain() -> Containerd {
+        let mut containerd = Containerd::configured("disabled_plugins = [\"io.containerd.grpc.v1.cri\"]", "");
+        containerd.import("busybox", "docker.io/");
+        // The first container makes what the later ones share: the cgroup of containerd's namespace.
+        containerd.ctr("run --rm @runtime @image first true").ok();
+        containerd.before = Some(containerd.host.snapshot());
+        containerd
+    }
+
+    /// With this configuration: first what stands outside of tables, then tables.
+    pub(super) fn configured(outside: &str, tables: &str) -> Containerd {
+        let host = stage();
+        say_version(&host, CONTAINERD);
+        let at = |name: &str| host.path(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{outside}\n\
+             [grpc]\naddress = \"{}\"\n\
+             [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{}\"\n{tables}",
+            at("containerd"),
+            at("containerd.state"),
+            at("containerd.sock"),
+            at("opt"),
+        );
+        std::fs::write(host.path("config.toml"), config).unwrap();
+        let script = format!("exec {CONTAINERD} --config {} > {} 2>&1", at("config.toml"), at("containerd.log"));
+        let daemon = host.spawn("/bin/sh", &["-c", &script]);
+        let containerd = Containerd { host, daemon, before: None };
+        until("containerd answers", || containerd.ctr("version"), |answer| answer.code == 0 || containerd.has_ended());
+        assert!(!containerd.has_ended(), "containerd does not start:\n{}", containerd.log());
+        containerd
+    }
+
+    fn has_ended(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.daemon.child.id()))
+            .is_ok_and(|stat| stat.contains(") Z "))
+    }
+
+    /// What the daemon has written.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.host.path("containerd.log")).unwrap_or_default()
+    }
+
+    /// Import an image of the fixtures; its name then begins with `base`.
+    pub(super) fn import(&self, name: &str, base: &str) {
+        let archive = fixture(name).display().to_string();
+        self.ctr(&format!("images import {archive}")).ok();
+        let plain = format!("docker.io/rbox-fixtures/{name}:latest");
+        if base != "docker.io/" {
+            self.ctr(&format!("images tag {plain} {base}rbox-fixtures/{name}:latest")).ok();
+        }
+    }
+
+    /// The words of `ctr` up to its verb.
+    fn client(&self) -> Vec<String> {
+        vec![CTR.to_owned(), "--address".to_owned(), self.host.path("containerd.sock").display().to_string()]
+    }
+
+    /// `ctr LINE` without input. `@image` is the busybox image, `@runtime` the flag that names the runtime.
+    pub(super) fn ctr(&self, line: &str) -> Output {
+        self.typed("", line)
+    }
+
+    /// The same with this on its standard input.
+    pub(super) fn typed(&self, input: &str, line: &str) -> Output {
+        run(&self.host, &self.line(line), input)
+    }
+
+    /// The same on a terminal of 30 by 100.
+    pub(super) fn on_terminal(&self, line: &str) -> Pty {
+        let line = self.line(line);
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        Pty::spawn(&self.host, 30, 100, line[0], &line[1..])
+    }
+
+    fn line(&self, line: &str) -> Vec<String> {
+        let image = format!("docker.io/{BUSYBOX}:latest");
+        let line = line.replace("@image", &image).replace("@runtime", &format!("--runc-binary {}", runtime_path()));
+        [self.client(), words(&line)].concat()
+    }
+
+    /// Wait until `ctr tasks ls` shows the container in this status.
+    #[track_caller]
+    pub(super) fn until_status(&self, id: &str, status: &str) {
+        let line = |answer: &Output| answer.stdout.lines().any(|row| row.starts_with(id) && row.contains(status));
+        until(&format!("{id} is {status}"), || self.ctr("tasks ls"), line);
+    }
+
+    /// Nothing of any container is left: no process, mount, control group, task, or state of the runtime.
+    #[track_caller]
+    pub(super) fn assert_clean(&self) {
+        self.host.assert_unchanged(self.before.as_ref().expect("taken when the images were there"));
+        assert_eq!(self.ctr("tasks ls -q").ok().text(), "", "a task is left");
+        let left =
+            self.host.shell("find /run/containerd/runc containerd.state/io.containerd.runtime.v2.task -mindepth 2");
+        assert_eq!(left.stdout, "", "state is left");
+    }
+}
+
+impl Drop for Containerd {
+    /// A failed test shows what the daemon had to say.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            show_end("containerd", &self.log());
+        }
+    }
+}

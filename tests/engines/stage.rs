@@ -1,0 +1,102 @@
+//! A private host in which one OCI runtime is left, and what the tests of all engines share.
+
+use crate::support::{Host, Output, find_program, runtime};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Every runtime that an engine might find by itself.
+const RUNTIMES: [&str; 8] = [
+    "/usr/sbin/runc",
+    "/usr/bin/runc",
+    "/usr/local/sbin/runc",
+    "/usr/local/bin/runc",
+    "/usr/bin/crun",
+    "/usr/local/bin/crun",
+    "/usr/bin/youki",
+    "/usr/local/bin/youki",
+];
+
+/// Leave the test where a program of an engine is not installed; say which version does the work.
+macro_rules! need_engine {
+    ($($program:expr),+ $(,)?) => {
+        $(if $crate::support::find_program($program).is_none() {
+            $crate::support::skip(&format!("{} is not installed", $program));
+            return;
+        })+
+    };
+}
+pub(super) use need_engine;
+
+/// A host with a wire in which an engine finds the runtime under test and no other.
+pub(super) fn stage() -> Host {
+    let host = Host::new();
+    let ours = runtime();
+    std::fs::write(host.path("nothing"), "").unwrap();
+    // A name may be a link to the runtime itself.
+    let ours = ours.canonicalize().unwrap();
+    let others = RUNTIMES.iter().filter(|path| Path::new(path).canonicalize().is_ok_and(|real| real != ours));
+    let script: String =
+        others.map(|path| format!("mount --bind {} {path}\n", host.path("nothing").display())).collect();
+    host.shell(&format!("set -e\n{script}cut -d' ' -f1 /proc/self/mountinfo > mounts.born")).ok();
+    host
+}
+
+/// The runtime under test, as an engine's configuration names it.
+pub(super) fn runtime_path() -> String {
+    runtime().display().to_string()
+}
+
+/// `PROGRAM --version`, for the test's log: the same test may meet another engine tomorrow.
+pub(super) fn say_version(host: &Host, program: &str) {
+    let program = find_program(program).expect("need_engine! was asked");
+    eprintln!("{}", host.exec(&program.display().to_string(), &["--version"]).text());
+}
+
+/// Ask again until the answer is right; the test fails with the last answer after half a minute.
+#[track_caller]
+pub(super) fn until(what: &str, mut ask: impl FnMut() -> Output, right: impl Fn(&Output) -> bool) -> Output {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = ask();
+        if right(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < end, "it never came to this: {what}\n{answer}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Run a program of the host with this on its standard input, for a minute at most.
+pub(super) fn run(host: &Host, words: &[String], input: &str) -> Output {
+    let mut all = vec!["-k", "1", "60"];
+    all.extend(words.iter().map(String::as_str));
+    let mut running = host.spawn("/usr/bin/timeout", &all);
+    let mut stdin = running.child.stdin.take().expect("it is piped");
+    // One that does not read has ended, and says why.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    running.wait()
+}
+
+/// Words as a command line is typed: separated by blanks, `'…'` keeps them together.
+pub(super) fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '\'' => quoted = !quoted,
+            ' ' | '\n' if !quoted => words.push(String::new()),
+            _ => words.last_mut().expect("it begins with one").push(letter),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The last lines of a daemon's log, into the log of a test that fails.
+pub(super) fn show_end(daemon: &str, log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    let last = &lines[lines.len().saturating_sub(20)..];
+    eprintln!("the last lines of {daemon}:\n{}", last.join("\n"));
+}
