@@ -1,24 +1,26 @@
 //! containerd of Debian's package, with directories and sockets of its own, and its client `ctr`.
 
 use super::stage::{run, runtime_path, say_version, show_end, stage, until, words};
-use crate::support::{BUSYBOX, Host, Output, Pty, Running, Snapshot, fixture};
+use crate::support::{BUSYBOX, Host, Output, Pty, Snapshot, fixture};
 
 /// The daemon, by full path: another may come first in PATH.
 pub(super) const CONTAINERD: &str = "/usr/bin/containerd";
 /// The client of the same package.
 pub(super) const CTR: &str = "/usr/bin/ctr";
 
+/// In front of the tables: the plugin for Kubernetes is not started.
+pub(super) const WITHOUT_CRI: &str = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]";
+
 /// A containerd that answers.
 pub(super) struct Containerd {
     pub(super) host: Host,
-    daemon: Running,
     before: Option<Snapshot>,
 }
 
 impl Containerd {
     /// Without the CRI plugin, and with the busybox image.
     pub(super) fn plain() -> Containerd {
-        let mut containerd = Containerd::configured("disabled_plugins = [\"io.containerd.grpc.v1.cri\"]", "");
+        let mut containerd = Containerd::configured(WITHOUT_CRI, "");
         containerd.import("busybox", "docker.io/");
         // The first container makes what the later ones share: the cgroup of containerd's namespace.
         containerd.ctr("run --rm @runtime @image first true").ok();
@@ -29,34 +31,13 @@ impl Containerd {
     /// With this configuration: first what stands outside of tables, then tables.
     pub(super) fn configured(outside: &str, tables: &str) -> Containerd {
         let host = stage();
-        say_version(&host, CONTAINERD);
-        let at = |name: &str| host.path(name).display().to_string();
-        let config = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{outside}\n\
-             [grpc]\naddress = \"{}\"\n\
-             [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{}\"\n{tables}",
-            at("containerd"),
-            at("containerd.state"),
-            at("containerd.sock"),
-            at("opt"),
-        );
-        std::fs::write(host.path("config.toml"), config).unwrap();
-        let script = format!("exec {CONTAINERD} --config {} > {} 2>&1", at("config.toml"), at("containerd.log"));
-        let daemon = host.spawn("/bin/sh", &["-c", &script]);
-        let containerd = Containerd { host, daemon, before: None };
-        until("containerd answers", || containerd.ctr("version"), |answer| answer.code == 0 || containerd.has_ended());
-        assert!(!containerd.has_ended(), "containerd does not start:\n{}", containerd.log());
-        containerd
-    }
-
-    fn has_ended(&self) -> bool {
-        std::fs::read_to_string(format!("/proc/{}/stat", self.daemon.child.id()))
-            .is_ok_and(|stat| stat.contains(") Z "))
+        start(&host, outside, tables);
+        Containerd { host, before: None }
     }
 
     /// What the daemon has written.
     pub(super) fn log(&self) -> String {
-        std::fs::read_to_string(self.host.path("containerd.log")).unwrap_or_default()
+        log(&self.host)
     }
 
     /// Import an image of the fixtures; its name then begins with `base`.
@@ -67,11 +48,6 @@ impl Containerd {
         if base != "docker.io/" {
             self.ctr(&format!("images tag {plain} {base}rbox-fixtures/{name}:latest")).ok();
         }
-    }
-
-    /// The words of `ctr` up to its verb.
-    fn client(&self) -> Vec<String> {
-        vec![CTR.to_owned(), "--address".to_owned(), self.host.path("containerd.sock").display().to_string()]
     }
 
     /// `ctr LINE` without input. `@image` is the busybox image, `@runtime` the flag that names the runtime.
@@ -94,7 +70,7 @@ impl Containerd {
     fn line(&self, line: &str) -> Vec<String> {
         let image = format!("docker.io/{BUSYBOX}:latest");
         let line = line.replace("@image", &image).replace("@runtime", &format!("--runc-binary {}", runtime_path()));
-        [self.client(), words(&line)].concat()
+        [client(&self.host), words(&line)].concat()
     }
 
     /// Wait until `ctr tasks ls` shows the container in this status.
@@ -113,6 +89,38 @@ impl Containerd {
             self.host.shell("find /run/containerd/runc containerd.state/io.containerd.runtime.v2.task -mindepth 2");
         assert_eq!(left.stdout, "", "state is left");
     }
+}
+
+/// Start a containerd in this host, which ends it, and wait until it answers.
+#[track_caller]
+pub(super) fn start(host: &Host, outside: &str, tables: &str) {
+    say_version(host, CONTAINERD);
+    let at = |name: &str| host.path(name).display().to_string();
+    let config = format!(
+        "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{outside}\n[grpc]\naddress = \"{}\"\n\
+         [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{}\"\n{tables}",
+        at("containerd"),
+        at("containerd.state"),
+        at("containerd.sock"),
+        at("opt"),
+    );
+    std::fs::write(host.path("config.toml"), config).unwrap();
+    let script = format!("exec {CONTAINERD} --config {} > {} 2>&1", at("config.toml"), at("containerd.log"));
+    let mut daemon = host.spawn("/bin/sh", &["-c", &script]);
+    let version = [client(host), vec!["version".to_owned()]].concat();
+    let mut has_ended = || daemon.child.try_wait().unwrap().is_some();
+    until("containerd answers", || run(host, &version, ""), |answer| answer.code == 0 || has_ended());
+    assert!(!has_ended(), "containerd does not start:\n{}", log(host));
+}
+
+/// The words of `ctr` up to its verb.
+fn client(host: &Host) -> Vec<String> {
+    vec![CTR.to_owned(), "--address".to_owned(), host.path("containerd.sock").display().to_string()]
+}
+
+/// What the daemon has written.
+pub(super) fn log(host: &Host) -> String {
+    std::fs::read_to_string(host.path("containerd.log")).unwrap_or_default()
 }
 
 impl Drop for Containerd {

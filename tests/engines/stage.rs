@@ -32,13 +32,15 @@ pub(super) use need_engine;
 pub(super) fn stage() -> Host {
     let host = Host::new();
     let ours = runtime();
-    std::fs::write(host.path("nothing"), "").unwrap();
+    // It can be executed, since dockerd does not even start without a program named runc; whoever calls it, fails.
+    let refusal = "#!/bin/sh\necho 'another runtime than the one under test was called' >&2\nexit 99\n";
+    std::fs::write(host.path("refusal"), refusal).unwrap();
     // A name may be a link to the runtime itself.
     let ours = ours.canonicalize().unwrap();
     let others = RUNTIMES.iter().filter(|path| Path::new(path).canonicalize().is_ok_and(|real| real != ours));
-    let script: String =
-        others.map(|path| format!("mount --bind {} {path}\n", host.path("nothing").display())).collect();
-    host.shell(&format!("set -e\n{script}cut -d' ' -f1 /proc/self/mountinfo > mounts.born")).ok();
+    let bound: String =
+        others.map(|path| format!("mount --bind {} {path}\n", host.path("refusal").display())).collect();
+    host.shell(&format!("set -e; chmod 755 refusal\n{bound}cut -d' ' -f1 /proc/self/mountinfo > mounts.born")).ok();
     host
 }
 
@@ -55,7 +57,7 @@ pub(super) fn say_version(host: &Host, program: &str) {
 
 /// Ask again until the answer is right; the test fails with the last answer after half a minute.
 #[track_caller]
-pub(super) fn until(what: &str, mut ask: impl FnMut() -> Output, right: impl Fn(&Output) -> bool) -> Output {
+pub(super) fn until(what: &str, mut ask: impl FnMut() -> Output, mut right: impl FnMut(&Output) -> bool) -> Output {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         let answer = ask();
@@ -94,9 +96,18 @@ pub(super) fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The last lines of a daemon's log, into the log of a test that fails.
+/// Whether root has every capability of the kernel. Where a machine keeps some from it, no runtime can start a
+/// privileged container: it has none to give.
+pub(super) fn root_is_whole() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let has = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap();
+    let last: u32 = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim().parse().unwrap();
+    u64::from_str_radix(has, 16).unwrap() == (1 << (last + 1)) - 1
+}
+
+/// The last errors of a daemon's log, into the log of a test that fails.
 pub(super) fn show_end(daemon: &str, log: &str) {
-    let lines: Vec<&str> = log.lines().collect();
-    let last = &lines[lines.len().saturating_sub(20)..];
-    eprintln!("the last lines of {daemon}:\n{}", last.join("\n"));
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("level=error")).collect();
+    let last = &lines[lines.len().saturating_sub(12)..];
+    eprintln!("the last errors of {daemon}:\n{}", last.join("\n"));
 }
