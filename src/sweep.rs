@@ -195,7 +195,7 @@ fn note_lost(dirs: &Dirs, id: &str) -> Result<Record> {
 /// End what runs, and remove its control group and the runtime's state.
 fn stop(dirs: &Dirs, id: &str) -> Vec<Error> {
     let deleted = match Container::load(&dirs.runtime(), id) {
-        Ok(container) => container.delete(true),
+        Ok(container) => container.delete(true).map(drop),
         Err(rbox_runtime::Error::NotFound { .. }) => remove_empty_state(dirs, id),
         Err(error) => Err(error),
     };

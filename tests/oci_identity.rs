@@ -291,3 +291,16 @@ fn the_program_leads_its_own_session() {
     let seen = oci.see(|_| {});
     assert_eq!((&seen["sid"], &seen["pgid"]), (&json!(1), &json!(1)));
 }
+
+#[test]
+fn a_capability_that_nobody_knows_is_left_out_with_a_warning() {
+    need!(Root);
+    let oci = Oci::new();
+    let caps = json!(["CAP_KILL", "CAP_FLY"]);
+    let bundle = oci.bundle(|spec| {
+        spec["process"]["args"] = json!(["/probe", "see", "identity"]);
+        spec["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+    });
+    let ended = oci.run(&bundle).ok().says("CAP_FLY");
+    assert_eq!(ended.json()["caps"]["effective"], json!(["CAP_KILL"]));
+}

@@ -6,6 +6,7 @@
 mod devices;
 mod enter;
 mod filesystem;
+mod hook;
 mod identity;
 mod init;
 mod masks;
@@ -13,4 +14,5 @@ mod reaper;
 mod report;
 
 pub(crate) use enter::enter;
+pub(crate) use hook::{LastWords, run as run_hook};
 pub(crate) use init::init;

@@ -16,8 +16,11 @@ mod exec;
 mod pause;
 
 use crate::cgroup::Cgroup;
+use crate::config::Config;
 use crate::error::{Doing, Error, Result};
+use crate::hooks;
 use crate::parent;
+use crate::plan::BadEnd;
 use crate::root::Root;
 use crate::state::{self, State};
 use crate::sync;
@@ -175,6 +178,23 @@ impl Container {
         state
     }
 
+    /// The state of runtime.md#state and nothing more, as hooks read it.
+    pub(crate) fn state_for_hooks(&self, status: Status, pid: Option<i32>) -> serde_json::Value {
+        let mut state = serde_json::json!({
+            "ociVersion": OCI_VERSION,
+            "id": self.state.id,
+            "status": status.to_string(),
+            "bundle": self.state.bundle,
+        });
+        if let Some(pid) = pid {
+            state["pid"] = serde_json::json!(pid);
+        }
+        if !self.state.annotations.is_empty() {
+            state["annotations"] = serde_json::json!(self.state.annotations);
+        }
+        state
+    }
+
     fn gate(&self) -> PathBuf {
         self.directory.join("start.sock")
     }
@@ -200,17 +220,31 @@ impl Container {
         rbox_explain::mark("gate-removed");
         sync::say(gate.as_fd(), sync::START).doing(doing)?;
         match sync::hear(gate.as_fd()).doing(doing)? {
-            sync::Heard::Failed(report) => Err(self.start_failure(report)),
-            sync::Heard::Created | sync::Heard::Closed => Ok(()),
+            sync::Heard::Failed(report) => {
+                let words = sync::hear_words(gate.as_fd());
+                return Err(self.start_failure(report, &words));
+            }
+            sync::Heard::Created | sync::Heard::Closed | sync::Heard::Environment => {}
         }
+        let after = hooks::poststart(self, &self.state.hooks, self.pid().unwrap_or(0));
+        if after.is_err() {
+            // config.md#poststart: the container is stopped.
+            let _ = self.kill(libc::SIGKILL, false);
+        }
+        after
     }
 
     /// The plan is gone with the program that made it; the words for these few steps need only the specification.
-    fn start_failure(&self, report: sync::Report) -> Error {
+    fn start_failure(&self, report: sync::Report, said: &[u8]) -> Error {
         let step = crate::steps::Step::from_number(report.step).map_or("?", |step| step.row().key);
+        if step == "startContainer" {
+            let hook = self.state.hooks.start_container.get(usize::from(report.index));
+            let path = hook.map(|hook| hook.path().display().to_string()).unwrap_or_default();
+            return hooks::failure("startContainer", &path, BadEnd::from_number(report.errno), said);
+        }
         let why = crate::error::errno_words(report.errno);
         if step == "execve" {
-            let spec = Spec::load(self.state.bundle.join("config.json")).ok();
+            let spec = Config::<Spec>::read(&self.state.bundle.join("config.json")).ok().map(|config| config.content);
             let program = spec.and_then(|spec| spec.process().as_ref()?.args().as_ref()?.first().cloned());
             return Error::Program { program: program.unwrap_or_default(), why, errno: report.errno };
         }
@@ -264,11 +298,12 @@ impl Container {
         Ok(())
     }
 
-    /// Remove what is left of it; with `force` end it first.
+    /// Remove what is left of it; with `force` end it first. Answers which poststop hooks failed: the container is gone
+    /// all the same (config.md#poststop).
     ///
     /// # Errors
     /// `WrongStatus` unless it is stopped, without `force`.
-    pub fn delete(self, force: bool) -> Result<()> {
+    pub fn delete(self, force: bool) -> Result<Vec<Error>> {
         let this_boot = self.is_of_this_boot();
         let have = self.status_in(this_boot);
         // A created container has not begun its program: as in runc, delete ends it.
@@ -283,12 +318,12 @@ impl Container {
         self.delete_cgroup()?;
         rbox_explain::mark("cgroup-removed");
         match std::fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => {
-                rbox_explain::mark("state-removed");
-                removed.doing(|| format!("remove {}", self.directory.display()))
-            }
+            // Somebody else has deleted it in this moment, and runs the hooks.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            removed => removed.doing(|| format!("remove {}", self.directory.display()))?,
         }
+        rbox_explain::mark("state-removed");
+        Ok(hooks::poststop(&self, &self.state.hooks))
     }
 
     /// Kill every process of it, and wait until the kernel has taken them apart (at most ten seconds).

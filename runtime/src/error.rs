@@ -69,6 +69,16 @@ pub enum Error {
         /// ENOENT, EACCES, ENOEXEC …
         errno: i32,
     },
+    /// A hook failed.
+    #[error("cannot run {kind} hook {path}: {why}")]
+    Hook {
+        /// `createRuntime`, `poststop` …
+        kind: &'static str,
+        /// Of the hook, as config.json has it.
+        path: String,
+        /// How it ended, and what it said last.
+        why: String,
+    },
     /// A limit could not be set, or a control group not be made.
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::Error),

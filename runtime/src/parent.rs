@@ -4,7 +4,8 @@ use crate::cgroup::Cgroup;
 use crate::child;
 use crate::diagnose;
 use crate::error::{Doing, Error, Result, errno_words};
-use crate::plan::Plan;
+use crate::hooks;
+use crate::plan::{BadEnd, Plan};
 use crate::root::Root;
 use crate::steps::{self, Step};
 use crate::sync::{self, Heard, Report};
@@ -133,14 +134,24 @@ impl Child {
     ///
     /// # Errors
     /// `Child` or `Program` with the step that failed, in words. The child has ended then.
-    pub(crate) fn await_created(&self, plan: &Plan, around: &Surroundings<'_>) -> Result<()> {
-        match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
+    pub(crate) fn await_created(
+        &self,
+        plan: &Plan,
+        around: &Surroundings<'_>,
+        hooks: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let hear = || sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned());
+        let mut heard = hear()?;
+        if heard == Heard::Environment {
+            hooks()?;
+            // It may have ended meanwhile: what it said is waiting to be heard.
+            let _ = sync::say(self.channel.as_fd(), sync::HOOKED);
+            heard = hear()?;
+        }
+        match heard {
             Heard::Created => Ok(()),
-            Heard::Failed(report) => {
-                self.end();
-                Err(failure(plan, report, around.root))
-            }
-            Heard::Closed => Err(self.vanished(around.cgroup)),
+            Heard::Failed(report) => Err(self.failed(plan, report, around)),
+            Heard::Closed | Heard::Environment => Err(self.vanished(around.cgroup)),
         }
     }
 
@@ -163,13 +174,17 @@ impl Child {
     /// As [`Child::await_created`].
     pub(crate) fn await_program(&self, plan: &Plan, around: &Surroundings<'_>) -> Result<()> {
         match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
-            Heard::Failed(report) => {
-                self.end();
-                Err(failure(plan, report, around.root))
-            }
+            Heard::Failed(report) => Err(self.failed(plan, report, around)),
             // execve closed the channel. A child that was killed in this moment is a program that ended at once.
-            Heard::Closed | Heard::Created => Ok(()),
+            Heard::Closed | Heard::Created | Heard::Environment => Ok(()),
         }
+    }
+
+    /// A step failed: hear what is said besides, and see the child's end.
+    fn failed(&self, plan: &Plan, report: Report, around: &Surroundings<'_>) -> Error {
+        let words = sync::hear_words(self.channel.as_fd());
+        self.end();
+        failure(plan, report, around.root, &words)
     }
 
     /// Wait until the child has said something or has become the program, unless `interrupt` is readable before: then the
@@ -255,7 +270,7 @@ impl Ended {
 }
 
 /// Put a failed step into words.
-pub(crate) fn failure(plan: &Plan, report: Report, root: &Root) -> Error {
+fn failure(plan: &Plan, report: Report, root: &Root, said: &[u8]) -> Error {
     let Some(step) = Step::from_number(report.step) else {
         return Error::Child {
             step: "?",
@@ -266,6 +281,10 @@ pub(crate) fn failure(plan: &Plan, report: Report, root: &Root) -> Error {
     };
     if matches!(step, Step::FindProgram | Step::Execute) {
         return diagnose::program(&plan.process, report.errno, root);
+    }
+    if let Some((kind, list)) = plan.hooks.of_step(step) {
+        let path = list.hooks.get(usize::from(report.index)).map(|hook| hook.path.to_string_lossy());
+        return hooks::failure(kind, &path.unwrap_or_default(), BadEnd::from_number(report.errno), said);
     }
     let words = plan.words(step, usize::from(report.index));
     let why = diagnose::step(plan, step, report).unwrap_or_else(|| errno_words(report.errno));
@@ -278,7 +297,8 @@ pub(crate) fn tell_steps(plan: &Plan, from: usize) -> usize {
     let noted = page.since(from);
     for one in &noted {
         let Some(step) = Step::from_number(one.step) else { continue };
-        let result = if one.errno == 0 { Ok(String::new()) } else { Err(errno_words(one.errno)) };
+        // For a hook the number is more than an errno.
+        let result = if one.errno == 0 { Ok(String::new()) } else { Err(BadEnd::from_number(one.errno).to_string()) };
         rbox_explain::tell(Record {
             actor: Actor::Init,
             row: step.row(),

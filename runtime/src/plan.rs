@@ -5,13 +5,17 @@
 //! says, in the parent, what that pair means.
 
 mod build;
+mod hook;
 mod mounts;
 mod process;
+mod scheduling;
 mod words;
 
 pub(crate) use build::{Request, build};
+pub(crate) use hook::{BadEnd, Hook, InitHookList, InitHooks};
 pub(crate) use mounts::CgroupView;
 pub(crate) use process::{Extra, process};
+pub(crate) use scheduling::{SchedAttr, Scheduling};
 pub(crate) use words::attributes as attributes_words;
 
 use crate::error::{Error, Result};
@@ -46,6 +50,7 @@ pub(crate) struct Plan {
     /// The terminal to be made, and where its master goes.
     pub(crate) console: Option<Console>,
     pub(crate) process: Process,
+    pub(crate) hooks: InitHooks,
     /// The parent's end, which the child has a copy of and closes first: else it would never see the parent's death.
     pub(crate) parent_end: i32,
     pub(crate) gate: Gate,
@@ -245,6 +250,9 @@ pub(crate) struct Process {
     pub(crate) capabilities: Capabilities,
     pub(crate) no_new_privs: bool,
     pub(crate) seccomp: Option<Filter>,
+    pub(crate) scheduling: Scheduling,
+    /// What a security module is asked for at execve.
+    pub(crate) labels: Vec<Label>,
     /// (resource, soft, hard, name for words).
     pub(crate) rlimits: Vec<(u32, u64, u64, String)>,
     /// Descriptors for 0, 1, 2; a missing one stays what it is.
@@ -255,6 +263,19 @@ pub(crate) struct Process {
     /// Stay as process 1 and run the program as process 2 (`--init`).
     pub(crate) reaper: bool,
 }
+
+/// A profile or context that a Linux security module gives the program at execve: one write into a file of /proc.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// Below /proc/self of the host: opened while that is there.
+    pub(crate) file: CString,
+    pub(crate) text: CString,
+    /// For words.
+    pub(crate) kind: &'static str,
+}
+
+/// As many modules as one process can be labelled by.
+pub(crate) const LABELS_MAX: usize = 2;
 
 /// Capability sets as bit masks: bit n is capability n.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

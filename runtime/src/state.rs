@@ -9,6 +9,7 @@
 
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
+use crate::hooks::LaterHooks;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) creator: ProcessName,
     pub(crate) boot_id: String,
     pub(crate) cgroup: Cgroup,
+    #[serde(default, skip_serializing_if = "LaterHooks::is_empty")]
+    pub(crate) hooks: LaterHooks,
     #[serde(default)]
     pub(crate) annotations: HashMap<String, String>,
 }

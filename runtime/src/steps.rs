@@ -25,6 +25,10 @@ pub(crate) enum Step {
     RootAttach,
     PivotRoot,
     DetachOldRoot,
+    Stage,
+    LeaveStage,
+    Hooks,
+    CreateContainerHook,
     Target,
     Attach,
     AttachLink,
@@ -50,6 +54,13 @@ pub(crate) enum Step {
     Gate,
     Keyring,
     Rlimit,
+    LabelFile,
+    Label,
+    Affinity,
+    Scheduler,
+    IoPriority,
+    MemoryPolicy,
+    Personality,
     Stdio,
     Groups,
     GroupId,
@@ -60,6 +71,7 @@ pub(crate) enum Step {
     NoNewPrivs,
     Seccomp,
     CloseOnExec,
+    StartContainerHook,
     Reaper,
     Execute,
     /// Not a failure: init stands before the gate.
@@ -82,7 +94,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 55] = [
+static TABLE: [(Step, Row); 67] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -141,6 +153,31 @@ static TABLE: [(Step, Row); 55] = [
     (
         Step::DetachOldRoot,
         row("umount", "forget the old tree: after this no path of the host can be named", "umount2(2)"),
+    ),
+    (
+        Step::Stage,
+        row(
+            "stage",
+            "hooks look at the container's tree before it is /: so it lies at its own place, and we mount from inside",
+            "chroot(2)",
+        ),
+    ),
+    (Step::LeaveStage, row("stage", "back in the host's tree, where programs of hooks are", "chroot(2)")),
+    (
+        Step::Hooks,
+        row(
+            "hooks",
+            "rbox runs prestart and createRuntime hooks in the meantime",
+            "runtime-spec config.md#posix-platform-hooks",
+        ),
+    ),
+    (
+        Step::CreateContainerHook,
+        row(
+            "createContainer",
+            "a program of the host in the container's namespaces",
+            "runtime-spec config.md#createcontainer-hooks",
+        ),
     ),
     (Step::Target, row("target", "find the place of a mount, from inside the new root", "openat2(2)")),
     (Step::Attach, row("mount", "attach it, by descriptor: nobody can exchange the path in between", "move_mount(2)")),
@@ -205,6 +242,26 @@ static TABLE: [(Step, Row); 55] = [
         row("keyring", "a session keyring of its own: the host's keys are out of reach", "session-keyring(7)"),
     ),
     (Step::Rlimit, row("rlimit", "limits of one process", "getrlimit(2)")),
+    (
+        Step::LabelFile,
+        row("label", "open the file of a security module as long as the host's /proc is there", "proc_pid_attr(5)"),
+    ),
+    (
+        Step::Label,
+        row("label", "the rules of a security module for the program, from its execve on", "proc_pid_attr(5)"),
+    ),
+    (
+        Step::Affinity,
+        row(
+            "affinity",
+            "on which processors an exec runs, on its way in and inside",
+            "runtime-spec config.md#linux-process",
+        ),
+    ),
+    (Step::Scheduler, row("scheduler", "its turn on the processors", "sched_setattr(2)")),
+    (Step::IoPriority, row("ioprio", "its turn on the disks", "ioprio_set(2)")),
+    (Step::MemoryPolicy, row("mempolicy", "from which nodes its memory comes", "set_mempolicy(2)")),
+    (Step::Personality, row("personality", "as what the kernel presents itself", "personality(2)")),
     (Step::Stdio, row("stdio", "standard input, output and error of the program", "dup2(2)")),
     (Step::Groups, row("setgroups", "the groups of the image's user, not of the host's", "setgroups(2)")),
     (Step::GroupId, row("setgid", "the group of the image's user", "setresgid(2)")),
@@ -217,6 +274,14 @@ static TABLE: [(Step, Row); 55] = [
     (
         Step::CloseOnExec,
         row("close_range", "no descriptor of the host goes through execve (CVE-2024-21626)", "close_range(2)"),
+    ),
+    (
+        Step::StartContainerHook,
+        row(
+            "startContainer",
+            "a program of the container before its own",
+            "runtime-spec config.md#startcontainer-hooks",
+        ),
     ),
     (Step::Reaper, row("reaper", "stay as process 1, collect orphans and pass signals on", "pid_namespaces(7)")),
     (Step::Execute, row("execve", "become the user's program", "execve(2)")),
@@ -244,6 +309,11 @@ pub(crate) static SETATTR: Row = row(
 );
 pub(crate) static START: Row =
     row("start", "open the gate: init becomes the user's program", "runtime-spec runtime.md#start");
+pub(crate) static HOOK: Row = row(
+    "hook",
+    "a program of the administrator's, told of the container",
+    "runtime-spec config.md#posix-platform-hooks",
+);
 pub(crate) static KILL: Row = row("kill", "send a signal to the container's first process", "pidfd_send_signal(2)");
 pub(crate) static SEAL: Row = row(
     "seal",

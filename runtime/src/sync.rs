@@ -5,6 +5,8 @@
 //!    clone3 ───────────────────────────────────────────▶ begins: network namespace, file systems
 //!    Go: its pid is written down, the control groups are made ▶ mounts, control groups, names, masks
 //!    ◀─────────────────────────── Failed(step, errno) ── at any time; then it ends
+//!    ◀──────────────────────────────────── Environment ── all is mounted, / is still the host's (only with hooks)
+//!    Hooked: prestart and createRuntime have run ──────▶ its own hooks, pivot_root
 //!    ◀──────────────────────────────────────── Created ── stands before the gate
 //!    Start ───────────────────────────────────────────▶ through the channel, or through the gate's socket
 //!    ◀─────────────────────────── Failed(step, errno) ── the same way back
@@ -23,6 +25,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Parent to child: what is made and set from outside is there.
 pub(crate) const GO: u8 = b'g';
+/// Parent to init: its hooks have run, `/` may be changed.
+pub(crate) const HOOKED: u8 = b'h';
 /// Parent (or `start`) to init: become the program.
 pub(crate) const START: u8 = b's';
 
@@ -55,6 +59,8 @@ impl Report {
 /// What the parent hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
+    /// Everything is there, and the parent's hooks are to run.
+    Environment,
     /// Init stands before the gate.
     Created,
     /// A step failed; init has ended or is about to.
@@ -80,11 +86,23 @@ pub(crate) fn hear(channel: BorrowedFd<'_>) -> io::Result<Heard> {
         }
     }
     let report = Report::from_bytes(bytes);
-    if report.step == Step::Created as u16 && report.errno == 0 {
-        Ok(Heard::Created)
-    } else {
-        Ok(Heard::Failed(report))
+    Ok(match report {
+        Report { step, errno: 0, .. } if step == Step::Created as u16 => Heard::Created,
+        Report { step, errno: 0, .. } if step == Step::Hooks as u16 => Heard::Environment,
+        report => Heard::Failed(report),
+    })
+}
+
+/// What init has to say behind a failure: a hook's last words. Runs in the parent, until init has ended.
+pub(crate) fn hear_words(channel: BorrowedFd<'_>) -> Vec<u8> {
+    let (mut all, mut piece) = (Vec::new(), [0; 1024]);
+    while let Ok(got @ 1..) = sys::file::read(channel, &mut piece) {
+        all.extend(&piece[..got]);
+        if all.len() > 16 * piece.len() {
+            break;
+        }
     }
+    all
 }
 
 /// Say one word to init. Runs in the parent.

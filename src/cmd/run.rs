@@ -460,7 +460,8 @@ impl Made {
 
     fn delete(mut self) -> Result<()> {
         let live = self.live.take().expect("taken only here, which takes self");
-        Ok(live.into_container().delete(true)?)
+        live.into_container().delete(true)?;
+        Ok(())
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
         }
     };
     let deleted = match container {
-        Some(container) => container.delete(true),
+        Some(container) => container.delete(true).map(drop),
         // The other monitor was killed while it made the next life.
         None => sweep::remove_empty_state(dirs, id),
     };

@@ -36,6 +36,11 @@ impl Oci {
         Oci { host: Host::offline(), program: program.to_owned(), environment }
     }
 
+    /// Whether it is rbox-runtime, and not a peer that shows that the tests are fair.
+    pub(crate) fn is_ours(&self) -> bool {
+        Path::new(&self.program).file_name().is_some_and(|name| name == "rbox-runtime")
+    }
+
     /// A copy of the runtime in the host's own folder, which is used from now on: an attack may destroy it.
     pub(crate) fn use_own_copy(&mut self) -> PathBuf {
         let copy = self.host.path("rbox-runtime");

@@ -32,7 +32,10 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     //    The parent may have said its word and died before we asked to be told of its death: a hostile container can
     //    have stopped us since our birth.
     on.step(Step::Gate, || sync::await_word(channel, sync::GO).and_then(|()| sync::parent_is_there(channel)));
+    identity::set_affinity(&on, &plan.process, 0);
     identity::join_cgroups(&on, &plan.doors);
+    identity::set_affinity(&on, &plan.process, 1);
+    let labels = identity::open_labels(&on, &plan.process);
     for (index, join) in plan.joins.iter().enumerate() {
         on.nth(Step::Join, index, || join.enter());
     }
@@ -44,5 +47,5 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     // 5. The same way to the program as init's.
     identity::enter_directory(&on, &plan.process);
     identity::find_program(&on, &plan.process);
-    become_program(&on, plan, terminal)
+    become_program(&on, plan, terminal, &labels)
 }

@@ -48,13 +48,39 @@ pub(super) fn copy_cgroups(on: &Reporter<'_>, tree: &mut Tree) {
     }
 }
 
-/// Lay the tree over `/` and change places with it: from here on `/` is the container's.
-pub(super) fn pivot(on: &Reporter<'_>, tree: &Tree) {
+/// Lay the tree over `/`, and go there.
+pub(super) fn lay_over_root(on: &Reporter<'_>, tree: &Tree) {
     on.step(Step::RootAttach, || {
         let slash = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
         sys::mount::move_mount(tree.root.as_fd(), slash.as_fd())?;
         sys::file::fchdir(tree.root.as_fd())
     });
+}
+
+/// For hooks that look at the tree before the pivot: attach it where it lies on the host, and make it `/` of this process
+/// alone, so that what is mounted now is found from inside as well. Answers the way back.
+pub(super) fn stage(on: &Reporter<'_>, tree: &Tree, place: &CStr) -> OwnedFd {
+    on.step(Step::Stage, || {
+        let host = sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        let place = sys::file::open(place, libc::O_PATH | libc::O_DIRECTORY)?;
+        sys::mount::move_mount(tree.root.as_fd(), place.as_fd())?;
+        sys::file::fchdir(tree.root.as_fd())?;
+        nix::unistd::chroot(c".")?;
+        Ok(host)
+    })
+}
+
+/// Back to the host's tree, with the container's root as the current directory.
+pub(super) fn leave_stage(on: &Reporter<'_>, tree: &Tree, host: BorrowedFd<'_>) {
+    on.step(Step::LeaveStage, || {
+        sys::file::fchdir(host)?;
+        nix::unistd::chroot(c".")?;
+        sys::file::fchdir(tree.root.as_fd())
+    });
+}
+
+/// Change places with the tree that is the current directory: from here on `/` is the container's.
+pub(super) fn pivot(on: &Reporter<'_>, tree: &Tree) {
     // pivot_root(2), NOTES: with "." twice the old root lies on top of the new one, and needs no directory in it.
     on.step(Step::PivotRoot, sys::mount::pivot_root_here);
     on.step(Step::DetachOldRoot, || {

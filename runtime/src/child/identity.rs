@@ -3,7 +3,7 @@
 use super::filesystem::{find, find_existing};
 use super::report::Reporter;
 use crate::defence::Defence;
-use crate::plan::{Door, Process};
+use crate::plan::{Door, LABELS_MAX, Process};
 use crate::steps::Step;
 use crate::sync::Report;
 use crate::sys;
@@ -99,6 +99,57 @@ pub(super) fn stdio(on: &Reporter<'_>, process: &Process, terminal: Option<&Owne
             let target = i32::try_from(number).unwrap_or(0);
             on.nth(Step::Stdio, number, || sys::file::dup_onto(file.as_fd(), target));
         }
+    }
+}
+
+/// Open the files that take a security module's label: the host's, for the container's /proc is the image's word.
+pub(super) fn open_labels(on: &Reporter<'_>, process: &Process) -> Labels {
+    let mut files = [const { None }; LABELS_MAX];
+    for (index, (label, file)) in process.labels.iter().zip(&mut files).enumerate() {
+        *file = Some(on.nth(Step::LabelFile, index, || {
+            let own = sys::file::open(c"/proc/self", libc::O_PATH | libc::O_DIRECTORY)?;
+            sys::file::openat2(own.as_fd(), &label.file, libc::O_WRONLY, 0, libc::RESOLVE_NO_XDEV)
+        }));
+    }
+    Labels { files }
+}
+
+/// The open files for [`Process::labels`].
+pub(super) struct Labels {
+    files: [Option<OwnedFd>; LABELS_MAX],
+}
+
+impl Labels {
+    /// Ask for them: from the next execve on.
+    pub(super) fn set(&self, on: &Reporter<'_>, process: &Process) {
+        for (index, (label, file)) in process.labels.iter().zip(&self.files).enumerate() {
+            let Some(file) = file else { continue };
+            on.nth(Step::Label, index, || sys::file::write_all(file.as_fd(), label.text.to_bytes()));
+        }
+    }
+}
+
+/// Run on these processors, where that is asked for: first on the way in, then inside.
+pub(super) fn set_affinity(on: &Reporter<'_>, process: &Process, which: usize) {
+    if let Some(Some(mask)) = process.scheduling.affinity.get(which) {
+        on.nth(Step::Affinity, which, || sys::scheduling::set_affinity(mask));
+    }
+}
+
+/// Processor, disks, memory nodes, personality: as long as we may.
+pub(super) fn scheduling(on: &Reporter<'_>, process: &Process) {
+    let wish = &process.scheduling;
+    if let Some(attributes) = &wish.scheduler {
+        on.step(Step::Scheduler, || sys::scheduling::set_scheduler(attributes));
+    }
+    if let Some(priority) = wish.io_priority {
+        on.step(Step::IoPriority, || sys::scheduling::set_io_priority(priority));
+    }
+    if let Some((mode, nodes)) = &wish.memory_policy {
+        on.step(Step::MemoryPolicy, || sys::scheduling::set_memory_policy(*mode, nodes));
+    }
+    if let Some(domain) = wish.personality {
+        on.step(Step::Personality, || sys::scheduling::set_personality(domain));
     }
 }
 

@@ -3,9 +3,10 @@
 //! Each line is one step: why it stands here, one call, one [`Step`] (whose row in `steps.rs` says the rest). The order
 //! is the content: what needs the host's tree comes before pivot_root, what needs privilege before the identity.
 
+use super::identity::Labels;
 use super::report::Reporter;
 use super::{devices, filesystem, identity, masks, reaper};
-use crate::plan::{CgroupNamespace, Gate, ParentDeath, Plan};
+use crate::plan::{CgroupNamespace, Door, Gate, ParentDeath, Plan, Tree};
 use crate::steps::Step;
 use crate::sync;
 use crate::sync::Report;
@@ -40,6 +41,8 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         on.step(Step::Loopback, sys::socket::loopback_up);
     }
 
+    let labels = identity::open_labels(&on, &plan.process);
+
     // 5. File systems. Made while the host's tree is still there, because the kernel shows a new proc only to who
     //    sees one already; attached after the pivot, because then no path can lead to the host.
     if let Some(tree) = &mut tree {
@@ -50,9 +53,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         on.step(Step::AwaitCgroups, || sync::await_word(channel, sync::GO));
         filesystem::copy_cgroups(&on, tree);
         identity::open_doors(&on, &mut doors);
-        filesystem::pivot(&on, tree);
-        filesystem::attach(&on, tree);
-        devices::make(&on, tree);
+        take_root(&on, plan, tree, (&doors, channel));
     }
 
     // 6. The terminal comes from the container's own devpts; its master goes to rbox.
@@ -73,7 +74,9 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     }
 
     // 9. Into the control groups of cgroup v1, when the memory for all of the above has been spent.
-    identity::join_cgroups(&on, &doors);
+    if !plan.hooks.before_pivot() {
+        identity::join_cgroups(&on, &doors);
+    }
     if plan.cgroup_namespace == CgroupNamespace::AfterJoin {
         on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
     }
@@ -88,11 +91,11 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         Some(connection) => Reporter { channel: connection.as_fd(), trace: on.trace },
         None => on,
     };
-    become_program(&on, plan, terminal)
+    become_program(&on, plan, terminal, &labels)
 }
 
 /// The part that `exec` shares: identity, privileges, execve.
-pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<OwnedFd>) -> ! {
+pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<OwnedFd>, labels: &Labels) -> ! {
     let process = &plan.process;
 
     // 12. The keyring and the descriptors, while we still may do everything.
@@ -105,6 +108,8 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
     let early = process.seccomp.as_ref().filter(|_| !process.no_new_privs);
     let late = process.seccomp.as_ref().filter(|_| process.no_new_privs);
     identity::limits(on, process);
+    identity::scheduling(on, process);
+    labels.set(on, process);
     if let Some(filter) = early {
         on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
     }
@@ -128,6 +133,8 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
         on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
     }
 
+    on.hooks(Step::StartContainerHook, &plan.hooks.start_container);
+
     // 16. `--init`: we stay as process 1, with no more rights than the program, which will be process 2.
     if process.reaper {
         on.step(Step::Reaper, reaper::split);
@@ -141,6 +148,37 @@ fn drop_parent_end(plan: &Plan) {
     if plan.parent_end >= 0 {
         let _ = nix::unistd::close(plan.parent_end);
     }
+}
+
+/// Make the container's tree `/`, with everything mounted in it; with hooks that want to look at it before, in two steps.
+fn take_root(on: &Reporter<'_>, plan: &Plan, tree: &mut Tree, (doors, channel): (&[Door], BorrowedFd<'_>)) {
+    if !plan.hooks.before_pivot() {
+        filesystem::lay_over_root(on, tree);
+        filesystem::pivot(on, tree);
+        filesystem::attach(on, tree);
+        devices::make(on, tree);
+        return;
+    }
+    // A hook expects the container in its control groups, and its mounts below its root's place on the host.
+    identity::join_cgroups(on, doors);
+    let host = filesystem::stage(on, tree, &plan.hooks.root_place);
+    filesystem::attach(on, tree);
+    devices::make(on, tree);
+    filesystem::leave_stage(on, tree, host.as_fd());
+    hooks(on, plan, channel);
+    filesystem::pivot(on, tree);
+}
+
+/// Let the parent run its hooks, then run those that belong into the namespaces: the tree is whole, `/` still the host's.
+fn hooks(on: &Reporter<'_>, plan: &Plan, channel: BorrowedFd<'_>) {
+    if plan.hooks.parent_has_some {
+        let whole = Report { step: Step::Hooks as u16, index: 0, errno: 0 };
+        on.step(Step::Hooks, || {
+            sys::file::write_all(channel, &whole.to_bytes())?;
+            sync::await_word(channel, sync::HOOKED)
+        });
+    }
+    on.hooks(Step::CreateContainerHook, &plan.hooks.create_container);
 }
 
 /// Say that the container is whole, and wait until it may start. Answers the connection that opened the gate.

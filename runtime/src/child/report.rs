@@ -1,12 +1,13 @@
 //! How the child says what it does: a record in the shared page, and eight bytes when a step fails.
 
-use crate::plan::Plan;
+use super::hook::{LastWords, run as run_hook};
+use crate::plan::{BadEnd, InitHookList, Plan};
 use crate::steps::Step;
 use crate::sync::Report;
 use crate::sys;
 use crate::sys::shared::{Noted, SharedPage};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Exit status of a child that could not become the program; nobody sees it but wait(2).
 const FAILED: i32 = 1;
@@ -51,6 +52,27 @@ impl<'a> Reporter<'a> {
         answer.unwrap_or_else(|error| {
             self.fail(Report { step: step as u16, index, errno: error.raw_os_error().unwrap_or(libc::EINVAL) })
         })
+    }
+
+    /// Run the hooks of one kind, each as a step. A failure is reported with the hook's last words.
+    pub(super) fn hooks(&self, step: Step, list: &InitHookList) {
+        let Some(state) = &list.state else { return };
+        for (index, hook) in list.hooks.iter().enumerate() {
+            let mut words = LastWords::new();
+            let began_ns = if self.trace.is_some() { sys::process::monotonic_ns() } else { 0 };
+            let ended = run_hook(hook, state.as_fd(), None, &mut words);
+            let errno = ended.err().map_or(0, BadEnd::to_number);
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            if let Some(page) = self.trace {
+                let took_ns = sys::process::monotonic_ns().saturating_sub(began_ns);
+                page.note(Noted { step: step as u16, index, errno, took_ns }, began_ns);
+            }
+            if errno != 0 {
+                let _ = sys::file::write_all(self.channel, &Report { step: step as u16, index, errno }.to_bytes());
+                let _ = sys::file::write_all(self.channel, words.bytes());
+                sys::process::exit(FAILED)
+            }
+        }
     }
 
     /// Tell the parent, and end.

@@ -1,17 +1,27 @@
 //! config.json: read one, and write one to begin with.
 
 use super::arguments::SpecFile;
+use super::log;
 use oci_spec::runtime::Spec;
+use rbox_runtime::config::Config;
 use rbox_runtime::{Error, Result};
+use serde::de::DeserializeOwned;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Read a config.json.
+/// Read a config.json; what the specification wants warned of is said.
 pub(super) fn load(path: &Path) -> Result<Spec> {
-    let text = std::fs::read(path).map_err(|source| Error::Os { doing: format!("read {}", path.display()), source })?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() })
+    read(path)
+}
+
+/// Read a file that has the form of config.json, or of a part of it.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let config = Config::read(path)?;
+    for warning in &config.warnings {
+        log::stderr(&format!("warning: {warning}"));
+    }
+    Ok(config.content)
 }
 
 /// Write the config.json that `runc spec` writes; never over one that is there.

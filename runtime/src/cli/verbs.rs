@@ -2,7 +2,7 @@
 
 use super::arguments::{Arguments, Create, Delete, Exec, Kill, Run, Verb};
 use super::foreground::{self, Foreground};
-use super::spec;
+use super::{log, spec};
 use oci_spec::runtime::{Capabilities, Process, Spec};
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Status, Ties};
 use rbox_runtime::{Error, Result, Root};
@@ -158,7 +158,7 @@ fn run_container(root: &Path, flags: &Run) -> Result<u8> {
     foreground.wait(live.pidfd())?;
     let code = live.wait()?.code();
     if !flags.keep {
-        live.into_container().delete(true)?;
+        warn(live.into_container().delete(true)?);
     }
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -213,7 +213,14 @@ fn delete(root: &Path, flags: &Delete) -> Result<()> {
             std::fs::remove_dir_all(root.join(&flags.id))
                 .map_err(|error| os(format!("remove container {}", flags.id), error))
         }
-        container => container?.delete(flags.force),
+        container => container?.delete(flags.force).map(warn),
+    }
+}
+
+/// What went wrong when nothing could be done about it any more.
+fn warn(warnings: Vec<Error>) {
+    for warning in warnings {
+        log::stderr(&format!("warning: {warning}"));
     }
 }
 
@@ -245,10 +252,7 @@ fn exec(root: &Path, flags: &Exec) -> Result<u8> {
 /// The process of `--process`, or that of the container with the flags laid over it.
 fn process(container: &Container, flags: &Exec) -> Result<Process> {
     if let Some(path) = &flags.process {
-        let text = std::fs::read(path).map_err(|error| os(format!("read {}", path.display()), error))?;
-        let invalid =
-            |error: serde_json::Error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() };
-        return serde_json::from_slice(&text).map_err(invalid);
+        return spec::read(path);
     }
     if flags.command.is_empty() {
         return Err(Error::InvalidSpec {

@@ -3,8 +3,9 @@
 use super::Container;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
+use crate::hooks::{self, CreateHooks, LaterHooks};
 use crate::parent::{self, Child, Ended, Surroundings};
-use crate::plan::{self, CgroupView, Console, Gate, ParentDeath, Plan};
+use crate::plan::{self, CgroupView, Console, Gate, InitHooks, ParentDeath, Plan};
 use crate::root::Root;
 use crate::seccomp;
 use crate::state::{self, ProcessName, State};
@@ -96,6 +97,7 @@ impl Drop for Unmake<'_> {
             // The error that brought us here is the one to be reported.
             let _ = self.container.delete_cgroup();
             let _ = std::fs::remove_dir_all(&self.container.directory);
+            let _ = hooks::poststop(self.container, &self.container.state.hooks);
         }
     }
 }
@@ -162,8 +164,13 @@ struct Made {
     told: usize,
 }
 
-/// Plan, clone, and wait until init stands before the gate.
-fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
+/// Everything that init needs to know.
+fn plan_init(
+    container: &Container,
+    blueprint: Blueprint<'_>,
+    hooks: InitHooks,
+    parent_end: i32,
+) -> Result<(Plan, Root)> {
     let Blueprint { spec, root, ties, start, reaper, .. } = blueprint;
     let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
@@ -177,12 +184,11 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
         return Err(Error::spec("process.terminal", why));
     }
     let new_keyring = keyring(&ties, &container.state.id);
-    let (ours, theirs) = parent::channel()?;
     let gate = match start {
         StartedBy::Anyone => Gate::Listener(listen(&container.gate())?),
         StartedBy::Us | StartedBy::UsAtOnce | StartedBy::UsAndDiesWithUs => Gate::Channel,
     };
-    let mut plan = plan::build(plan::Request {
+    let plan = plan::build(plan::Request {
         spec,
         bundle: &container.state.bundle,
         root: &root,
@@ -194,23 +200,36 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
         preserve_fds: ties.preserve_fds,
         new_keyring,
         reaper,
-        parent_end: ours.as_raw_fd(),
+        hooks,
+        parent_end,
         gate,
         parent_death: if start == StartedBy::UsAndDiesWithUs { ParentDeath::Always } else { ParentDeath::UntilGate },
         trace: trace()?,
     })?;
-    let oom_score_adj = process.oom_score_adj();
+    Ok((plan, root))
+}
+
+/// Plan, clone, and wait until init stands before the gate.
+fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
+    let (spec, start) = (blueprint.spec, blueprint.start);
+    let create_hooks = CreateHooks::of(spec)?;
+    let init_hooks = hooks::of_init(spec, &container.state.rootfs, !create_hooks.is_empty())?;
+    let (ours, theirs) = parent::channel()?;
+    let (mut plan, root) = plan_init(container, blueprint, init_hooks, ours.as_raw_fd())?;
+    let oom_score_adj = spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
     let cgroup = &container.state.cgroup;
     let around = Surroundings { cgroup, root: &root, init: None };
     let limits = resources(spec);
     cgroup.make_birthplace(Some(&limits))?;
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
-    let at_once = start == StartedBy::UsAtOnce;
-    let created = settle(container, &child, &limits, oom_score_adj).and_then(|init| {
+    // A hook in between is something to be done in between.
+    let at_once = start == StartedBy::UsAtOnce && !plan.hooks.before_pivot();
+    let told = hooks::tell_init(&plan.hooks, container, child.pid);
+    let created = told.and_then(|()| settle(container, &child, &limits, oom_score_adj)).and_then(|init| {
         if at_once {
             child.open_gate()?;
         }
-        child.await_created(&plan, &around)?;
+        child.await_created(&plan, &around, || create_hooks.run(container, child.pid))?;
         Ok(init)
     });
     let told = parent::tell_steps(&plan, 0);
@@ -273,6 +292,7 @@ impl State {
             creator: ProcessName::this().doing(doing)?,
             boot_id: state::boot_id().doing(doing)?,
             cgroup: Cgroup::locate(&cgroups_path)?,
+            hooks: LaterHooks::of(spec)?,
             annotations: spec.annotations().clone().unwrap_or_default(),
         })
     }
@@ -325,7 +345,12 @@ impl Live {
         let around = Surroundings { cgroup: &self.container.state.cgroup, root: &self.root, init: None };
         let started = self.child.await_program(&self.plan, &around);
         self.told = parent::tell_steps(&self.plan, self.told);
-        started
+        started?;
+        let after = hooks::poststart(&self.container, &self.container.state.hooks, self.child.pid);
+        if after.is_err() {
+            let _ = self.kill(libc::SIGKILL);
+        }
+        after
     }
 
     /// Send a signal to its first process.

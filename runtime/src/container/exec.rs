@@ -2,6 +2,7 @@
 
 use super::create::{Ties, console_size, keyring, trace};
 use super::{Container, Status};
+use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, Console, Gate, ParentDeath, Plan};
@@ -64,14 +65,18 @@ impl Container {
 
     fn enter(&self, init: ProcessName, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
         let root = Root::of_process(init.pid)?;
-        let profile = self.spec()?.linux().as_ref().and_then(|linux| linux.seccomp().clone());
-        let filter = profile.map(|profile| seccomp::cached(&profile, Some(&self.seccomp_cache()))).transpose()?;
+        let spec = self.spec()?;
+        let linux = spec.linux().as_ref();
+        let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+        let filter = profile.map(|profile| seccomp::cached(profile, Some(&self.seccomp_cache()))).transpose()?;
         let extra = plan::Extra {
             seccomp: filter,
             preserve_fds: ties.preserve_fds,
             new_keyring: keyring(&ties, &self.state.id),
             reaper: false,
             make_cwd: false,
+            linux,
+            is_exec: true,
         };
         let mut planned = plan::process(process, &root, extra)?;
         planned.stdio = ties.stdio;
@@ -101,11 +106,7 @@ impl Container {
     /// What the container was made from. Without it nobody knows its seccomp profile, and the program must not run
     /// without one.
     fn spec(&self) -> Result<Spec> {
-        let path = self.state.bundle.join("config.json");
-        let text = std::fs::read(&path).doing(|| format!("read {}", path.display()))?;
-        let odd =
-            |error: serde_json::Error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() };
-        serde_json::from_slice(&text).map_err(odd)
+        Config::read(&self.state.bundle.join("config.json")).map(|config| config.content)
     }
 
     /// Opened here: the process leaves the host's tree before it could open them itself.
@@ -138,6 +139,7 @@ impl Container {
             sysctls: vec![],
             console: None,
             process,
+            hooks: plan::InitHooks::default(),
             parent_end,
             gate: Gate::Open,
             parent_death: ParentDeath::UntilProgram,

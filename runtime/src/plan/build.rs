@@ -2,7 +2,9 @@
 
 use super::mounts::{CgroupView, mounts};
 use super::process::{Extra, process};
-use super::{CgroupNamespace, Console, Device, Door, Gate, Join, Made, ParentDeath, Place, Plan, Sysctl, Tree};
+use super::{
+    CgroupNamespace, Console, Device, Door, Gate, InitHooks, Join, Made, ParentDeath, Place, Plan, Sysctl, Tree,
+};
 use crate::defence::Defence;
 use crate::error::{Doing, Error, Result};
 use crate::root::Root;
@@ -29,6 +31,7 @@ pub(crate) struct Request<'a> {
     pub(crate) preserve_fds: u32,
     pub(crate) new_keyring: Option<CString>,
     pub(crate) reaper: bool,
+    pub(crate) hooks: InitHooks,
     pub(crate) parent_end: i32,
     pub(crate) gate: Gate,
     pub(crate) parent_death: ParentDeath,
@@ -42,7 +45,7 @@ pub(crate) struct Request<'a> {
 pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
     let spec = request.spec;
     let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("linux", "is missing"))?;
-    refuse_unsupported(spec, linux)?;
+    refuse_unsupported(linux)?;
     let namespaces = Namespaces::of(linux)?;
     let own_cgroup_namespace = request.cgroup.own_namespace;
     let v2 = request.cgroup.controllers.is_empty();
@@ -53,6 +56,8 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         new_keyring: request.new_keyring,
         reaper: request.reaper,
         make_cwd: true,
+        linux: Some(linux),
+        is_exec: false,
     };
     let mut process = process(process_spec, request.root, extra)?;
     process.stdio = request.stdio;
@@ -73,6 +78,7 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         doors: request.doors,
         console: request.console,
         process,
+        hooks: request.hooks,
         parent_end: request.parent_end,
         gate: request.gate,
         parent_death: request.parent_death,
@@ -148,35 +154,19 @@ fn open_namespace(path: &Path, kind: i32) -> Result<Join> {
     Ok(Join { namespace: Some(namespace), kind, path: path.display().to_string() })
 }
 
-fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {
+fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let refused = [
         ("linux.uidMappings", linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
         ("linux.gidMappings", linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
         ("linux.timeOffsets", linux.time_offsets().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
-        ("hooks", spec.hooks().as_ref().is_some_and(has_hooks)),
     ];
     match refused.iter().find(|(_, there)| *there) {
         Some((path, _)) => Err(Error::spec(path, "is not supported")),
         None => Ok(()),
     }
-}
-
-fn has_hooks(hooks: &oci_spec::runtime::Hooks) -> bool {
-    let lists = [
-        hooks.create_runtime(),
-        hooks.create_container(),
-        hooks.start_container(),
-        hooks.poststart(),
-        hooks.poststop(),
-    ];
-    #[allow(deprecated, reason = "a caller may still send the old hook, and it must not be ignored")]
-    let prestart = hooks.prestart();
-    lists.into_iter().chain([prestart]).any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
 }
 
 fn uts_name(key: &str, name: Option<&str>, namespaces: &Namespaces) -> Result<Option<CString>> {

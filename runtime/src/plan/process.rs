@@ -1,29 +1,33 @@
 //! The program and its identity: `process` of config.json -> [`Process`] (runtime-spec config.md#process).
 
-use super::{Argv, Capabilities, Place, Process};
+use super::{Argv, Capabilities, Label, Place, Process, Scheduling};
 use crate::capabilities::ALL;
 use crate::error::{Error, Result};
 use crate::root::Root;
 use crate::seccomp::Filter;
-use oci_spec::runtime::{LinuxCapabilities, PosixRlimitType};
+use crate::security;
+use oci_spec::runtime::{Linux, LinuxCapabilities, PosixRlimitType};
 use std::collections::HashSet;
 use std::ffi::CString;
 
 /// What [`process`] needs beside the specification.
-pub(crate) struct Extra {
+pub(crate) struct Extra<'a> {
     pub(crate) seccomp: Option<Filter>,
     pub(crate) preserve_fds: u32,
     pub(crate) new_keyring: Option<CString>,
     pub(crate) reaper: bool,
     pub(crate) make_cwd: bool,
+    /// `linux` of config.json.
+    pub(crate) linux: Option<&'a Linux>,
+    /// A further process, not init.
+    pub(crate) is_exec: bool,
 }
 
 /// Plan the program of `spec`; `root` is where its users are looked up.
 ///
 /// # Errors
 /// `InvalidSpec` with the JSON path of what cannot be had.
-pub(crate) fn process(spec: &oci_spec::runtime::Process, root: &Root, extra: Extra) -> Result<Process> {
-    refuse_unsupported(spec)?;
+pub(crate) fn process(spec: &oci_spec::runtime::Process, root: &Root, extra: Extra<'_>) -> Result<Process> {
     let args = spec.args().as_deref().unwrap_or(&[]);
     let program = args.first().filter(|first| !first.is_empty());
     let program = program.ok_or_else(|| Error::spec("process.args", "must not be empty"))?.clone();
@@ -47,6 +51,8 @@ pub(crate) fn process(spec: &oci_spec::runtime::Process, root: &Root, extra: Ext
         capabilities: capabilities(spec.capabilities().as_ref())?,
         no_new_privs: spec.no_new_privileges().unwrap_or(false),
         seccomp: extra.seccomp,
+        scheduling: Scheduling::of(spec, extra.linux, extra.is_exec)?,
+        labels: labels(spec)?,
         rlimits: rlimits(spec)?,
         stdio: [None, None, None],
         preserve_fds: extra.preserve_fds,
@@ -55,23 +61,29 @@ pub(crate) fn process(spec: &oci_spec::runtime::Process, root: &Root, extra: Ext
     })
 }
 
-fn refuse_unsupported(spec: &oci_spec::runtime::Process) -> Result<()> {
-    let has = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if has(spec.selinux_label()) {
-        return Err(Error::spec("process.selinuxLabel", "is not supported"));
+/// AppArmor's profile and SELinux's context. One that no module of this kernel takes is an error: the program would run
+/// without the protection that it was promised.
+fn labels(spec: &oci_spec::runtime::Process) -> Result<Vec<Label>> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let mut labels = Vec::new();
+    match given(spec.apparmor_profile()).as_deref() {
+        Some(profile) if security::apparmor() => labels.push(Label {
+            file: security::apparmor_file().to_owned(),
+            text: string(&format!("exec {profile}"), "process.apparmorProfile")?,
+            kind: "AppArmor profile",
+        }),
+        // Where nothing confines, this is what it is.
+        None | Some("unconfined") => {}
+        Some(_) => return Err(Error::spec("process.apparmorProfile", "this kernel runs without AppArmor")),
     }
-    if has(spec.apparmor_profile()) && spec.apparmor_profile().as_deref() != Some("unconfined") {
-        return Err(Error::spec("process.apparmorProfile", "is not supported"));
+    if let Some(context) = given(spec.selinux_label()) {
+        if !security::selinux() {
+            return Err(Error::spec("process.selinuxLabel", "this kernel runs without SELinux"));
+        }
+        let text = string(&context, "process.selinuxLabel")?;
+        labels.push(Label { file: c"attr/exec".to_owned(), text, kind: "SELinux context" });
     }
-    let refused = [
-        ("process.ioPriority", spec.io_priority().is_some()),
-        ("process.scheduler", spec.scheduler().is_some()),
-        ("process.execCPUAffinity", spec.exec_cpu_affinity().is_some()),
-    ];
-    match refused.iter().find(|(_, there)| *there) {
-        Some((path, _)) => Err(Error::spec(path, "is not supported")),
-        None => Ok(()),
-    }
+    Ok(labels)
 }
 
 fn string(text: &str, path: &str) -> Result<CString> {

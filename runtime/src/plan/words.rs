@@ -21,6 +21,7 @@ impl Plan {
     pub(crate) fn words(&self, step: Step, index: usize) -> Words {
         self.tree_words(step, index)
             .or_else(|| self.process_words(step, index))
+            .or_else(|| self.scheduling_words(step, index))
             .unwrap_or_else(|| self.own_words(step, index))
     }
 
@@ -86,6 +87,11 @@ impl Plan {
                 let (_, soft, hard, name) = process.rlimits.get(index)?;
                 words(format!("prlimit({name}, {soft}:{hard})"), format!("set {name} to {soft}:{hard}"))
             }
+            Step::LabelFile | Step::Label => {
+                let label = process.labels.get(index)?;
+                let (file, text) = (text(&label.file), text(&label.text));
+                words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {text}", label.kind))
+            }
             Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
             Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),
             Step::UserId => words(format!("setresuid({})", process.uid), format!("become user {}", process.uid)),
@@ -117,6 +123,26 @@ impl Plan {
         })
     }
 
+    fn scheduling_words(&self, step: Step, index: usize) -> Option<Words> {
+        let wish = &self.process.scheduling;
+        Some(match step {
+            Step::Affinity => {
+                let mask = wish.affinity.get(index)?.as_ref()?;
+                words(format!("sched_setaffinity({mask:x?})"), "set the processors of execCPUAffinity")
+            }
+            Step::Scheduler => words(format!("sched_setattr({:?})", wish.scheduler?), "set the scheduler"),
+            Step::IoPriority => {
+                words(format!("ioprio_set({:#x})", wish.io_priority?), "set the priority of input and output")
+            }
+            Step::MemoryPolicy => {
+                let (mode, nodes) = wish.memory_policy.as_ref()?;
+                words(format!("set_mempolicy({mode:#x}, {nodes:x?})"), "set the memory policy")
+            }
+            Step::Personality => words(format!("personality({:#x})", wish.personality?), "set the personality"),
+            _ => return None,
+        })
+    }
+
     fn own_words(&self, step: Step, index: usize) -> Words {
         let name = |name: &Option<std::ffi::CString>| name.as_ref().map_or_else(String::new, |name| text(name));
         match step {
@@ -137,6 +163,18 @@ impl Plan {
             }
             Step::Loopback => words("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", "bring lo up"),
             Step::RootAttach => words("move_mount(root, \"/\")", "mount the root file system"),
+            Step::Stage => {
+                let place = text(&self.hooks.root_place);
+                words(format!("move_mount(root, {place:?}), chroot"), format!("mount the root file system on {place}"))
+            }
+            Step::LeaveStage => words("chroot(host)", "go back to the host's tree"),
+            Step::Hooks => words("read(channel)", "hear that the hooks have run"),
+            Step::CreateContainerHook | Step::StartContainerHook => {
+                let list = self.hooks.of_step(step).map(|(_, list)| list);
+                let path =
+                    list.and_then(|list| list.hooks.get(index)).map_or_else(String::new, |hook| text(&hook.path));
+                words(format!("execve({path:?})"), format!("run the hook {path}"))
+            }
             Step::PivotRoot => words("pivot_root(\".\", \".\")", "make the new root file system /"),
             Step::DetachOldRoot => words("umount2(\".\", MNT_DETACH)", "let go of the old root file system"),
             Step::Console => words("openat2(\"/dev/pts/ptmx\")", "make a terminal"),

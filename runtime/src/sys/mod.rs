@@ -9,6 +9,7 @@ mod entry;
 pub(crate) mod file;
 pub(crate) mod mount;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod terminal;
