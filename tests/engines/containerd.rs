@@ -20,8 +20,8 @@ pub(super) struct Containerd {
 impl Containerd {
     /// Without the CRI plugin, and with the busybox image.
     pub(super) fn plain() -> Containerd {
-        let mut containerd = Containerd::configured(WITHOUT_CRI, "");
-        containerd.import("busybox", "docker.io/");
+        let mut containerd = Containerd::configured(WITHOUT_CRI, |_| String::new());
+        containerd.import("default", "busybox");
         // The first container makes what the later ones share: the cgroup of containerd's namespace.
         containerd.ctr("run --rm @runtime @image first true").ok();
         containerd.before = Some(containerd.host.snapshot());
@@ -29,9 +29,10 @@ impl Containerd {
     }
 
     /// With this configuration: first what stands outside of tables, then tables.
-    pub(super) fn configured(outside: &str, tables: &str) -> Containerd {
+    pub(super) fn configured(outside: &str, tables: impl FnOnce(&Host) -> String) -> Containerd {
         let host = stage();
-        start(&host, outside, tables);
+        let tables = tables(&host);
+        start(&host, outside, &tables);
         Containerd { host, before: None }
     }
 
@@ -40,14 +41,10 @@ impl Containerd {
         log(&self.host)
     }
 
-    /// Import an image of the fixtures; its name then begins with `base`.
-    pub(super) fn import(&self, name: &str, base: &str) {
-        let archive = fixture(name).display().to_string();
-        self.ctr(&format!("images import {archive}")).ok();
-        let plain = format!("docker.io/rbox-fixtures/{name}:latest");
-        if base != "docker.io/" {
-            self.ctr(&format!("images tag {plain} {base}rbox-fixtures/{name}:latest")).ok();
-        }
+    /// Import an image of the fixtures into a namespace of containerd's.
+    #[track_caller]
+    pub(super) fn import(&self, namespace: &str, name: &str) {
+        self.ctr(&format!("--namespace {namespace} images import {}", fixture(name).display())).ok();
     }
 
     /// `ctr LINE` without input. `@image` is the busybox image, `@runtime` the flag that names the runtime.

@@ -236,14 +236,12 @@ fn docker_shares_and_separates_namespaces() {
     docker.docker(&format!("run --rm --network container:web {probe} connect 127.0.0.1 80 tcp")).ok();
     docker.docker(&format!("run --rm --network host {probe} connect {address} 80 tcp")).ok();
     docker.docker(&format!("run --rm --network none {probe} connect {address} 80 tcp")).fails();
-    let same = |flag: &str, kind: &str| {
+    for (flag, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--network", "net")] {
         let own = docker.text(&format!("exec web readlink /proc/1/ns/{kind}"));
-        let other = docker.text(&format!("run --rm {flag} @image readlink /proc/self/ns/{kind}"));
-        own == other
-    };
-    assert!(same("--pid container:web", "pid") && !same("", "pid"));
-    assert!(same("--ipc container:web", "ipc") && !same("", "ipc"));
-    assert!(same("--network container:web", "net") && !same("", "net"));
+        let inside = |flag: &str| docker.text(&format!("run --rm {flag} @image readlink /proc/self/ns/{kind}"));
+        assert_eq!(inside(&format!("{flag} container:web")), own, "{flag}");
+        assert_ne!(inside(""), own, "{flag}");
+    }
     let host = |kind: &str| docker.engine.host.shell(&format!("readlink /proc/self/ns/{kind}")).ok().text().to_owned();
     for (flag, kind) in [("--pid host", "pid"), ("--ipc host", "ipc"), ("--network host", "net"), ("--uts host", "uts")]
     {

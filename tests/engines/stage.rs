@@ -40,7 +40,8 @@ pub(super) fn stage() -> Host {
     let others = RUNTIMES.iter().filter(|path| Path::new(path).canonicalize().is_ok_and(|real| real != ours));
     let bound: String =
         others.map(|path| format!("mount --bind {} {path}\n", host.path("refusal").display())).collect();
-    host.shell(&format!("set -e; chmod 755 refusal\n{bound}cut -d' ' -f1 /proc/self/mountinfo > mounts.born")).ok();
+    // What engines and network plugins keep below /var/lib by default is not to be found there, and not to be left there.
+    host.shell(&format!("set -e; chmod 755 refusal\n{bound}mount -t tmpfs tmpfs /var/lib\ncut -d' ' -f1 /proc/self/mountinfo > mounts.born")).ok();
     host
 }
 
