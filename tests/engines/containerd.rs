@@ -1,6 +1,6 @@
 //! containerd of Debian's package, with directories and sockets of its own, and its client `ctr`.
 
-use super::stage::{run, runtime_path, say_version, show_end, stage, until, words};
+use super::stage::{assert_no_state, run, runtime_path, say_version, show_end, stage, until, words};
 use crate::support::{BUSYBOX, Host, Output, Pty, Snapshot, fixture};
 
 /// The daemon, by full path: another may come first in PATH.
@@ -82,9 +82,10 @@ impl Containerd {
     pub(super) fn assert_clean(&self) {
         self.host.assert_unchanged(self.before.as_ref().expect("taken when the images were there"));
         assert_eq!(self.ctr("tasks ls -q").ok().text(), "", "a task is left");
-        let left =
-            self.host.shell("find /run/containerd/runc containerd.state/io.containerd.runtime.v2.task -mindepth 2");
-        assert_eq!(left.stdout, "", "state is left");
+        assert_no_state(
+            &self.host,
+            "/run/containerd/runc/default containerd.state/io.containerd.runtime.v2.task/default",
+        );
     }
 }
 

@@ -8,8 +8,8 @@ pub(super) use messages::*;
 pub(super) use stream::Stream;
 
 use super::containerd::{self, Containerd};
-use super::stage::{runtime_path, until};
-use crate::support::{BUSYBOX, Output, Snapshot};
+use super::stage::{assert_no_state, runtime_path, until, until_idle};
+use crate::support::{BUSYBOX, Snapshot};
 use grpc::{Refused, Service};
 use prost::Message;
 use std::time::{Duration, Instant};
@@ -73,8 +73,7 @@ impl Node {
         let mut node = Node { containerd, service: Service::new(&socket, "runtime.v1.RuntimeService"), before: None };
         // The first pod makes what the later ones share: the bridge and the parent cgroup.
         node.pod("first", PodLinux::default()).remove();
-        let idle = |said: &Output| said.stdout.contains("NO-CARRIER");
-        until("the bridge is idle", || node.containerd.host.shell("ip link show cni0"), idle);
+        until_idle(&node.containerd.host, "cni0");
         node.before = Some(node.containerd.host.snapshot());
         node
     }
@@ -131,8 +130,10 @@ impl Node {
         let left: Ids = self.ask("ListPodSandbox", &Nothing {});
         assert_eq!(left.all, [], "a pod is left");
         self.containerd.host.assert_unchanged(self.before.as_ref().expect("taken after the first pod"));
-        let left = self.containerd.host.shell("find /run/containerd/runc -mindepth 2; ls leases/pods | grep '^10[.]'");
-        assert_eq!(left.stdout, "", "state is left");
+        let directories = "/run/containerd/runc/k8s.io containerd.state/io.containerd.runtime.v2.task/k8s.io";
+        assert_no_state(&self.containerd.host, directories);
+        let leases = self.containerd.host.shell("ls leases/pods | grep '^10[.]'");
+        assert_eq!(leases.stdout, "", "a lease is left");
     }
 }
 
@@ -189,11 +190,11 @@ impl Pod<'_> {
         self.node.ask::<PodStatusAnswer>("PodSandboxStatus", &Id { id: self.id.clone() }).status.unwrap()
     }
 
-    /// What a container wrote, as the log has it: without its times.
-    pub(super) fn log(&self, name: &str) -> String {
-        let log = std::fs::read_to_string(self.node.containerd.host.path("logs").join(format!("{name}.log")));
-        let without_time = |line: &str| line.split_once(' ').map_or(String::new(), |(_, rest)| format!("{rest}\n"));
-        log.unwrap_or_default().lines().map(without_time).collect()
+    /// Wait until the log of a container, without its times, is this. It is written beside the streams.
+    #[track_caller]
+    pub(super) fn until_log(&self, name: &str, text: &str) {
+        let log = format!("cut -d ' ' -f 2- logs/{name}.log");
+        until(&format!("the log is {text:?}"), || self.node.containerd.host.shell(&log), |said| said.stdout == text);
     }
 
     /// `StopPodSandbox` and `RemovePodSandbox`

@@ -1,6 +1,6 @@
 //! Podman and Buildah of Debian's packages, with storage, state and configuration of their own.
 
-use super::stage::{run, runtime_path, say_version, stage, words};
+use super::stage::{assert_no_state, run, runtime_path, say_version, stage, until_idle, words};
 use crate::support::{BUSYBOX, Host, Output, Pty, Snapshot, fixture, probe};
 
 /// By full path.
@@ -26,8 +26,9 @@ impl Podman {
         say_version(&host, PODMAN);
         let mut podman = Podman { host, before: None };
         podman.podman(&format!("load --quiet --input {}", fixture("busybox").display())).ok();
-        // The first container makes what the later ones share: bridge, parent cgroup, locks, storage's own mount.
-        podman.podman("run --rm @image true").ok();
+        // The first container makes what the later ones share: bridge, parent cgroup, chains of ports, storage's own mount.
+        podman.podman("run --rm -p 9000:9000 @image true").ok();
+        until_idle(&podman.host, "cni-podman0");
         podman.before = Some(podman.host.snapshot());
         podman
     }
@@ -84,8 +85,7 @@ impl Podman {
     pub(super) fn assert_clean(&self) {
         assert_eq!(self.text("ps --all --quiet"), "", "a container is left");
         self.host.assert_unchanged(self.before.as_ref().expect("taken after the first container"));
-        let left = self.host.shell("find /run/runc /run/rbox-runtime -mindepth 1 2>/dev/null");
-        assert_eq!(left.stdout, "", "state is left");
+        assert_no_state(&self.host, "/run/runc /run/rbox-runtime");
     }
 }
 

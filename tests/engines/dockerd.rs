@@ -1,7 +1,7 @@
 //! Docker of Debian's docker.io, whose only runtime is the one under test.
 
 use super::containerd;
-use super::stage::{runtime_path, show_end, stage, until, words};
+use super::stage::{assert_no_state, runtime_path, show_end, stage, until, until_idle, words};
 use crate::docker::engine::Engine;
 use crate::support::{BUSYBOX, Output, Pty, Snapshot, probe};
 
@@ -26,11 +26,7 @@ impl Docker {
         for network in ["bridge", "host"] {
             engine.words(&["run", "--rm", "--network", network, BUSYBOX, "true"]).ok();
         }
-        until(
-            "the bridge is idle",
-            || engine.host.shell("ip link show docker0"),
-            |said| said.stdout.contains("NO-CARRIER"),
-        );
+        until_idle(&engine.host, "docker0");
         let before = engine.host.snapshot();
         Docker { engine, before }
     }
@@ -78,8 +74,7 @@ impl Docker {
     pub(super) fn assert_clean(&self) {
         assert_eq!(self.text("ps -aq"), "", "a container is left");
         self.engine.host.assert_unchanged(&self.before);
-        let left = self.engine.host.shell("find exec/runtime-rbox /run/docker/runtime-rbox -mindepth 2 2>/dev/null");
-        assert_eq!(left.stdout, "", "state is left");
+        assert_no_state(&self.engine.host, "exec/runtime-runc/moby /run/docker/runtime-runc/moby");
     }
 }
 

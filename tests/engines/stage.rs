@@ -70,6 +70,20 @@ pub(super) fn until(what: &str, mut ask: impl FnMut() -> Output, mut right: impl
     }
 }
 
+/// Nothing of a container is left below these directories of the runtime's: only the filters that it keeps compiled.
+#[track_caller]
+pub(super) fn assert_no_state(host: &Host, directories: &str) {
+    let left = host.shell(&format!("find {directories} -mindepth 1 -not -path '*/.seccomp*' 2>/dev/null"));
+    assert_eq!(left.stdout, "", "state is left");
+}
+
+/// Wait until a bridge has seen its last container go: a link that is idle looks different, and so do its routes.
+#[track_caller]
+pub(super) fn until_idle(host: &Host, bridge: &str) {
+    let idle = |said: &Output| said.stdout.contains("NO-CARRIER");
+    until(&format!("{bridge} is idle"), || host.shell(&format!("ip link show {bridge}")), idle);
+}
+
 /// Run a program of the host with this on its standard input, for a minute at most.
 pub(super) fn run(host: &Host, words: &[String], input: &str) -> Output {
     let mut all = vec!["-k", "1", "60"];
