@@ -353,3 +353,50 @@ fn the_cgroup_mount_shows_the_containers_own_cgroup() {
     let output = oci.run(&bundle).ok();
     assert_eq!(output.stdout, "1\nro\n", "{output}");
 }
+
+#[test]
+fn a_tmpfs_can_begin_with_what_the_image_has() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = oci.bundle(|spec| {
+        let script = "cd /data; ls -lnR . | tr -s ' ' | cut -d ' ' -f 1,3,4,9-; cat sub/file; echo new > sub/new; stat -c %a:%u .; stat -c %Y sub/file";
+        spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
+        let mount = |destination: &str| json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "nodev"] });
+        spec["mounts"].as_array_mut().unwrap().extend([mount("/data"), mount("/not/there")]);
+    });
+    let data = bundle.rootfs().join("data");
+    std::fs::create_dir_all(data.join("sub")).unwrap();
+    std::fs::write(data.join("sub/file"), "content\n").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", data.join("link")).unwrap();
+    // runc 1.1.5 fails on a fifo.
+    let pipe = if oci.is_ours() { "mkfifo pipe" } else { ":" };
+    let script =
+        format!("chown 5:6 sub/file; chmod 4755 sub/file; touch -d @1000000000 sub/file; chmod 1777 .; {pipe}");
+    oci.host.shell(&format!("cd {}; {script}", data.display())).ok();
+    let said = oci.run(&bundle).ok().stdout;
+    let mut lines = vec!["lrwxrwxrwx 0 0 link -> /etc/passwd", "-rwsr-xr-x 5 6 file", "content", "1777:0"];
+    if oci.is_ours() {
+        lines.extend(["prw-r--r-- 0 0 pipe", "1000000000"]);
+    }
+    for line in lines {
+        assert!(said.lines().any(|one| one == line), "{line} is not in\n{said}");
+    }
+    assert!(!data.join("sub/new").exists(), "what is written stays in the tmpfs");
+}
+
+#[test]
+fn more_than_the_tmpfs_holds_is_an_error() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let before = oci.host.snapshot();
+    let bundle = oci.bundle(|spec| {
+        let options = ["tmpcopyup", "size=64k"];
+        let mount = json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": options });
+        spec["mounts"].as_array_mut().unwrap().push(mount);
+    });
+    std::fs::create_dir(bundle.rootfs().join("data")).unwrap();
+    std::fs::write(bundle.rootfs().join("data/big"), vec![1; 1 << 20]).unwrap();
+    oci.run(&bundle).fails().says("cannot copy the image's /data into its tmpfs: no space left on device");
+    std::fs::remove_dir_all(&bundle.dir).unwrap();
+    oci.host.assert_unchanged(&before);
+}

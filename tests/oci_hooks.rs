@@ -233,7 +233,7 @@ fn every_poststop_hook_runs_whatever_becomes_of_the_others() {
     // runc stops at the first; runtime-spec: "the remaining hooks and lifecycle continue as if the hook had succeeded".
     if oci.is_ours() {
         assert_eq!((ended.code, kinds(&oci)), (0, vec!["poststop".to_owned()]));
-        assert!(ended.stderr.contains("warning: cannot run poststop hook /bin/sh"), "{ended}");
+        assert!(ended.stderr.contains("level=warning msg=\"cannot run poststop hook /bin/sh"), "{ended}");
     }
     assert!(ended.stderr.contains("it is broken"), "{ended}");
     oci.call(&["state", &bundle.id]).fails().says("does not exist");

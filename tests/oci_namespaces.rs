@@ -81,10 +81,13 @@ fn a_joined_pid_namespace_shows_the_others_processes() {
     let oci = Oci::new();
     let first = oci.running(|_| {});
     let pid = oci.state(&first)["pid"].to_string();
+    let target = oci.host.shell(&format!("readlink /proc/{pid}/ns/pid")).ok();
     let seen = oci.see(|spec| set_namespace(spec, "pid", &format!("/proc/{pid}/ns/pid")));
+    assert_eq!(seen["namespaces"]["pid"], target.text());
     assert_ne!(seen["pid"], 1);
     let processes = seen["processes"].as_array().unwrap();
-    assert!(processes.iter().any(|process| process["command"] == "/probe signal-wait"), "{processes:?}");
+    let commands: Vec<&Value> = processes.iter().map(|process| &process["command"]).collect();
+    assert_eq!(commands, ["/probe signal-wait", "/probe see"], "none of the host's");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A terminal for the container: made inside, handed out over the console socket (runc's `docs/terminals.md`).
 
+use crate::oci_users::{FIRST, give, own_users};
 use crate::support::{Oci, Pty, need};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
@@ -139,4 +140,26 @@ fn run_in_the_foreground_ties_its_own_terminal_to_the_containers() {
     let (code, screen) = pty.wait();
     assert_eq!(code, 7, "{screen}");
     assert!(screen.contains("got typed") && screen.contains("41 101"), "{screen}");
+}
+
+#[test]
+fn a_terminal_belongs_to_a_user_of_the_containers_user_namespace() {
+    need!(Root);
+    let oci = Oci::new();
+    let socket = oci.host.path("console.sock");
+    let listener = listen(&socket);
+    let bundle = oci.bundle(|spec| {
+        own_users(spec);
+        spec["process"]["terminal"] = json!(true);
+        spec["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        spec["process"]["args"] = json!(["/bin/sh", "-c", "stat -c %u:%g $(tty); read line; echo \"got $line\""]);
+    });
+    oci.host.shell(&format!("chmod 755 {}", oci.host.path("").display())).ok();
+    give(&bundle.rootfs(), FIRST);
+    oci.create_with(&bundle, &["--console-socket", &socket.display().to_string()]).ok();
+    let mut terminal = receive_terminal(&listener);
+    oci.call(&["start", &bundle.id]).ok();
+    read_until(&mut terminal, "1000:5");
+    terminal.write_all(b"hello\n").unwrap();
+    read_until(&mut terminal, "got hello");
 }

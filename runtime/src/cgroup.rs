@@ -11,12 +11,17 @@
 //! Every limit is written before a process goes in, so none is ever without it. A limit that the host cannot set
 //! is an error that names the file. cgroups(7), runtime-spec config-linux.md#control-groups.
 
+mod check;
+mod complete;
+mod counters;
 mod devices;
 mod error;
 mod file;
 mod filter;
+mod groups;
 mod layout;
 mod limits;
+mod pressure;
 mod processes;
 mod shared;
 mod stats;
@@ -42,9 +47,12 @@ use self::layout::Mount;
 use self::limits::Setting;
 use self::tree::{enable_controllers, fill_cpuset, make_directory, remove_tree};
 
+pub use self::counters::Counters;
 pub use self::devices::default_rules;
 pub use self::error::Error;
+pub use self::groups::Groups;
 pub use self::layout::Layout;
+pub use self::pressure::OutOfMemory;
 pub use self::stats::{BlockIo, Cpu, Memory, Pids, Stats};
 pub use self::view::View;
 

@@ -12,7 +12,10 @@ mod init;
 mod masks;
 mod reaper;
 mod report;
+mod usher;
 
 pub(crate) use enter::enter;
+pub(crate) use filesystem::filesystem;
 pub(crate) use hook::{LastWords, run as run_hook};
 pub(crate) use init::init;
+pub(crate) use usher::usher;

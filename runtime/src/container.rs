@@ -13,6 +13,7 @@
 
 mod create;
 mod exec;
+mod found;
 mod pause;
 
 use crate::cgroup::Cgroup;
@@ -34,7 +35,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use self::create::{Blueprint, Live, StartedBy, Ties};
-pub use self::exec::Extra;
+pub use self::exec::{Extra, Place};
+pub use self::found::{Found, all};
 pub use crate::parent::Ended;
 
 /// runtime-spec runtime.md#state, and `paused`, which runc adds.
@@ -151,13 +153,20 @@ impl Container {
             None if self.state.creator.is_alive() => Status::Creating,
             None => Status::Stopped,
             Some(init) if !init.is_alive() => Status::Stopped,
-            Some(_) if self.gate().exists() => Status::Created,
+            // Before the gate is looked at: as in runc, a created container can be paused too.
             Some(_) if self.state.cgroup.is_frozen().unwrap_or(false) => Status::Paused,
+            Some(_) if self.gate().exists() => Status::Created,
             Some(_) => Status::Running,
         }
     }
 
-    /// The state of runtime-spec runtime.md#state, with the keys that runc adds.
+    /// The error for who wants to `verb` a container that has ended.
+    #[must_use]
+    pub fn not_running(&self, verb: &'static str) -> Error {
+        Error::WrongStatus { id: self.state.id.clone(), verb, have: Status::Stopped }
+    }
+
+    /// The state of runtime-spec runtime.md#state, with the keys that runc adds, in its order. `owner` is empty as there.
     #[must_use]
     pub fn state(&self) -> serde_json::Value {
         let status = self.status();
@@ -170,11 +179,11 @@ impl Container {
             "bundle": self.state.bundle,
             "rootfs": self.state.rootfs,
             "created": self.state.created,
-            "owner": "",
         });
         if !self.state.annotations.is_empty() {
             state["annotations"] = serde_json::json!(self.state.annotations);
         }
+        state["owner"] = serde_json::json!("");
         state
     }
 
@@ -219,12 +228,15 @@ impl Container {
         std::fs::remove_file(self.gate()).doing(doing)?;
         rbox_explain::mark("gate-removed");
         sync::say(gate.as_fd(), sync::START).doing(doing)?;
-        match sync::hear(gate.as_fd()).doing(doing)? {
-            sync::Heard::Failed(report) => {
-                let words = sync::hear_words(gate.as_fd());
-                return Err(self.start_failure(report, &words));
+        loop {
+            match sync::hear(gate.as_fd()).doing(doing)? {
+                sync::Heard::Failed(report) => {
+                    let words = sync::hear_words(gate.as_fd());
+                    return Err(self.start_failure(report, &words));
+                }
+                sync::Heard::Notifies(number) => self.hand_over(number, gate.as_fd())?,
+                _ => break,
             }
-            sync::Heard::Created | sync::Heard::Closed | sync::Heard::Environment => {}
         }
         let after = hooks::poststart(self, &self.state.hooks, self.pid().unwrap_or(0));
         if after.is_err() {
@@ -232,6 +244,18 @@ impl Container {
             let _ = self.kill(libc::SIGKILL, false);
         }
         after
+    }
+
+    /// The filter of init notifies. Nobody who answers: then the container ends.
+    fn hand_over(&self, number: i32, gate: BorrowedFd<'_>) -> Result<()> {
+        let gone = || Error::WrongStatus { id: self.state.id.clone(), verb: "start", have: Status::Stopped };
+        let pidfd = self.pidfd().ok_or_else(gone)?;
+        let handed = self.listen(Status::Created, (self.pid().unwrap_or(0), pidfd.as_fd()), number);
+        if handed.is_err() {
+            let _ = parent::signal(pidfd.as_fd(), libc::SIGKILL);
+        }
+        let _ = sync::say(gate, sync::LISTENED);
+        handed
     }
 
     /// The plan is gone with the program that made it; the words for these few steps need only the specification.
@@ -256,7 +280,8 @@ impl Container {
         }
     }
 
-    /// Send `signal` to its first process; with `all`, to every process of its control group.
+    /// Send `signal` to its first process; with `all`, to every process of its control group. SIGKILL reaches all of them
+    /// also where they would outlive the first one, in a pid namespace that it shares with others (as in runc).
     ///
     /// # Errors
     /// `WrongStatus` when it is stopped (the words contain "container not running").
@@ -267,16 +292,23 @@ impl Container {
             return self.kill_all(signal);
         }
         let Some(init) = self.state.init.filter(|_| have != Status::Stopped) else {
-            return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "kill", have });
+            if signal == libc::SIGKILL && self.is_of_this_boot() && !self.state.cgroup.pids()?.is_empty() {
+                return self.kill_all(signal);
+            }
+            return Err(self.not_running("kill"));
         };
         let doing = || format!("send signal {signal} to container {}", self.state.id);
         let pidfd = sys::process::pidfd_open(init.pid).doing(doing)?;
         // Looked at again behind the descriptor: the number may have been given to another process in between.
         if !init.is_alive() {
-            return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "kill", have: Status::Stopped });
+            return Err(self.not_running("kill"));
         }
+        let alone = signal != libc::SIGKILL || state::is_first_of_namespace(init.pid);
         parent::signal(pidfd.as_fd(), signal).doing(doing)?;
         rbox_explain::mark("signalled");
+        if !alone {
+            return self.kill_all(signal);
+        }
         if signal == libc::SIGKILL {
             // Whatever it was when we looked: it may have been frozen since.
             self.state.cgroup.let_die()?;
@@ -362,6 +394,9 @@ impl Container {
 /// The directory in each control group hierarchy that holds the containers of `rbox`, and goes with the last of them.
 /// Others' parents (containerd's, a `--cgroup-parent`) are theirs to remove.
 const OUR_PARENT: &str = "rbox";
+
+/// The one directory below a state directory that is no container's.
+const SECCOMP_CACHE: &str = ".seccomp";
 
 /// runtime-spec of which this is an implementation.
 pub const OCI_VERSION: &str = "1.2.1";

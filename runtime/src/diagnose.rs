@@ -42,6 +42,7 @@ pub(crate) fn step(plan: &Plan, step: Step, report: Report) -> Option<String> {
         (Step::NewFilesystem, libc::ENODEV) => Some("this kernel has no such file system".to_owned()),
         (Step::Device, libc::EEXIST) => Some("another file is there already".to_owned()),
         (Step::Rlimit, libc::EPERM) => Some("operation not permitted (the hard limit is above rbox's own)".to_owned()),
+        (Step::TimeOffsets, libc::ERANGE) => Some("a clock would stand before zero".to_owned()),
         (Step::Console, libc::ENOENT) => Some("/dev/pts is not mounted in the container".to_owned()),
         _ => None,
     }

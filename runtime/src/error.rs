@@ -22,7 +22,7 @@ pub enum Error {
         id: String,
     },
     /// The container is not in the state that the operation needs.
-    #[error("cannot {verb} container {id}: {}", status_sentence(*.have))]
+    #[error("cannot {verb} container {id}: {}", status_sentence(verb, *.have))]
     WrongStatus {
         /// Of the container.
         id: String,
@@ -94,14 +94,19 @@ impl Error {
     }
 }
 
-fn status_sentence(have: Status) -> &'static str {
-    match have {
+/// What it is, after the words that runc says there and its callers match.
+fn status_sentence(verb: &str, have: Status) -> String {
+    let now = match have {
         Status::Creating => "it is being created",
         Status::Created => "it is created, not started",
         Status::Running => "it is running",
         Status::Paused => "it is paused",
-        // The first words are what containerd's shim matches.
-        Status::Stopped => "container not running: it is stopped",
+        Status::Stopped => "it is stopped",
+    };
+    match (verb, have) {
+        ("resume", _) => format!("container not paused: {now}"),
+        (_, Status::Stopped) | ("pause", _) => format!("container not running: {now}"),
+        _ => now.to_owned(),
     }
 }
 

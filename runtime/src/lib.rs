@@ -22,12 +22,16 @@ mod child;
 pub mod config;
 pub mod console;
 pub mod container;
+mod copy_up;
 mod defence;
 mod diagnose;
 mod error;
 mod exe;
+pub mod features;
 pub mod hooks;
+mod idmap;
 mod kernel;
+mod listener;
 mod parent;
 mod plan;
 pub mod resident;
@@ -53,5 +57,5 @@ pub use state::stat;
 
 /// The command line of the program `rbox-runtime`, for what is made of it: man pages and completions.
 pub fn command_line() -> clap::Command {
-    <arguments::Arguments as clap::CommandFactory>::command()
+    <arguments::Arguments as clap::CommandFactory>::command().version(env!("CARGO_PKG_VERSION"))
 }

@@ -59,17 +59,20 @@ pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around:
     // While we hold a copy of the far end, we would never see the channel close.
     drop(theirs);
     plan.release();
-    Ok(Child { pid, pidfd, channel: ours })
+    let child = Child { pid, pidfd, channel: ours };
+    if plan.usher.is_some() { child.escort(plan, around) } else { Ok(child) }
 }
 
 /// Only the parent comes back.
 fn clone_into(plan: &mut Plan, theirs: BorrowedFd<'_>, directory: Option<&OwnedFd>) -> io::Result<(i32, OwnedFd)> {
-    let flags = plan.clone_flags;
+    let has_usher = plan.usher.is_some();
+    let flags = if has_usher { 0 } else { plan.clone_flags };
     let is_init = plan.tree.is_some();
     rbox_explain::step_saying(
         &steps::CLONE,
         || format!("clone3({})", flag_names(flags, directory.is_some())),
         || match sys::process::clone3(flags, directory.map(AsFd::as_fd))? {
+            Cloned::Child if has_usher => child::usher(plan, theirs),
             Cloned::Child if is_init => child::init(plan, theirs),
             Cloned::Child => child::enter(plan, theirs),
             Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
@@ -114,6 +117,49 @@ fn namespace_hint(error: &io::Error) -> &'static str {
 }
 
 impl Child {
+    /// Help an usher, which this is, until its own child is born: that one is ours too, and comes back.
+    fn escort(self, plan: &Plan, around: &Surroundings<'_>) -> Result<Child> {
+        let born = loop {
+            match self.hear_while_alive()? {
+                Heard::MapMe => {
+                    let maps = plan.usher.as_ref().map(|usher| &usher.maps);
+                    let mapped = maps.map_or(Ok(()), |maps| maps.write(self.pid));
+                    if let Err(error) = mapped {
+                        self.end();
+                        return Err(error);
+                    }
+                    // It may have ended meanwhile: what it said is waiting to be heard.
+                    let _ = sync::say(self.channel.as_fd(), sync::MAPPED);
+                }
+                Heard::Born(pid) => break pid,
+                Heard::Failed(report) => return Err(self.failed(plan, report, around)),
+                _ => return Err(self.vanished(around.cgroup)),
+            }
+        };
+        let _ = self.wait();
+        // Our own child, and not waited for: the number is still its.
+        let pidfd = sys::process::pidfd_open(born).doing(|| format!("open process {born}"))?;
+        let _ = sync::say(self.channel.as_fd(), sync::KNOWN);
+        Ok(Child { pid: born, pidfd, channel: self.channel })
+    }
+
+    /// The next word, or that the usher has ended: its child has a copy of the channel, which would stay open.
+    fn hear_while_alive(&self) -> Result<Heard> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let doing = || "hear from the container's usher".to_owned();
+        loop {
+            let mut ready = [self.channel.as_fd(), self.pidfd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                polled => polled.doing(doing)?,
+            };
+            if ready[0].any() != Some(false) {
+                return sync::hear(self.channel.as_fd()).doing(doing);
+            }
+            return Ok(Heard::Closed);
+        }
+    }
+
     /// Set what can only be set from outside; then the child may go on.
     ///
     /// # Errors
@@ -151,7 +197,7 @@ impl Child {
         match heard {
             Heard::Created => Ok(()),
             Heard::Failed(report) => Err(self.failed(plan, report, around)),
-            Heard::Closed | Heard::Environment => Err(self.vanished(around.cgroup)),
+            _ => Err(self.vanished(around.cgroup)),
         }
     }
 
@@ -172,11 +218,25 @@ impl Child {
     ///
     /// # Errors
     /// As [`Child::await_created`].
-    pub(crate) fn await_program(&self, plan: &Plan, around: &Surroundings<'_>) -> Result<()> {
-        match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
-            Heard::Failed(report) => Err(self.failed(plan, report, around)),
-            // execve closed the channel. A child that was killed in this moment is a program that ended at once.
-            Heard::Closed | Heard::Created | Heard::Environment => Ok(()),
+    pub(crate) fn await_program(
+        &self,
+        plan: &Plan,
+        around: &Surroundings<'_>,
+        listen: impl Fn(i32) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            match sync::hear(self.channel.as_fd()).doing(|| "hear from the container's init".to_owned())? {
+                Heard::Failed(report) => return Err(self.failed(plan, report, around)),
+                Heard::Notifies(number) => {
+                    if let Err(error) = listen(number) {
+                        self.end();
+                        return Err(error);
+                    }
+                    let _ = sync::say(self.channel.as_fd(), sync::LISTENED);
+                }
+                // execve closed the channel. A child that was killed in this moment is a program that ended at once.
+                _ => return Ok(()),
+            }
         }
     }
 

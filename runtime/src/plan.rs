@@ -7,18 +7,21 @@
 mod build;
 mod hook;
 mod mounts;
+mod namespaces;
 mod process;
 mod scheduling;
 mod words;
 
 pub(crate) use build::{Request, build};
 pub(crate) use hook::{BadEnd, Hook, InitHookList, InitHooks};
-pub(crate) use mounts::CgroupView;
+pub(crate) use mounts::{CgroupView, knows_option as knows_mount_option};
+pub(crate) use namespaces::names as namespace_names;
 pub(crate) use process::{Extra, process};
 pub(crate) use scheduling::{SchedAttr, Scheduling};
 pub(crate) use words::attributes as attributes_words;
 
 use crate::error::{Error, Result};
+use crate::idmap::Maps;
 use crate::seccomp::Filter;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -35,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) clone_flags: u64,
     /// Namespaces to be joined by the child, in order.
     pub(crate) joins: Vec<Join>,
+    /// Who goes before the child, where that is needed.
+    pub(crate) usher: Option<Usher>,
     /// The `tasks` files of its control groups (cgroup v1); clone3 has put it into the unified one already.
     pub(crate) doors: Vec<Door>,
     /// When the child makes its cgroup namespace: it must be in its cgroup by then.
@@ -68,6 +73,37 @@ pub(crate) struct Join {
     pub(crate) kind: i32,
     /// How the user named it.
     pub(crate) path: String,
+}
+
+/// A process that enters namespaces before init, or an exec, is born in them ([`crate::child`]).
+pub(crate) struct Usher {
+    /// So many of the plan's joins are its.
+    pub(crate) joins: usize,
+    pub(crate) user: UserNamespace,
+    /// Of a new user namespace, for the parent.
+    pub(crate) maps: Maps,
+    /// For /proc/self/timens_offsets of a new time namespace.
+    pub(crate) time_offsets: Option<CString>,
+    /// Nobody else is in the child's pid namespace who could look into it.
+    pub(crate) alone: bool,
+}
+
+impl Usher {
+    /// One who takes an exec into a container's user namespace, by the first so many joins.
+    pub(crate) fn to_join(joins: usize) -> Usher {
+        Usher { joins, user: UserNamespace::Joined, maps: Maps::default(), time_offsets: None, alone: false }
+    }
+}
+
+/// The user namespace that the child is born in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UserNamespace {
+    /// The parent's.
+    Same,
+    /// A new one, whose maps the parent writes.
+    New,
+    /// One of the plan's joins.
+    Joined,
 }
 
 /// The `tasks` file of a control group: who writes 0 into it has entered.
@@ -216,6 +252,8 @@ pub(crate) struct Device {
     pub(crate) number: u64,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// In a user namespace no node can be made: the host's own, as a detached mount.
+    pub(crate) bound: Option<OwnedFd>,
 }
 
 /// A kernel setting: `sys/net/ipv4/ip_forward` below proc, and its value.
@@ -310,6 +348,9 @@ impl Plan {
         self.process.stdio = [None, None, None];
         for mount in self.tree.iter_mut().flat_map(|tree| &mut tree.mounts) {
             mount.made = None;
+        }
+        for device in self.tree.iter_mut().flat_map(|tree| &mut tree.devices) {
+            device.bound = None;
         }
     }
 }

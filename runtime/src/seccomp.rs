@@ -73,11 +73,6 @@ pub(crate) fn cached(profile: &LinuxSeccomp, directory: Option<&Path>) -> Result
         return Ok(filter);
     }
     let filter = compile::compile(profile)?;
-    if filter.asks_listener() {
-        // The child would have to hand the listener's descriptor to linux.seccomp.listenerPath.
-        let why = "SCMP_ACT_NOTIFY is not supported".to_owned();
-        return Err(Error::InvalidSpec { path: "linux.seccomp", why });
-    }
     if let Some(place) = place {
         cache::store(&place, &filter);
     }

@@ -10,6 +10,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::LaterHooks;
+use crate::listener::Listener;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -36,6 +37,8 @@ pub(crate) struct State {
     pub(crate) cgroup: Cgroup,
     #[serde(default, skip_serializing_if = "LaterHooks::is_empty")]
     pub(crate) hooks: LaterHooks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<Listener>,
     #[serde(default)]
     pub(crate) annotations: HashMap<String, String>,
 }
@@ -76,7 +79,7 @@ impl ProcessName {
     }
 
     /// What [`ProcessName::save`] wrote, if it has.
-    fn load(directory: &Path) -> Result<Option<ProcessName>> {
+    pub(crate) fn load(directory: &Path) -> Result<Option<ProcessName>> {
         let path = directory.join("init");
         let text = match std::fs::read_link(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -84,10 +87,24 @@ impl ProcessName {
         };
         let numbers = text.to_str().and_then(|text| text.split_once('.'));
         let name = numbers.and_then(|(pid, start_time)| {
-            Some(ProcessName { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? })
+            let pid = pid.parse().ok().filter(|pid| *pid > 0)?;
+            Some(ProcessName { pid, start_time: start_time.parse().ok()? })
         });
         let odd = || Error::InvalidSpec { path: path.display().to_string(), why: "is not a process's name".to_owned() };
         name.map(Some).ok_or_else(odd)
+    }
+
+    /// When it began, in seconds since 1970, if it is of this boot.
+    ///
+    /// # Errors
+    /// Those of reading /proc/stat; `InvalidData`.
+    pub(crate) fn began(self) -> io::Result<i64> {
+        let text = std::fs::read_to_string("/proc/stat")?;
+        let boot = text.lines().find_map(|line| line.strip_prefix("btime ")?.parse::<i64>().ok());
+        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok());
+        let since =
+            ticks.and_then(|ticks| self.start_time.checked_div(ticks)).and_then(|time| i64::try_from(time).ok());
+        boot.zip(since).map(|(boot, since)| boot.saturating_add(since)).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// Whether it still runs. A zombie does not: it only waits to be collected.
@@ -107,6 +124,13 @@ fn is_killed(pid: i32) -> io::Result<bool> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let pending = text.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
     Ok(pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & KILL != 0))
+}
+
+/// Whether a process is process 1 of its pid namespace, all of which dies with it (pid_namespaces(7)). Yes where nobody knows.
+pub(crate) fn is_first_of_namespace(pid: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_none_or(|numbers| numbers.split_whitespace().next_back() == Some("1"))
 }
 
 /// State letter and start time (clock ticks since the boot) of a process. proc_pid_stat(5): the name may contain anything,
@@ -176,14 +200,22 @@ impl State {
     /// `NotFound`; `InvalidSpec` for a file that is torn or not ours.
     pub(crate) fn load(root: &Path, id: &str) -> Result<State> {
         check_id(id)?;
-        let path = root.join(id).join("state.json");
-        let text = match std::fs::read(&path) {
+        let directory = root.join(id);
+        let path = directory.join("state.json");
+        let text = match read_own(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound { id: id.to_owned() }),
             text => text.doing(|| format!("read {}", path.display()))?,
         };
-        let state: State = serde_json::from_slice(&text)
-            .map_err(|error| Error::InvalidSpec { path: path.display().to_string(), why: error.to_string() })?;
-        Ok(State { init: ProcessName::load(&root.join(id))?, ..state })
+        let odd = |why: String| Error::InvalidSpec { path: path.display().to_string(), why };
+        let state: State = serde_json::from_slice(&text).map_err(|error| odd(error.to_string()))?;
+        // Not for an enemy, who would have to be root already: for a file that came here by mistake.
+        if state.id != id {
+            return Err(odd(format!("is of container {:?}", state.id)));
+        }
+        if let Some(why) = state.cgroup.oddity() {
+            return Err(odd(format!("cgroup: {why}")));
+        }
+        Ok(State { init: ProcessName::load(&directory)?, ..state })
     }
 
     /// Write the state; a reader sees the old one or the new one, never a half.
@@ -195,6 +227,22 @@ impl State {
         write_whole(&path, &serde_json::to_vec(self).expect("a state is plain data"))
             .doing(|| format!("write {}", path.display()))
     }
+}
+
+/// Far more than any state: annotations are the only part without a bound of its own.
+const LONGEST_STATE: u64 = 16 << 20;
+
+/// A file that we have written: no link, nothing that would keep a reader waiting or never end.
+fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > LONGEST_STATE {
+        return Err(io::Error::from_raw_os_error(if found.is_file() { libc::EFBIG } else { libc::EINVAL }));
+    }
+    let mut text = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 1);
+    file.take(LONGEST_STATE).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Replace `path` by a file with these bytes: written beside it, then renamed over it.

@@ -11,6 +11,12 @@ pub(crate) enum Step {
     Name,
     ParentDeath,
     Join,
+    UserNamespace,
+    AwaitMaps,
+    RootInside,
+    TimeNamespace,
+    TimeOffsets,
+    Birth,
     Session,
     JoinCgroup,
     CgroupNamespace,
@@ -70,6 +76,7 @@ pub(crate) enum Step {
     Ambient,
     NoNewPrivs,
     Seccomp,
+    Listener,
     CloseOnExec,
     StartContainerHook,
     Reaper,
@@ -94,7 +101,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 67] = [
+static TABLE: [(Step, Row); 74] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -105,6 +112,22 @@ static TABLE: [(Step, Row); 67] = [
         ),
     ),
     (Step::Join, row("setns", "share a namespace that exists already", "setns(2)")),
+    (
+        Step::UserNamespace,
+        row("userns", "users and groups of its own: root inside is nobody outside", "user_namespaces(7)"),
+    ),
+    (Step::AwaitMaps, row("await", "rbox writes which users of the host are which inside", "user_namespaces(7)")),
+    (Step::RootInside, row("root", "become the new namespace's root, which may do everything in it", "setresuid(2)")),
+    (Step::TimeNamespace, row("timens", "clocks of its own since boot", "time_namespaces(7)")),
+    (Step::TimeOffsets, row("timens", "by how much they differ, before anyone lives by them", "time_namespaces(7)")),
+    (
+        Step::Birth,
+        row(
+            "clone3",
+            "the process that these namespaces are for; rbox's child and not the usher's",
+            "clone(2) CLONE_PARENT",
+        ),
+    ),
     (
         Step::Session,
         row("setsid", "a session of its own: the host's terminal is not its controlling terminal", "setsid(2)"),
@@ -272,6 +295,10 @@ static TABLE: [(Step, Row); 67] = [
     (Step::NoNewPrivs, row("no_new_privs", "set-user-id programs gain nothing", "prctl(2) PR_SET_NO_NEW_PRIVS")),
     (Step::Seccomp, row("seccomp", "fewer doors into the kernel", "seccomp(2)")),
     (
+        Step::Listener,
+        row("listener", "rbox hands the descriptor of notifications to who answers them", "seccomp_unotify(2)"),
+    ),
+    (
         Step::CloseOnExec,
         row("close_range", "no descriptor of the host goes through execve (CVE-2024-21626)", "close_range(2)"),
     ),
@@ -309,6 +336,7 @@ pub(crate) static SETATTR: Row = row(
 );
 pub(crate) static START: Row =
     row("start", "open the gate: init becomes the user's program", "runtime-spec runtime.md#start");
+pub(crate) static MAP: Row = row("map", "which users of the host are which inside", "user_namespaces(7) uid_map");
 pub(crate) static HOOK: Row = row(
     "hook",
     "a program of the administrator's, told of the container",

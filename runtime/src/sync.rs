@@ -25,8 +25,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Parent to child: what is made and set from outside is there.
 pub(crate) const GO: u8 = b'g';
+/// Parent to usher: its maps are written.
+pub(crate) const MAPPED: u8 = b'm';
+/// Parent to the usher's child: its pid is known.
+pub(crate) const KNOWN: u8 = b'k';
 /// Parent to init: its hooks have run, `/` may be changed.
 pub(crate) const HOOKED: u8 = b'h';
+/// Parent (or `start`) to a process whose filter notifies: the listener has its descriptor.
+pub(crate) const LISTENED: u8 = b'l';
 /// Parent (or `start`) to init: become the program.
 pub(crate) const START: u8 = b's';
 
@@ -59,6 +65,12 @@ impl Report {
 /// What the parent hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
+    /// The usher is in a new user namespace without maps.
+    MapMe,
+    /// The usher's child is born: its pid.
+    Born(i32),
+    /// Its filter notifies: the number of its descriptor.
+    Notifies(i32),
     /// Everything is there, and the parent's hooks are to run.
     Environment,
     /// Init stands before the gate.
@@ -89,6 +101,10 @@ pub(crate) fn hear(channel: BorrowedFd<'_>) -> io::Result<Heard> {
     Ok(match report {
         Report { step, errno: 0, .. } if step == Step::Created as u16 => Heard::Created,
         Report { step, errno: 0, .. } if step == Step::Hooks as u16 => Heard::Environment,
+        Report { step, errno: 0, .. } if step == Step::AwaitMaps as u16 => Heard::MapMe,
+        // A pid and no errno: a failed birth has index 1.
+        Report { step, index: 0, errno: pid } if step == Step::Birth as u16 => Heard::Born(pid),
+        Report { step, index: 0, errno: number } if step == Step::Listener as u16 => Heard::Notifies(number),
         report => Heard::Failed(report),
     })
 }

@@ -54,6 +54,7 @@ fn without_hidden(name: &'static str, program: &Command) -> Command {
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(program.is_disable_help_subcommand_set())
+        .disable_version_flag(program.is_disable_version_flag_set())
         .args(program.get_arguments().cloned())
         .subcommands(verbs)
 }

@@ -9,7 +9,7 @@ mod programs;
 mod pty;
 mod snapshot;
 
-pub(crate) use bundle::{Bundle, Oci, make_rootfs};
+pub(crate) use bundle::{Bundle, Oci, make_rootfs, spec_template};
 pub(crate) use container::{BUSYBOX, fixture};
 pub(crate) use dice::Dice;
 pub(crate) use host::{Host, Running};

@@ -68,3 +68,8 @@ fn cause(errno: Errno) -> String {
 pub(super) fn invalid(field: &str, why: &str) -> Error {
     Error::InvalidSpec { path: format!("linux.resources.{field}"), why: why.to_owned() }
 }
+
+/// A wish for a group below a container's own.
+pub(super) fn invalid_place(word: &str, why: &str) -> Error {
+    Error::InvalidSpec { path: format!("--cgroup {word}"), why: why.to_owned() }
+}

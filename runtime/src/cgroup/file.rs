@@ -36,6 +36,11 @@ static KILL: Row = Row {
 };
 static FREEZE: Row =
     Row { key: "cgroup-freeze", why: "stops every process of the group at once, without a signal", see: "cgroups(7)" };
+static WATCH: Row = Row {
+    key: "cgroup-watch",
+    why: "the kernel says when it kills for lack of memory",
+    see: "kernel Documentation/admin-guide/cgroup-v1/memory.rst",
+};
 
 /// Why a control file is written; each has its line in an explanation.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +49,7 @@ pub(super) enum Purpose {
     Join,
     Kill,
     Freeze,
+    Watch,
 }
 
 impl Purpose {
@@ -53,6 +59,7 @@ impl Purpose {
             Purpose::Join => &JOIN,
             Purpose::Kill => &KILL,
             Purpose::Freeze => &FREEZE,
+            Purpose::Watch => &WATCH,
         }
     }
 }
@@ -116,6 +123,12 @@ pub(super) fn read(file: &Path) -> Result<String, Errno> {
 /// As [`read`], with the error of a read that must succeed.
 pub(super) fn must_read(file: &Path) -> Result<String, Error> {
     read(file).map_err(|source| Error::Os { doing: format!("read {}", file.display()), source })
+}
+
+/// A control file to be read or named.
+pub(super) fn open_to_read(file: &Path) -> Result<OwnedFd, Error> {
+    open(file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|source| Error::Os { doing: format!("open {}", file.display()), source })
 }
 
 /// A handle on a directory that clone3 and bpf take.

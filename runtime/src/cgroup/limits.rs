@@ -63,7 +63,8 @@ impl Cgroup {
     /// `InvalidSpec`, `Set` and `NotMounted` for a limit; those before it are set.
     pub fn set(&self, resources: &LinuxResources) -> Result<(), Error> {
         self.check_memory_use(resources)?;
-        self.apply(resources, false)
+        let resources = self.complete(resources)?;
+        self.apply(resources.as_ref(), false)
     }
 
     /// As [`Cgroup::set`], for a group that nobody has set anything for.

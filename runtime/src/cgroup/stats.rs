@@ -150,7 +150,7 @@ impl Cgroup {
     }
 
     /// A control file's text; empty where this host or kernel has no such file.
-    fn text(&self, controller: &str, name: &str) -> Result<String, Error> {
+    pub(super) fn text(&self, controller: &str, name: &str) -> Result<String, Error> {
         let Some(hierarchy) = self.hierarchy_of(controller) else { return Ok(String::new()) };
         let path = hierarchy.path.join(name);
         match file::read(&path) {
@@ -161,7 +161,7 @@ impl Cgroup {
     }
 
     /// A control file's one number; `None` for `max` or where there is no such file.
-    fn number(&self, controller: &str, name: &str) -> Result<Option<u64>, Error> {
+    pub(super) fn number(&self, controller: &str, name: &str) -> Result<Option<u64>, Error> {
         Ok(self.text(controller, name)?.trim().parse().ok())
     }
 }

@@ -45,6 +45,9 @@ fn dev() -> io::Result<OwnedFd> {
 }
 
 fn node(parent: BorrowedFd<'_>, name: &CStr, device: &Device) -> io::Result<()> {
+    if let Some(bound) = &device.bound {
+        return bind(parent, name, bound, device);
+    }
     match sys::file::mknodat(parent, name, device.mode, device.number) {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => return verify(parent, name, device),
         made => made?,
@@ -53,6 +56,19 @@ fn node(parent: BorrowedFd<'_>, name: &CStr, device: &Device) -> io::Result<()> 
         sys::file::chownat(parent, name, device.uid, device.gid)?;
     }
     Ok(())
+}
+
+/// The host's node over an empty file; what is there already must be the device or a file to lay it over.
+fn bind(parent: BorrowedFd<'_>, name: &CStr, bound: &OwnedFd, device: &Device) -> io::Result<()> {
+    match sys::file::mknodat(parent, name, libc::S_IFREG, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        made => made?,
+    }
+    let place = sys::file::openat2(parent, name, libc::O_PATH | libc::O_NOFOLLOW, 0, 0)?;
+    match sys::file::fstat(place.as_fd())?.st_mode & libc::S_IFMT {
+        libc::S_IFREG => sys::mount::move_mount(bound.as_fd(), place.as_fd()),
+        _ => verify(parent, name, device),
+    }
 }
 
 /// What the image or a mount put there already is accepted only if it is the very device.

@@ -15,9 +15,7 @@ use std::os::fd::BorrowedFd;
 /// Become a further process of a container. Runs in the child; never returns.
 pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     // 1. As in init: the parent's end first, then its death.
-    if plan.parent_end >= 0 {
-        let _ = nix::unistd::close(plan.parent_end);
-    }
+    super::init::drop_parent_end(plan);
     let plan = &*plan;
     let on = Reporter::new(plan, channel);
     on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(libc::SIGKILL));
@@ -36,7 +34,8 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     identity::join_cgroups(&on, &plan.doors);
     identity::set_affinity(&on, &plan.process, 1);
     let labels = identity::open_labels(&on, &plan.process);
-    for (index, join) in plan.joins.iter().enumerate() {
+    let ushered = plan.usher.as_ref().map_or(0, |usher| usher.joins);
+    for (index, join) in plan.joins.iter().enumerate().skip(ushered) {
         on.nth(Step::Join, index, || join.enter());
     }
     on.step(Step::Session, sys::process::setsid);

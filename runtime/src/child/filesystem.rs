@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Make every new file system as a detached mount of our namespaces; and a proc of our own where settings are written.
 pub(super) fn make(on: &Reporter<'_>, tree: &mut Tree, settings: bool) {
     let count = tree.mounts.len();
-    for (index, mount) in tree.mounts.iter_mut().enumerate() {
+    // One that begins with files of the image (`tmpcopyup`) has been made already.
+    for (index, mount) in tree.mounts.iter_mut().enumerate().filter(|(_, mount)| mount.made.is_none()) {
         if let Source::Filesystem { kind, options, attributes } = &mount.source {
             mount.made = Some(on.nth(Step::NewFilesystem, index, || filesystem(kind, options, *attributes)));
         }
@@ -29,7 +30,8 @@ pub(super) fn make(on: &Reporter<'_>, tree: &mut Tree, settings: bool) {
     }
 }
 
-fn filesystem(kind: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> io::Result<OwnedFd> {
+/// A new file system as a detached mount.
+pub(crate) fn filesystem(kind: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> io::Result<OwnedFd> {
     let context = sys::mount::fsopen(kind)?;
     for (key, value) in options {
         sys::mount::fsconfig(context.as_fd(), key, value.as_deref())?;

@@ -7,6 +7,7 @@ use super::identity::Labels;
 use super::report::Reporter;
 use super::{devices, filesystem, identity, masks, reaper};
 use crate::plan::{CgroupNamespace, Door, Gate, ParentDeath, Plan, Tree};
+use crate::seccomp::Filter;
 use crate::steps::Step;
 use crate::sync;
 use crate::sync::Report;
@@ -27,7 +28,8 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     on.step(Step::Name, || sys::process::set_name(c"rbox:init"));
 
     // 3. Namespaces of others (`--network container:…`, a pod's): joined before anything is made in them.
-    for (index, join) in plan.joins.iter().enumerate() {
+    //    An usher has done so before our birth.
+    for (index, join) in plan.joins.iter().enumerate().filter(|_| plan.usher.is_none()) {
         on.nth(Step::Join, index, || join.enter());
     }
 
@@ -111,7 +113,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
     identity::scheduling(on, process);
     labels.set(on, process);
     if let Some(filter) = early {
-        on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
+        load(on, filter);
     }
 
     // 14. Groups, then user, then capabilities: each needs the privilege that the next one gives up.
@@ -130,7 +132,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
         on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
     }
     if let Some(filter) = late {
-        on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags).map(drop));
+        load(on, filter);
     }
 
     on.hooks(Step::StartContainerHook, &plan.hooks.start_container);
@@ -144,9 +146,24 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
     identity::execute(on, process)
 }
 
-fn drop_parent_end(plan: &Plan) {
+/// Load a filter. One that notifies is answered only when somebody has its descriptor; what this needs (write, read) may be
+/// notified already.
+fn load(on: &Reporter<'_>, filter: &Filter) {
+    let number = on.step(Step::Seccomp, || sys::process::seccomp_filter(&filter.program, filter.flags));
+    if filter.asks_listener() {
+        let notifies = Report { step: Step::Listener as u16, index: 0, errno: i32::try_from(number).unwrap_or(-1) };
+        on.nth(Step::Listener, 1, || {
+            sys::file::write_all(on.channel, &notifies.to_bytes())?;
+            sync::await_word(on.channel, sync::LISTENED)
+        });
+    }
+}
+
+/// Once: the number may be another descriptor's later.
+pub(super) fn drop_parent_end(plan: &mut Plan) {
     if plan.parent_end >= 0 {
         let _ = nix::unistd::close(plan.parent_end);
+        plan.parent_end = -1;
     }
 }
 

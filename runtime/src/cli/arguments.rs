@@ -4,10 +4,32 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+// By path, because the library reads this file too, under another name.
+#[path = "arguments/inside.rs"]
+mod inside;
+#[path = "arguments/life.rs"]
+mod life;
+#[path = "arguments/limits.rs"]
+mod limits;
+#[path = "arguments/look.rs"]
+pub(crate) mod look;
+
+pub(crate) use inside::Exec;
+pub(crate) use life::{Create, Delete, Kill, One, Run, SpecFile};
+pub(crate) use limits::Update;
+pub(crate) use look::{Events, List, Nothing, Ps};
+
+/// As runc says it, which Docker reads: `NAME version NUMBER`, and the specification's in a line of its own.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
+
 /// An OCI runtime that containerd, Docker and Podman can use in place of runc.
 #[derive(Debug, Parser)]
-#[command(name = "rbox-runtime", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "rbox-runtime", version = VERSION, disable_version_flag = true, disable_help_subcommand = true)]
+#[command(max_term_width = 100)]
 pub(crate) struct Arguments {
+    /// Print the version, and that of the specification
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// Write warnings and errors to this file as well
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
@@ -25,7 +47,10 @@ pub(crate) struct Arguments {
     pub(crate) systemd_cgroup: bool,
     /// Run as an ordinary user
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub(crate) rootless: String,
+    pub(crate) rootless: Rootless,
+    /// Ignored: there is no checkpoint for which to call it
+    #[arg(long, global = true, value_name = "PROGRAM", hide = true)]
+    pub(crate) criu: Option<PathBuf>,
     /// The verb
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -38,31 +63,59 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// `--rootless`, with the words that runc takes for true and false (Go's strconv.ParseBool).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rootless {
+    Auto,
+    #[value(alias = "1", alias = "t", alias = "T", alias = "TRUE", alias = "True")]
+    True,
+    #[value(alias = "0", alias = "f", alias = "F", alias = "FALSE", alias = "False")]
+    False,
+}
+
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Verb {
     Create(Create),
-    Start(Start),
-    State(State),
+    Start(One),
+    State(One),
     Kill(Kill),
     Delete(Delete),
     Run(Run),
     Exec(Exec),
+    Pause(One),
+    Resume(One),
+    Update(Update),
+    List(List),
+    Ps(Ps),
+    Events(Events),
+    Features,
     Spec(SpecFile),
+    Checkpoint,
+    Restore,
 }
 
 /// Name, one line, flags.
 type Described = (&'static str, &'static str, fn(Command) -> Command);
 
-static VERBS: [Described; 8] = [
+static VERBS: [Described; 17] = [
     ("create", "Make a container from a bundle; its program does not run yet", Create::augment_args),
-    ("start", "Let the program of a created container run", Start::augment_args),
-    ("state", "Print the state of a container as JSON", State::augment_args),
+    ("start", "Let the program of a created container run", One::augment_args),
+    ("state", "Print the state of a container as JSON", One::augment_args),
     ("kill", "Send a signal to a container's first process (SIGTERM unless named)", Kill::augment_args),
     ("delete", "Remove what is left of a container", Delete::augment_args),
     ("run", "Create and start a container, and wait for its end", Run::augment_args),
     ("exec", "Run a further process in a container", Exec::augment_args),
+    ("pause", "Let all processes of a container stand still", One::augment_args),
+    ("resume", "Let the processes of a paused container go on", One::augment_args),
+    ("update", "Change the limits of a container", Update::augment_args),
+    ("list", "List the containers below --root", List::augment_args),
+    ("ps", "List the processes of a container", Ps::augment_args),
+    ("events", "Print what a container uses, again and again, and each lack of memory", Events::augment_args),
+    ("features", "Print what this runtime can do as JSON", Nothing::augment_args),
     ("spec", "Write a config.json to begin with", SpecFile::augment_args),
+    ("checkpoint", "Save a running container (not supported)", look::anything),
+    ("restore", "Go on with a saved container (not supported)", look::anything),
 ];
 
 /// By hand and not derived for one reason: only the flags of the verb that is called are built (`defer`). All of them
@@ -83,16 +136,27 @@ impl Subcommand for Verb {
 
 impl FromArgMatches for Verb {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Verb, clap::Error> {
-        Ok(match matches.subcommand() {
-            Some(("create", flags)) => Verb::Create(Create::from_arg_matches(flags)?),
-            Some(("start", flags)) => Verb::Start(Start::from_arg_matches(flags)?),
-            Some(("state", flags)) => Verb::State(State::from_arg_matches(flags)?),
-            Some(("kill", flags)) => Verb::Kill(Kill::from_arg_matches(flags)?),
-            Some(("delete", flags)) => Verb::Delete(Delete::from_arg_matches(flags)?),
-            Some(("run", flags)) => Verb::Run(Run::from_arg_matches(flags)?),
-            Some(("exec", flags)) => Verb::Exec(Exec::from_arg_matches(flags)?),
-            Some(("spec", flags)) => Verb::Spec(SpecFile::from_arg_matches(flags)?),
-            _ => return Err(Arguments::command().error(ErrorKind::MissingSubcommand, "a verb is missing")),
+        let missing = || Arguments::command().error(ErrorKind::MissingSubcommand, "a verb is missing");
+        let (name, flags) = matches.subcommand().ok_or_else(missing)?;
+        Ok(match name {
+            "create" => Verb::Create(Create::from_arg_matches(flags)?),
+            "start" => Verb::Start(One::from_arg_matches(flags)?),
+            "state" => Verb::State(One::from_arg_matches(flags)?),
+            "kill" => Verb::Kill(Kill::from_arg_matches(flags)?),
+            "delete" => Verb::Delete(Delete::from_arg_matches(flags)?),
+            "run" => Verb::Run(Run::from_arg_matches(flags)?),
+            "exec" => Verb::Exec(Exec::from_arg_matches(flags)?),
+            "pause" => Verb::Pause(One::from_arg_matches(flags)?),
+            "resume" => Verb::Resume(One::from_arg_matches(flags)?),
+            "update" => Verb::Update(Update::from_arg_matches(flags)?),
+            "list" => Verb::List(List::from_arg_matches(flags)?),
+            "ps" => Verb::Ps(Ps::from_arg_matches(flags)?),
+            "events" => Verb::Events(Events::from_arg_matches(flags)?),
+            "features" => Verb::Features,
+            "spec" => Verb::Spec(SpecFile::from_arg_matches(flags)?),
+            "checkpoint" => Verb::Checkpoint,
+            "restore" => Verb::Restore,
+            _ => return Err(missing()),
         })
     }
 
@@ -102,149 +166,26 @@ impl FromArgMatches for Verb {
     }
 }
 
-// Flags that `create` and `run` share. (No doc comment: clap would take it for the verb's line.)
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// The bundle's directory
-    #[arg(short, long, default_value = ".", value_name = "DIR")]
-    pub(crate) bundle: PathBuf,
-    /// Send the terminal's master to this unix socket
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
-    /// Send a pidfd of the container's first process to this unix socket
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) pidfd_socket: Option<PathBuf>,
-    /// Write the pid of the container's first process to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pid_file: Option<PathBuf>,
-    /// Use MS_MOVE instead of pivot_root (not supported)
-    #[arg(long)]
-    pub(crate) no_pivot: bool,
-    /// Stay in the caller's session keyring
-    #[arg(long)]
-    pub(crate) no_new_keyring: bool,
-    /// Hand this many descriptors from 3 on to the program
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) preserve_fds: u32,
-    /// The container's name
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-// `run`.
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    #[command(flatten)]
-    pub(crate) create: Create,
-    /// Do not wait for the container's end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-    /// Keep the container's state when it has ended
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// Do not adopt the container's orphans
-    #[arg(long)]
-    pub(crate) no_subreaper: bool,
-}
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+        for verb in Arguments::command().get_subcommands_mut() {
+            verb.build();
+        }
+    }
 
-// `start`.
-#[derive(Debug, Args)]
-pub(crate) struct Start {
-    /// The container's name
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-}
-
-// `state`.
-#[derive(Debug, Args)]
-pub(crate) struct State {
-    /// The container's name
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-}
-
-// `kill`.
-#[derive(Debug, Args)]
-pub(crate) struct Kill {
-    /// Send it to all processes of the container
-    #[arg(short, long)]
-    pub(crate) all: bool,
-    /// The container's name
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-    /// By name or number
-    #[arg(default_value = "SIGTERM", value_name = "SIGNAL", allow_hyphen_values = true)]
-    pub(crate) signal: String,
-}
-
-// `delete`.
-#[derive(Debug, Args)]
-pub(crate) struct Delete {
-    /// End it first; a container that does not exist is no error
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// The container's name
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-}
-
-// `exec`.
-#[derive(Debug, Args)]
-pub(crate) struct Exec {
-    /// Send the terminal's master to this unix socket
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
-    /// Send a pidfd of the process to this unix socket
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) pidfd_socket: Option<PathBuf>,
-    /// Working directory in the container
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cwd: Option<PathBuf>,
-    /// NAME=value, more than once
-    #[arg(short, long, value_name = "ENV", action = ArgAction::Append)]
-    pub(crate) env: Vec<String>,
-    /// Give it a terminal
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// UID[:GID]
-    #[arg(short, long, value_name = "UID[:GID]")]
-    pub(crate) user: Option<String>,
-    /// Further groups, more than once
-    #[arg(short = 'g', long, value_name = "GID", action = ArgAction::Append)]
-    pub(crate) additional_gids: Vec<u32>,
-    /// The process of a config.json, as a file
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) process: Option<PathBuf>,
-    /// Do not wait for its end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-    /// Write its pid to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pid_file: Option<PathBuf>,
-    /// Set-user-id programs gain nothing
-    #[arg(long)]
-    pub(crate) no_new_privs: bool,
-    /// One more capability, more than once
-    #[arg(short, long, value_name = "CAP", action = ArgAction::Append)]
-    pub(crate) cap: Vec<String>,
-    /// Hand this many descriptors from 3 on to the program
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) preserve_fds: u32,
-    /// The container's name
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-    /// The program and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
-}
-
-// `spec`.
-#[derive(Debug, Args)]
-pub(crate) struct SpecFile {
-    /// The bundle's directory
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) bundle: Option<PathBuf>,
-    /// For an ordinary user
-    #[arg(id = "for_rootless", long = "rootless")]
-    pub(crate) rootless: bool,
+    #[test]
+    fn every_verb_is_in_the_table() {
+        let names = VERBS.map(|(name, ..)| name);
+        for name in names {
+            let words = ["rbox-runtime", name, "x"];
+            let unknown =
+                Arguments::try_parse_from(words).is_err_and(|error| error.kind() == ErrorKind::InvalidSubcommand);
+            assert!(!unknown, "{name}");
+        }
+    }
 }

@@ -1,56 +1,71 @@
-//! One function for each verb.
+//! The verbs that make and end a container, and the way to all others.
 
-use super::arguments::{Arguments, Create, Delete, Exec, Kill, Run, Verb};
+use super::arguments::{Arguments, Create, Kill, Rootless, Run, Verb};
 use super::foreground::{self, Foreground};
-use super::{log, spec};
-use oci_spec::runtime::{Capabilities, Process, Spec};
-use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Status, Ties};
+use super::log::Log;
+use super::{events, exec, look, spec, update};
+use oci_spec::runtime::{Process, Spec};
+use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
 use rbox_runtime::{Error, Result, Root};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Do what the command line says. Answers the exit code.
-pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
     refuse_unsupported(arguments)?;
-    let root = arguments.root.as_path();
-    match &arguments.verb {
-        Verb::Create(flags) => create_detached(root, flags).map(|()| 0),
-        Verb::Start(flags) => Container::load(root, &flags.id)?.start().map(|()| 0),
-        Verb::State(flags) => state(root, &flags.id).map(|()| 0),
-        Verb::Kill(flags) => kill(root, flags).map(|()| 0),
-        Verb::Delete(flags) => delete(root, flags).map(|()| 0),
-        Verb::Run(flags) => run_container(root, flags),
-        Verb::Exec(flags) => exec(root, flags),
-        Verb::Spec(flags) => spec::write(flags).map(|()| 0),
+    if arguments.criu.is_some() {
+        log.warning("--criu is ignored: checkpoint and restore are not supported");
     }
+    let root = arguments.root.as_path();
+    let done = match &arguments.verb {
+        Verb::Run(flags) => return run_container(root, flags, log),
+        Verb::Exec(flags) => return exec::exec(root, flags, log),
+        Verb::Create(flags) => create_detached(root, flags, log),
+        Verb::Start(flags) => Container::load(root, &flags.id)?.start(),
+        Verb::State(flags) => look::state(root, &flags.id),
+        Verb::Kill(flags) => kill(root, flags),
+        Verb::Delete(flags) => Container::delete_named(root, &flags.id, flags.force).map(|failed| warn(log, failed)),
+        Verb::Pause(flags) => Container::load(root, &flags.id)?.pause(),
+        Verb::Resume(flags) => Container::load(root, &flags.id)?.resume(),
+        Verb::Update(flags) => update::update(root, flags, log),
+        Verb::List(flags) => look::list(root, flags, log),
+        Verb::Ps(flags) => look::ps(root, flags),
+        Verb::Events(flags) => events::events(root, flags),
+        Verb::Features => look::features(),
+        Verb::Spec(flags) => spec::write(flags),
+        Verb::Checkpoint => refuse("checkpoint"),
+        Verb::Restore => refuse("restore"),
+    };
+    done.map(|()| 0)
 }
 
-/// The exit code for an error: runc's 1, but for `exec` also the shell's 126 and 127 as runc gives them… as 255.
-pub(crate) fn exit_code(verb: &Verb, error: &Error) -> u8 {
-    match (verb, error) {
-        (Verb::Exec(_), Error::Program { .. }) => 255,
-        (verb, _) if verb.runs_a_program() => 1,
+/// runc's exit code for an error of its own: 255 where a program's was to come, from `exec`; else 1, also from `run`.
+pub(crate) fn failed(verb: &Verb) -> u8 {
+    match verb {
+        Verb::Exec(_) => 255,
         _ => 1,
     }
 }
 
+fn refuse(what: &str) -> Result<()> {
+    Err(Error::InvalidSpec { path: what.to_owned(), why: "is not supported".to_owned() })
+}
+
 fn refuse_unsupported(arguments: &Arguments) -> Result<()> {
-    let refuse = |flag: &str| Err(Error::InvalidSpec { path: flag.to_owned(), why: "is not supported".to_owned() });
     if arguments.systemd_cgroup {
         return refuse("--systemd-cgroup");
     }
     match &arguments.verb {
         Verb::Create(flags) if flags.no_pivot => refuse("--no-pivot"),
         Verb::Run(flags) if flags.create.no_pivot => refuse("--no-pivot"),
-        Verb::Spec(flags) if flags.rootless => refuse("spec --rootless"),
-        _ if arguments.rootless == "true" => refuse("--rootless=true"),
+        _ if arguments.rootless == Rootless::True => refuse("--rootless=true"),
         _ => Ok(()),
     }
 }
 
-fn os(doing: String, source: io::Error) -> Error {
+pub(super) fn os(doing: String, source: io::Error) -> Error {
     Error::Os { doing, source }
 }
 
@@ -61,10 +76,10 @@ struct Bundle {
 }
 
 impl Bundle {
-    fn open(flags: &Create) -> Result<Bundle> {
+    fn open(flags: &Create, log: &Log) -> Result<Bundle> {
         let directory = flags.bundle.canonicalize();
         let directory = directory.map_err(|error| os(format!("open bundle {}", flags.bundle.display()), error))?;
-        let spec = spec::load(&directory.join("config.json"))?;
+        let spec = spec::load(&directory.join("config.json"), log)?;
         Ok(Bundle { directory, spec })
     }
 
@@ -94,14 +109,14 @@ impl Bundle {
     }
 }
 
-fn create_detached(root: &Path, flags: &Create) -> Result<()> {
-    let bundle = Bundle::open(flags)?;
+fn create_detached(root: &Path, flags: &Create, log: &Log) -> Result<()> {
+    let bundle = Bundle::open(flags, log)?;
     foreground::check_terminal(bundle.wants_terminal(), true, flags.console_socket.is_some())?;
     let console = flags.console_socket.as_deref().map(connect).transpose()?;
     announce(&bundle.create(root, flags, StartedBy::Anyone, console)?, flags)
 }
 
-fn connect(socket: &Path) -> Result<OwnedFd> {
+pub(super) fn connect(socket: &Path) -> Result<OwnedFd> {
     UnixStream::connect(socket)
         .map(OwnedFd::from)
         .map_err(|error| os(format!("connect to {}", socket.display()), error))
@@ -117,7 +132,7 @@ fn announce(live: &Live, flags: &Create) -> Result<()> {
     told
 }
 
-fn tell_pid(pid: i32, pidfd: BorrowedFd<'_>, file: Option<&Path>, socket: Option<&Path>) -> Result<()> {
+pub(super) fn tell_pid(pid: i32, pidfd: BorrowedFd<'_>, file: Option<&Path>, socket: Option<&Path>) -> Result<()> {
     if let Some(socket) = socket {
         let connection = connect(socket)?;
         send(&connection, pidfd).map_err(|error| os(format!("send the pidfd to {}", socket.display()), error))?;
@@ -139,8 +154,8 @@ fn send(socket: &OwnedFd, file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn run_container(root: &Path, flags: &Run) -> Result<u8> {
-    let bundle = Bundle::open(&flags.create)?;
+fn run_container(root: &Path, flags: &Run, log: &Log) -> Result<u8> {
+    let bundle = Bundle::open(&flags.create, log)?;
     let (terminal, socket) = (bundle.wants_terminal(), flags.create.console_socket.as_deref());
     foreground::check_terminal(terminal, flags.detach, socket.is_some())?;
     if flags.detach {
@@ -158,9 +173,16 @@ fn run_container(root: &Path, flags: &Run) -> Result<u8> {
     foreground.wait(live.pidfd())?;
     let code = live.wait()?.code();
     if !flags.keep {
-        warn(live.into_container().delete(true)?);
+        warn(log, live.into_container().delete(true)?);
     }
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// What went wrong when nothing could be done about it any more.
+fn warn(log: &Log, failed: Vec<Error>) {
+    for error in failed {
+        log.warning(&error.to_string());
+    }
 }
 
 /// Announce a container and open its gate. One that cannot be started is removed.
@@ -173,12 +195,6 @@ fn begin(mut live: Live, flags: &Create) -> Result<Live> {
             Err(error)
         }
     }
-}
-
-fn state(root: &Path, id: &str) -> Result<()> {
-    let state = Container::load(root, id)?.state();
-    let text = serde_json::to_string_pretty(&state).expect("a state is plain data");
-    writeln!(io::stdout(), "{text}").map_err(|error| os("print the state".to_owned(), error))
 }
 
 fn kill(root: &Path, flags: &Kill) -> Result<()> {
@@ -203,123 +219,6 @@ fn signal_number(text: &str) -> Result<i32> {
     }
     let signal: nix::sys::signal::Signal = format!("SIG{name}").parse().map_err(|_| unknown())?;
     Ok(signal as i32)
-}
-
-fn delete(root: &Path, flags: &Delete) -> Result<()> {
-    match Container::load(root, &flags.id) {
-        Err(Error::NotFound { .. }) if flags.force => Ok(()),
-        // A torn state file must not make a container immortal.
-        Err(Error::InvalidSpec { .. }) if flags.force && root.join(&flags.id).is_dir() => {
-            std::fs::remove_dir_all(root.join(&flags.id))
-                .map_err(|error| os(format!("remove container {}", flags.id), error))
-        }
-        container => container?.delete(flags.force).map(warn),
-    }
-}
-
-/// What went wrong when nothing could be done about it any more.
-fn warn(warnings: Vec<Error>) {
-    for warning in warnings {
-        log::stderr(&format!("warning: {warning}"));
-    }
-}
-
-fn exec(root: &Path, flags: &Exec) -> Result<u8> {
-    let container = Container::load(root, &flags.id)?;
-    let have = container.status();
-    if !matches!(have, Status::Running | Status::Created) {
-        return Err(Error::WrongStatus { id: flags.id.clone(), verb: "exec in", have });
-    }
-    let process = process(&container, flags)?;
-    let (terminal, socket) = (process.terminal().unwrap_or(false), flags.console_socket.as_deref());
-    foreground::check_terminal(terminal, flags.detach || socket.is_some(), socket.is_some())?;
-    let (foreground, console) = match socket {
-        Some(socket) => (Foreground::prepare(false)?.0, Some(connect(socket)?)),
-        None => Foreground::prepare(terminal)?,
-    };
-    let stdio = [None, None, None];
-    let interrupt = Some(foreground.interrupt()?);
-    let ties = Ties { console, stdio, preserve_fds: flags.preserve_fds, keep_keyring: false, interrupt };
-    let extra = container.exec(&process, ties)?;
-    tell_pid(extra.pid(), extra.pidfd(), flags.pid_file.as_deref(), flags.pidfd_socket.as_deref())?;
-    if flags.detach {
-        return Ok(0);
-    }
-    foreground.wait(extra.pidfd())?;
-    Ok(u8::try_from(extra.wait()?.code()).unwrap_or(u8::MAX))
-}
-
-/// The process of `--process`, or that of the container with the flags laid over it.
-fn process(container: &Container, flags: &Exec) -> Result<Process> {
-    if let Some(path) = &flags.process {
-        return spec::read(path);
-    }
-    if flags.command.is_empty() {
-        return Err(Error::InvalidSpec {
-            path: "exec".to_owned(),
-            why: "needs a command, or --process FILE".to_owned(),
-        });
-    }
-    let spec: Spec = spec::load(&container.bundle().join("config.json"))?;
-    let mut process = spec.process().clone().unwrap_or_default();
-    process.set_args(Some(flags.command.clone()));
-    process.set_terminal(Some(flags.tty));
-    if let Some(cwd) = &flags.cwd {
-        process.set_cwd(cwd.clone());
-    }
-    if flags.no_new_privs {
-        process.set_no_new_privileges(Some(true));
-    }
-    let mut env = process.env().clone().unwrap_or_default();
-    env.extend(flags.env.iter().cloned());
-    process.set_env(Some(env));
-    set_user(&mut process, flags)?;
-    add_capabilities(&mut process, &flags.cap)?;
-    Ok(process)
-}
-
-fn set_user(process: &mut Process, flags: &Exec) -> Result<()> {
-    if let Some(user) = &flags.user {
-        let (uid, gid) = user.split_once(':').map_or((user.as_str(), None), |(uid, gid)| (uid, Some(gid)));
-        let number = |text: &str| {
-            let why = "must be UID[:GID], both numbers".to_owned();
-            text.parse::<u32>().map_err(|_| Error::InvalidSpec { path: format!("--user {user}"), why })
-        };
-        process.user_mut().set_uid(number(uid)?);
-        if let Some(gid) = gid {
-            process.user_mut().set_gid(number(gid)?);
-        }
-    }
-    if !flags.additional_gids.is_empty() {
-        let mut groups = process.user().additional_gids().clone().unwrap_or_default();
-        groups.extend(&flags.additional_gids);
-        process.user_mut().set_additional_gids(Some(groups));
-    }
-    Ok(())
-}
-
-fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut sets = process.capabilities().clone().unwrap_or_default();
-    for name in names {
-        let plain = name.to_uppercase();
-        let plain = plain.strip_prefix("CAP_").unwrap_or(&plain);
-        let capability = plain
-            .parse()
-            .map_err(|_| Error::InvalidSpec { path: format!("--cap {name}"), why: "unknown capability".to_owned() })?;
-        let with = |set: &Option<Capabilities>| {
-            let mut set = set.clone().unwrap_or_default();
-            set.insert(capability);
-            Some(set)
-        };
-        sets.set_bounding(with(sets.bounding()));
-        sets.set_effective(with(sets.effective()));
-        sets.set_permitted(with(sets.permitted()));
-    }
-    process.set_capabilities(Some(sets));
-    Ok(())
 }
 
 #[cfg(test)]

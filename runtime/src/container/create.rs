@@ -1,16 +1,17 @@
 //! Making a container: from a [`Blueprint`] to a [`Live`] one that stands before its gate.
 
-use super::Container;
+use super::{Container, Status};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
 use crate::hooks::{self, CreateHooks, LaterHooks};
+use crate::listener::{Listener, Notifying};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, CgroupView, Console, Gate, InitHooks, ParentDeath, Plan};
 use crate::root::Root;
 use crate::seccomp;
 use crate::state::{self, ProcessName, State};
 use crate::sys::shared::SharedPage;
-use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, LinuxSeccomp, Spec};
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -129,13 +130,28 @@ impl Container {
         Ok(live)
     }
 
-    pub(super) fn seccomp_cache(&self) -> PathBuf {
+    /// The filter of a profile.
+    pub(super) fn filter(&self, profile: &LinuxSeccomp) -> Result<seccomp::Filter> {
+        let filter = seccomp::cached(profile, Some(&self.seccomp_cache()))?;
+        if filter.asks_listener() && self.state.listener.is_none() {
+            return Err(Error::spec("linux.seccomp.listenerPath", "is missing, for SCMP_ACT_NOTIFY"));
+        }
+        Ok(filter)
+    }
+
+    /// Somebody answers the system calls of a process whose filter notifies.
+    pub(super) fn listen(&self, status: Status, (pid, pidfd): (i32, BorrowedFd<'_>), number: i32) -> Result<()> {
+        let process = Notifying { pid, pidfd, status };
+        self.state.listener.as_ref().map_or(Ok(()), |listener| listener.hand_over(self, process, number))
+    }
+
+    fn seccomp_cache(&self) -> PathBuf {
         cache_of(self.directory.parent().unwrap_or(&self.directory))
     }
 }
 
 fn cache_of(state_root: &Path) -> PathBuf {
-    state_root.join(".seccomp")
+    state_root.join(super::SECCOMP_CACHE)
 }
 
 pub(super) fn keyring(ties: &Ties, id: &str) -> Option<CString> {
@@ -174,7 +190,7 @@ fn plan_init(
     let Blueprint { spec, root, ties, start, reaper, .. } = blueprint;
     let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let filter = profile.map(|profile| seccomp::cached(profile, Some(&container.seccomp_cache()))).transpose()?;
+    let filter = profile.map(|profile| container.filter(profile)).transpose()?;
     if process.terminal().unwrap_or(false) != ties.console.is_some() {
         let why = if ties.console.is_some() {
             "is false, but a console socket is given"
@@ -221,11 +237,17 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     let around = Surroundings { cgroup, root: &root, init: None };
     let limits = resources(spec);
     cgroup.make_birthplace(Some(&limits))?;
+    if plan.usher.is_some() {
+        // Inside a user namespace, init could not open the doors.
+        cgroup.make_rest(Some(&limits))?;
+        plan.doors = Container::open_doors(cgroup)?;
+    }
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
     // A hook in between is something to be done in between.
     let at_once = start == StartedBy::UsAtOnce && !plan.hooks.before_pivot();
     let told = hooks::tell_init(&plan.hooks, container, child.pid);
-    let created = told.and_then(|()| settle(container, &child, &limits, oom_score_adj)).and_then(|init| {
+    let rest = if plan.usher.is_some() { None } else { Some(&limits) };
+    let created = told.and_then(|()| settle(container, &child, rest, oom_score_adj)).and_then(|init| {
         if at_once {
             child.open_gate()?;
         }
@@ -247,12 +269,14 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
 fn settle(
     container: &Container,
     child: &Child,
-    limits: &LinuxResources,
+    rest: Option<&LinuxResources>,
     oom_score_adj: Option<i32>,
 ) -> Result<ProcessName> {
     let init = ProcessName::of(child.pid).doing(|| "read the start time of the container's init".to_owned())?;
     init.save(&container.directory)?;
-    container.state.cgroup.make_rest(Some(limits))?;
+    if rest.is_some() {
+        container.state.cgroup.make_rest(rest)?;
+    }
     child.settle(oom_score_adj)?;
     Ok(init)
 }
@@ -293,6 +317,7 @@ impl State {
             boot_id: state::boot_id().doing(doing)?,
             cgroup: Cgroup::locate(&cgroups_path)?,
             hooks: LaterHooks::of(spec)?,
+            listener: Listener::of(spec),
             annotations: spec.annotations().clone().unwrap_or_default(),
         })
     }
@@ -343,7 +368,8 @@ impl Live {
             self.child.open_gate()?;
         }
         let around = Surroundings { cgroup: &self.container.state.cgroup, root: &self.root, init: None };
-        let started = self.child.await_program(&self.plan, &around);
+        let listen = |number| self.container.listen(Status::Created, (self.child.pid, self.pidfd()), number);
+        let started = self.child.await_program(&self.plan, &around, listen);
         self.told = parent::tell_steps(&self.plan, self.told);
         started?;
         let after = hooks::poststart(&self.container, &self.container.state.hooks, self.child.pid);

@@ -2,17 +2,18 @@
 
 use super::create::{Ties, console_size, keyring, trace};
 use super::{Container, Status};
+use crate::cgroup::{Cgroup, Groups};
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, Console, Gate, ParentDeath, Plan};
 use crate::root::Root;
-use crate::seccomp;
 use crate::state::ProcessName;
 use crate::sys;
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 /// A further process of a container, made by [`Container::exec`].
@@ -43,6 +44,15 @@ impl Extra {
     }
 }
 
+/// Where a further process goes; usually into the container's own groups, and only while they are not paused.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Groups below the container's own.
+    pub groups: Groups,
+    /// Also into a paused container: the process stands still there until that is resumed.
+    pub paused: bool,
+}
+
 impl Container {
     /// Run a further process in the container; it has become the program when this returns.
     ///
@@ -50,25 +60,57 @@ impl Container {
     /// `WrongStatus` unless it runs; `Os` with EINTR when it was interrupted ([`Ties::interrupt`]); those of
     /// [`Container::create`].
     pub fn exec(&self, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
-        let have = self.status();
-        let init = self.state.init.filter(|_| matches!(have, Status::Running | Status::Created));
-        let init = init.ok_or_else(|| self.no_exec(have))?;
-        self.enter(init, process, ties).map_err(|error| match error {
+        self.exec_at(process, ties, &Place::default())
+    }
+
+    /// As [`Container::exec`], at a place of the caller's choice.
+    ///
+    /// # Errors
+    /// Those of [`Container::exec`]; `Cgroup` for groups that are not there.
+    pub fn exec_at(&self, process: &oci_spec::runtime::Process, ties: Ties, place: &Place) -> Result<Extra> {
+        let init = self.check_exec(place)?;
+        self.enter(init, process, ties, place).map_err(|error| match error {
             _ if self.is_ending() => self.no_exec(Status::Stopped),
             error => error,
         })
+    }
+
+    /// Whether a process may go in now.
+    ///
+    /// # Errors
+    /// `WrongStatus`.
+    pub fn may_exec(&self, place: &Place) -> Result<()> {
+        self.check_exec(place).map(drop)
+    }
+
+    /// The process to go to, if one may go in now.
+    fn check_exec(&self, place: &Place) -> Result<ProcessName> {
+        let have = self.status();
+        let may = match have {
+            Status::Running | Status::Created => true,
+            Status::Paused => place.paused,
+            Status::Creating | Status::Stopped => false,
+        };
+        self.state.init.filter(|_| may).ok_or_else(|| self.no_exec(have))
     }
 
     fn no_exec(&self, have: Status) -> Error {
         Error::WrongStatus { id: self.state.id.clone(), verb: "exec in", have }
     }
 
-    fn enter(&self, init: ProcessName, process: &oci_spec::runtime::Process, ties: Ties) -> Result<Extra> {
+    fn enter(
+        &self,
+        init: ProcessName,
+        process: &oci_spec::runtime::Process,
+        ties: Ties,
+        place: &Place,
+    ) -> Result<Extra> {
+        let group = self.state.cgroup.within(&place.groups)?;
         let root = Root::of_process(init.pid)?;
         let spec = self.spec()?;
         let linux = spec.linux().as_ref();
         let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-        let filter = profile.map(|profile| seccomp::cached(profile, Some(&self.seccomp_cache()))).transpose()?;
+        let filter = profile.map(|profile| self.filter(profile)).transpose()?;
         let extra = plan::Extra {
             seccomp: filter,
             preserve_fds: ties.preserve_fds,
@@ -81,16 +123,21 @@ impl Container {
         let mut planned = plan::process(process, &root, extra)?;
         planned.stdio = ties.stdio;
         let (ours, theirs) = parent::channel()?;
-        let mut plan = self.entering(init, planned, ours.as_raw_fd())?;
+        let mut plan = self.entering(init, planned, (ours.as_raw_fd(), &group))?;
         plan.console = ties.console.map(|socket| Console { socket, size: console_size(process) });
-        let around = Surroundings { cgroup: &self.state.cgroup, root: &root, init: Some(init.pid) };
+        // Who names a group goes there or nowhere.
+        let beside = Some(init.pid).filter(|_| place.groups.is_own());
+        let around = Surroundings { cgroup: &group, root: &root, init: beside };
         let pid_namespace = open_pid_namespace(&format!("/proc/{}", init.pid))?;
         // Asked behind all that was opened by its number, which may have been given to another process in between: the
         // program would run in that one's namespaces.
         if !init.is_alive() {
             return Err(self.no_exec(Status::Stopped));
         }
-        let child = in_pid_namespace(&pid_namespace, || parent::clone(&mut plan, (ours, theirs), &around))?;
+        let child = match plan.usher {
+            Some(_) => parent::clone(&mut plan, (ours, theirs), &around)?,
+            None => in_pid_namespace(&pid_namespace, || parent::clone(&mut plan, (ours, theirs), &around))?,
+        };
         if let Err(error) = child.settle(process.oom_score_adj()) {
             child.end();
             return Err(error);
@@ -98,7 +145,8 @@ impl Container {
         if let Some(interrupt) = &ties.interrupt {
             child.await_word_unless(interrupt.as_fd())?;
         }
-        child.await_program(&plan, &around)?;
+        let listen = |number| self.listen(self.status(), (child.pid, child.pidfd.as_fd()), number);
+        child.await_program(&plan, &around, listen)?;
         parent::tell_steps(&plan, 0);
         Ok(Extra { child })
     }
@@ -110,27 +158,49 @@ impl Container {
     }
 
     /// Opened here: the process leaves the host's tree before it could open them itself.
-    fn open_doors(&self) -> Result<Vec<plan::Door>> {
+    pub(super) fn open_doors(group: &Cgroup) -> Result<Vec<plan::Door>> {
         let open = |path: PathBuf| {
             let mut door = plan::Door::new(&path)?;
             let opened = sys::file::open(&door.path, libc::O_WRONLY);
             door.file = Some(opened.doing(|| format!("open {}", path.display()))?);
             Ok(door)
         };
-        self.state.cgroup.doors().map(open).collect()
+        group.doors().map(open).collect()
     }
 
     /// The plan of a process that joins all namespaces of `init` but the pid namespace, which clone(2) puts it into.
-    fn entering(&self, init: ProcessName, process: plan::Process, parent_end: i32) -> Result<Plan> {
+    fn entering(
+        &self,
+        init: ProcessName,
+        process: plan::Process,
+        (parent_end, group): (RawFd, &Cgroup),
+    ) -> Result<Plan> {
         let doing = || format!("open the namespaces of container {}", self.state.id);
         let pidfd = sys::process::pidfd_open(init.pid).doing(doing)?;
-        let kind =
-            libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
         let path = format!("/proc/{}/ns", init.pid);
+        let join = |kind| -> Result<plan::Join> {
+            let pidfd = pidfd.try_clone().doing(doing)?;
+            Ok(plan::Join { namespace: Some(pidfd), kind, path: path.clone() })
+        };
+        let differs = |name: &str| differs(init.pid, name);
+        let mut kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
+        if differs("time").doing(doing)? {
+            kinds |= libc::CLONE_NEWTIME;
+        }
+        // With a user namespace an usher goes before. All at once: what is the host's needs the rights that we have now.
+        // The mount namespace is left to its child, which still needs the host's /proc.
+        let own_users = differs("user").doing(doing)?;
+        let (joins, usher) = if own_users {
+            let joins = vec![join(kinds | libc::CLONE_NEWUSER | libc::CLONE_NEWPID)?, join(libc::CLONE_NEWNS)?];
+            (joins, Some(plan::Usher::to_join(1)))
+        } else {
+            (vec![join(kinds | libc::CLONE_NEWNS)?], None)
+        };
         Ok(Plan {
             clone_flags: 0,
-            joins: vec![plan::Join { namespace: Some(pidfd), kind, path }],
-            doors: self.open_doors()?,
+            joins,
+            usher,
+            doors: Self::open_doors(group)?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             new_network: false,
             tree: None,
@@ -145,6 +215,15 @@ impl Container {
             parent_death: ParentDeath::UntilProgram,
             trace: trace()?,
         })
+    }
+}
+
+/// Whether a namespace of process `pid` is another than ours; a kind that this kernel lacks differs nowhere.
+fn differs(pid: i32, name: &str) -> io::Result<bool> {
+    let link = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
+    match link("self") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        own => Ok(own? != link(&pid.to_string())?),
     }
 }
 

@@ -6,12 +6,12 @@ use crate::state::ProcessName;
 use oci_spec::runtime::LinuxResources;
 
 impl Container {
-    /// Let all its processes stand still.
+    /// Let all its processes stand still; before the gate too, as in runc.
     ///
     /// # Errors
-    /// `WrongStatus` unless it runs; `Cgroup` where there is no freezer.
+    /// `WrongStatus` unless it is created or runs; `Cgroup` where there is no freezer.
     pub fn pause(&self) -> Result<()> {
-        self.expect("pause", Status::Running)?;
+        self.expect("pause", &[Status::Created, Status::Running])?;
         self.cgroup().freeze()?;
         // Who kills lets die after it; one that was killed before it was frozen would stand between life and death.
         if !self.state.init.is_some_and(ProcessName::is_meant_to_live) {
@@ -26,7 +26,7 @@ impl Container {
     /// # Errors
     /// `WrongStatus` unless it is paused.
     pub fn resume(&self) -> Result<()> {
-        self.expect("resume", Status::Paused)?;
+        self.expect("resume", &[Status::Paused])?;
         Ok(self.cgroup().thaw()?)
     }
 
@@ -43,9 +43,9 @@ impl Container {
         }
     }
 
-    fn expect(&self, verb: &'static str, wanted: Status) -> Result<()> {
+    fn expect(&self, verb: &'static str, wanted: &[Status]) -> Result<()> {
         match self.status() {
-            have if have == wanted => Ok(()),
+            have if wanted.contains(&have) => Ok(()),
             have => Err(Error::WrongStatus { id: self.id().to_owned(), verb, have }),
         }
     }

@@ -1,10 +1,9 @@
 //! Spec -> Plan. After this the Spec is out of sight; what cannot be had is refused here, before anything is made.
 
 use super::mounts::{CgroupView, mounts};
+use super::namespaces::Namespaces;
 use super::process::{Extra, process};
-use super::{
-    CgroupNamespace, Console, Device, Door, Gate, InitHooks, Join, Made, ParentDeath, Place, Plan, Sysctl, Tree,
-};
+use super::{CgroupNamespace, Console, Device, Door, Gate, InitHooks, Made, ParentDeath, Place, Plan, Sysctl, Tree};
 use crate::defence::Defence;
 use crate::error::{Doing, Error, Result};
 use crate::root::Root;
@@ -13,7 +12,7 @@ use crate::sys;
 use crate::sys::shared::SharedPage;
 use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, Spec};
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -49,6 +48,7 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
     let namespaces = Namespaces::of(linux)?;
     let own_cgroup_namespace = request.cgroup.own_namespace;
     let v2 = request.cgroup.controllers.is_empty();
+    let tree = tree(&request, linux, namespaces.has_own_users())?;
     let process_spec = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
     let extra = Extra {
         seccomp: request.seccomp,
@@ -73,7 +73,8 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
             (true, true) => CgroupNamespace::AtBirth,
             (true, false) => CgroupNamespace::AfterJoin,
         },
-        tree: Some(tree(&request.root.tree()?, spec, linux, request.bundle, &request.cgroup)?),
+        tree: Some(tree),
+        usher: namespaces.usher(linux)?,
         joins: namespaces.joins,
         doors: request.doors,
         console: request.console,
@@ -86,80 +87,9 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
     })
 }
 
-/// Which namespaces are new, and which are joined.
-struct Namespaces {
-    new: Vec<LinuxNamespaceType>,
-    joined: Vec<LinuxNamespaceType>,
-    joins: Vec<Join>,
-}
-
-/// The namespaces by their clone(2) flag and their name in config.json.
-static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
-    (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "mount"),
-    (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "uts"),
-    (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "ipc"),
-    (LinuxNamespaceType::Network, libc::CLONE_NEWNET, "network"),
-    (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "pid"),
-    (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "cgroup"),
-];
-
-impl Namespaces {
-    fn of(linux: &Linux) -> Result<Namespaces> {
-        let mut found = Namespaces { new: vec![], joined: vec![], joins: vec![] };
-        for namespace in linux.namespaces().iter().flatten() {
-            let kind = namespace.typ();
-            let Some((_, flag, name)) = KINDS.iter().find(|(known, _, _)| *known == kind) else {
-                return Err(Error::spec("linux.namespaces", format!("type {kind} is not supported")));
-            };
-            if found.new.contains(&kind) || found.joined.contains(&kind) {
-                return Err(Error::spec("linux.namespaces", format!("type {name} is there twice")));
-            }
-            match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
-                None => found.new.push(kind),
-                Some(path) => {
-                    found.joined.push(kind);
-                    found.joins.push(open_namespace(path, *flag)?);
-                }
-            }
-        }
-        if !found.is_new(LinuxNamespaceType::Mount) {
-            return Err(Error::spec("linux.namespaces", "a new mount namespace is required"));
-        }
-        Ok(found)
-    }
-
-    fn is_new(&self, kind: LinuxNamespaceType) -> bool {
-        self.new.contains(&kind)
-    }
-
-    fn is_private(&self, kind: LinuxNamespaceType) -> bool {
-        self.is_new(kind) || self.joined.contains(&kind)
-    }
-
-    /// For clone3(2). The child makes two later: the cgroup namespace when it is in its cgroup, the network namespace
-    /// while the parent makes the cgroups ([`Plan::new_network`]).
-    fn new_flags(&self) -> u64 {
-        let flag = |kind: &LinuxNamespaceType| KINDS.iter().find(|(known, _, _)| known == kind).map_or(0, |row| row.1);
-        self.new
-            .iter()
-            .filter(|kind| !matches!(kind, LinuxNamespaceType::Cgroup | LinuxNamespaceType::Network))
-            .fold(0, |all, kind| all | i64::from(flag(kind))) as u64
-    }
-}
-
-fn open_namespace(path: &Path, kind: i32) -> Result<Join> {
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::spec("linux.namespaces", "path contains a zero byte"))?;
-    let namespace = sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open namespace {}", path.display()))?;
-    Ok(Join { namespace: Some(namespace), kind, path: path.display().to_string() })
-}
-
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let refused = [
-        ("linux.uidMappings", linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
-        ("linux.gidMappings", linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.timeOffsets", linux.time_offsets().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
     ];
@@ -224,7 +154,8 @@ fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
     Ok(all)
 }
 
-fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &CgroupView) -> Result<Tree> {
+fn tree(request: &Request<'_>, linux: &Linux, own_users: bool) -> Result<Tree> {
+    let (spec, bundle) = (request.spec, request.bundle);
     let specs = spec.mounts().as_deref().unwrap_or(&[]);
     let dev_is_the_hosts = specs.iter().any(|mount| {
         let bound = mount.typ().as_deref() == Some("bind")
@@ -232,7 +163,8 @@ fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &Cgro
         bound
             && Place::new(&mount.destination().to_string_lossy()).is_some_and(|place| place.whole.as_c_str() == c"/dev")
     });
-    let (devices, device_links) = if dev_is_the_hosts { (vec![], vec![]) } else { (devices(linux)?, device_links()) };
+    let (devices, device_links) =
+        if dev_is_the_hosts { (vec![], vec![]) } else { (devices(linux, own_users)?, device_links()) };
     let places = |paths: &Option<Vec<String>>, key: &str| -> Result<Vec<Place>> {
         let place = |path: &String| {
             if !path.starts_with('/') {
@@ -243,11 +175,11 @@ fn tree(root: &OwnedFd, spec: &Spec, linux: &Linux, bundle: &Path, cgroup: &Cgro
         paths.iter().flatten().map(place).collect()
     };
     Ok(Tree {
-        root: root.try_clone().doing(|| "duplicate the root's descriptor".to_owned())?,
+        root: request.root.tree()?,
         outside: outside(spec, bundle),
         propagation: propagation(linux.rootfs_propagation().as_deref().unwrap_or(""))?,
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
-        mounts: mounts(specs, bundle, cgroup)?,
+        mounts: mounts(specs, linux, (bundle, request.root), &request.cgroup)?,
         devices,
         device_links,
         masked: places(linux.masked_paths(), "linux.maskedPaths")?,
@@ -280,7 +212,7 @@ fn propagation(wish: &str) -> Result<u64> {
 static DEFAULT_DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-fn devices(linux: &Linux) -> Result<Vec<Device>> {
+fn devices(linux: &Linux, own_users: bool) -> Result<Vec<Device>> {
     let place = |path: &str| Place::new(path).ok_or_else(|| Error::spec("linux.devices", "path contains a zero byte"));
     let mut all = Vec::new();
     for device in linux.devices().iter().flatten() {
@@ -305,6 +237,7 @@ fn devices(linux: &Linux) -> Result<Vec<Device>> {
             number: libc::makedev(number(device.major())?, number(device.minor())?),
             uid: device.uid().unwrap_or(0),
             gid: device.gid().unwrap_or(0),
+            bound: None,
         });
     }
     for (name, major, minor) in DEFAULT_DEVICES {
@@ -316,10 +249,29 @@ fn devices(linux: &Linux) -> Result<Vec<Device>> {
                 number: libc::makedev(*major, *minor),
                 uid: 0,
                 gid: 0,
+                bound: None,
             });
         }
     }
+    if own_users {
+        for device in all.iter_mut().filter(|device| device.mode & libc::S_IFMT != libc::S_IFIFO) {
+            device.bound = Some(bind_device(device)?);
+        }
+    }
     Ok(all)
+}
+
+/// The node of the same path on the host (as in runc), which has to be the same device.
+fn bind_device(device: &Device) -> Result<OwnedFd> {
+    let doing = || format!("bind the host's {}", device.place.text());
+    let bound = sys::mount::open_tree(sys::file::here(), &device.place.whole, false).doing(doing)?;
+    let found = sys::file::fstat(bound.as_fd()).doing(doing)?;
+    if found.st_mode & libc::S_IFMT != device.mode & libc::S_IFMT || found.st_rdev != device.number {
+        let why =
+            format!("the host's {} is another device, and none can be made in a user namespace", device.place.text());
+        return Err(Error::spec("linux.devices", why));
+    }
+    Ok(bound)
 }
 
 /// runtime-spec runtime-linux.md#dev-symbolic-links, and the two that runc adds (ptmx, core).

@@ -1,12 +1,17 @@
 //! Mounts of config.json -> mounts of the Plan (runtime-spec config.md#mounts).
 
 use super::{Mount, Place, Said, Source};
+use crate::child;
+use crate::copy_up;
 use crate::error::{Doing, Error, Result};
+use crate::idmap::{self, Maps};
+use crate::root::Root;
 use crate::steps;
 use crate::sys;
 use crate::sys::mount::Attributes;
+use oci_spec::runtime::Linux;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +30,10 @@ struct Options {
     propagation: Option<(u64, bool)>,
     bind: Option<Bind>,
     remount: bool,
+    /// `idmap`, `ridmap`: whether for the whole tree.
+    idmap: Option<bool>,
+    /// A tmpfs that begins with what the image has there.
+    copy_up: bool,
     /// For the file system: `size=64m`, `newinstance`.
     data: Vec<(CString, Option<CString>)>,
 }
@@ -65,7 +74,7 @@ static FLAGS: &[(&str, u64, u64)] = &[
 ];
 
 /// Options that runc knows and we have not: refused by name, for a flag must not be parsed and ignored.
-static UNSUPPORTED: &[&str] = &["tmpcopyup", "idmap", "ridmap", "copy-symlink", "dest-nofollow", "src-nofollow"];
+static UNSUPPORTED: &[&str] = &["copy-symlink", "dest-nofollow", "src-nofollow"];
 
 fn propagation(option: &str) -> Option<(u64, bool)> {
     Some(match option {
@@ -111,11 +120,19 @@ impl Options {
                 "bind" => self.bind = Some(Bind::This),
                 "rbind" => self.bind = Some(Bind::Recursive),
                 "remount" => self.remount = true,
+                "tmpcopyup" => self.copy_up = true,
+                "idmap" => self.idmap = Some(false),
+                "ridmap" => self.idmap = Some(true),
                 _ => self.data.push(data(option, path)?),
             }
         }
         Ok(())
     }
+}
+
+/// Whether `option` is done here, for every kind of mount; the others are words for one file system, or refused.
+pub(crate) fn knows_option(option: &str) -> bool {
+    Options::parse(&[option.to_owned()], "").is_ok_and(|parsed| parsed.data.is_empty())
 }
 
 fn data(option: &str, path: &str) -> Result<(CString, Option<CString>)> {
@@ -135,14 +152,17 @@ pub(crate) struct CgroupView {
 }
 
 /// All mounts of config.json, in its order.
-pub(super) fn mounts(specs: &[oci_spec::runtime::Mount], bundle: &Path, cgroup: &CgroupView) -> Result<Vec<Mount>> {
+pub(super) fn mounts(
+    specs: &[oci_spec::runtime::Mount],
+    linux: &Linux,
+    (bundle, root): (&Path, &Root),
+    cgroup: &CgroupView,
+) -> Result<Vec<Mount>> {
     let mut planned = Vec::with_capacity(specs.len() + cgroup.controllers.len() + 1);
     for (number, spec) in specs.iter().enumerate() {
         let path = format!("mounts[{number}]");
-        if spec.uid_mappings().is_some() || spec.gid_mappings().is_some() {
-            return Err(Error::spec(&path, "id-mapped mounts are not supported"));
-        }
         let options = Options::parse(spec.options().as_deref().unwrap_or(&[]), &path)?;
+        let maps = Maps::of(spec.uid_mappings(), spec.gid_mappings(), &format!("{path}."))?;
         let kind = spec.typ().as_deref().unwrap_or("");
         let place = Place::new(&spec.destination().to_string_lossy())
             .ok_or_else(|| Error::spec(&path, "destination contains a zero byte"))?;
@@ -156,11 +176,24 @@ pub(super) fn mounts(specs: &[oci_spec::runtime::Mount], bundle: &Path, cgroup: 
             options: spec.options().as_deref().unwrap_or(&[]).join(","),
         };
         if let Some(bind) = options.bind.or((kind == "bind").then_some(Bind::This)) {
-            planned.push(bind_mount(bind, &options, bundle, place, said)?);
+            let mount = bind_mount(bind, &options, bundle, place, said)?;
+            if maps.is_some() || options.idmap.is_some() {
+                map_ids(&mount, maps.as_ref(), options.idmap == Some(true), (linux, &path))?;
+            }
+            planned.push(mount);
+        } else if maps.is_some() || options.idmap.is_some() {
+            return Err(Error::spec(&path, "only a bind mount can be idmapped"));
         } else if kind == "cgroup" || kind == "cgroup2" {
             cgroup_mounts(&options, cgroup, &place, said, &mut planned)?;
+        } else if options.copy_up && kind != "tmpfs" {
+            return Err(Error::spec(&path, "tmpcopyup is for tmpfs"));
         } else {
-            planned.push(filesystem(kind, options, place, said, &path)?);
+            let copy_up = options.copy_up;
+            let mut mount = filesystem(kind, options, place, said, &path)?;
+            if copy_up {
+                self::copy_up(&mut mount, root)?;
+            }
+            planned.push(mount);
         }
     }
     Ok(planned)
@@ -192,6 +225,20 @@ fn bind_mount(bind: Bind, options: &Options, bundle: &Path, place: Place, said: 
         set_attributes(&tree, true, everywhere, &said)?;
     }
     Ok(Mount { is_file, made: Some(tree), ..Mount::new(Source::Bind, place, said) })
+}
+
+/// Let users of the file system appear as others: by maps of the mount's own, else by those of the container.
+/// runtime-spec config.md#linux-mount-options `idmap`, mount_setattr(2) `MOUNT_ATTR_IDMAP`, Linux 5.12.
+fn map_ids(mount: &Mount, maps: Option<&Maps>, recursive: bool, (linux, path): (&Linux, &str)) -> Result<()> {
+    let Some(tree) = &mount.made else { return Err(Error::spec(path, "a remount cannot be idmapped")) };
+    let users = match maps {
+        Some(maps) => maps.namespace()?,
+        None => idmap::namespace_of(linux)?
+            .ok_or_else(|| Error::spec(path, "has neither maps for idmap, nor has the container a user namespace"))?,
+    };
+    let userns = u64::from(users.as_raw_fd().unsigned_abs());
+    let change = Attributes { set: libc::MOUNT_ATTR_IDMAP, userns, ..Attributes::default() };
+    set_attributes(tree, recursive, change, &mount.said)
 }
 
 /// mount_setattr(2) wants the access time bits cleared whenever one of them is set.
@@ -247,6 +294,17 @@ fn filesystem(kind: &str, options: Options, place: Place, said: Said, path: &str
     }
     let source = Source::Filesystem { kind, options: data, attributes };
     Ok(Mount { readonly_at_last, propagation, ..Mount::new(source, place, said) })
+}
+
+/// Make the tmpfs now, and fill it with what the image has at its place. Where that is nothing, init makes it as ever.
+fn copy_up(mount: &mut Mount, root: &Root) -> Result<()> {
+    let Source::Filesystem { kind, options, attributes } = &mount.source else { return Ok(()) };
+    let Some(from) = copy_up::source(root, &mount.place.whole)? else { return Ok(()) };
+    let doing = || format!("make a tmpfs for {}", mount.said.target);
+    let made = child::filesystem(kind, options, *attributes).doing(doing)?;
+    copy_up::copy(&from, &made, &mount.said.target)?;
+    mount.made = Some(made);
+    Ok(())
 }
 
 /// `/sys/fs/cgroup`: cgroup2 itself, or with cgroup v1 a tmpfs with one bind for each hierarchy.

@@ -117,6 +117,7 @@ impl Plan {
                     "load the seccomp filter",
                 )
             }
+            Step::Listener => words("write(channel), read(channel)", "hand over the seccomp listener"),
             Step::Stdio => words(format!("dup3({index})"), format!("set up descriptor {index}")),
             Step::Keyring => words("keyctl(JOIN_SESSION_KEYRING)", "join a session keyring"),
             _ => return None,
@@ -150,6 +151,16 @@ impl Plan {
                 let path = self.joins.get(index).map_or("", |join| join.path.as_str());
                 words(format!("setns({path:?})"), format!("join namespace {path}"))
             }
+            Step::UserNamespace => words("unshare(CLONE_NEWUSER)", "make a user namespace"),
+            Step::AwaitMaps => words("read(channel)", "hear that the users are mapped"),
+            Step::RootInside => words("setresgid(0), setresuid(0)", "become root in the user namespace"),
+            Step::TimeNamespace => words("unshare(CLONE_NEWTIME)", "make a time namespace"),
+            Step::TimeOffsets => {
+                let offsets = self.usher.as_ref().and_then(|usher| usher.time_offsets.as_ref());
+                let offsets = offsets.map_or_else(String::new, |offsets| text(offsets));
+                words(format!("echo {offsets:?} > /proc/self/timens_offsets"), "set the offsets of the clocks")
+            }
+            Step::Birth => words("clone3(CLONE_PARENT)", "make namespaces"),
             Step::JoinCgroup => {
                 let path = self.doors.get(index).map_or_else(|| "tasks".to_owned(), |door| text(&door.path));
                 words(format!("echo 0 > {path}"), format!("join the control group of {path}"))
@@ -272,6 +283,7 @@ pub(crate) fn attributes(change: &Attributes) -> String {
         (libc::MOUNT_ATTR_STRICTATIME, "STRICTATIME"),
         (libc::MOUNT_ATTR_NODIRATIME, "NODIRATIME"),
         (libc::MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"),
+        (libc::MOUNT_ATTR_IDMAP, "IDMAP"),
     ];
     let list = |mask: u64| {
         let there = names.iter().filter(|(bit, _)| mask & bit != 0);

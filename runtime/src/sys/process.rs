@@ -34,7 +34,8 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<C
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64 | into;
     args.pidfd = ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling's death is told as ours would be: it takes over our signal.
+    args.exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
     args.cgroup = cgroup.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs()));
     // SAFETY: args lives until the call returns and its size is passed; stack is 0 and CLONE_VM is never set (callers
     // pass CLONE_NEW* only), so the child runs on its own copy of this stack.
@@ -295,6 +296,12 @@ pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1; // linux/keyctl.h
     // SAFETY: a C string that outlives the call.
     done(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
+}
+
+/// A copy of descriptor `number` of another process. pidfd_getfd(2), Linux 5.6. Errors: EPERM; EBADF.
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: numbers, no memory.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
 }
 
 /// A descriptor that stands for process `pid`. pidfd_open(2), Linux 5.3. Errors: ESRCH when it is gone.

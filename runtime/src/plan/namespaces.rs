@@ -1,0 +1,149 @@
+//! Namespaces of config.json: which are made, which are joined, and by whom (runtime-spec config-linux.md#namespaces).
+
+use super::{Join, UserNamespace, Usher};
+use crate::error::{Doing, Error, Result};
+use crate::idmap::Maps;
+use crate::sys;
+use oci_spec::runtime::{Linux, LinuxNamespaceType};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Which namespaces are new, and which are joined.
+pub(super) struct Namespaces {
+    new: Vec<LinuxNamespaceType>,
+    joined: Vec<LinuxNamespaceType>,
+    pub(super) joins: Vec<Join>,
+}
+
+/// The namespaces by their clone(2) flag and their name in config.json.
+static KINDS: &[(LinuxNamespaceType, i32, &str)] = &[
+    (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "mount"),
+    (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "uts"),
+    (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "ipc"),
+    (LinuxNamespaceType::Network, libc::CLONE_NEWNET, "network"),
+    (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "pid"),
+    (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "cgroup"),
+    (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "user"),
+    (LinuxNamespaceType::Time, libc::CLONE_NEWTIME, "time"),
+];
+
+/// Those that can be made or joined, by the alphabet.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = KINDS.iter().map(|(_, _, name)| *name).collect();
+    names.sort_unstable();
+    names
+}
+
+impl Namespaces {
+    pub(super) fn of(linux: &Linux) -> Result<Namespaces> {
+        let mut found = Namespaces { new: vec![], joined: vec![], joins: vec![] };
+        for namespace in linux.namespaces().iter().flatten() {
+            let kind = namespace.typ();
+            let Some((_, flag, name)) = KINDS.iter().find(|(known, _, _)| *known == kind) else {
+                return Err(Error::spec("linux.namespaces", format!("type {kind} is not supported")));
+            };
+            if found.new.contains(&kind) || found.joined.contains(&kind) {
+                return Err(Error::spec("linux.namespaces", format!("type {name} is there twice")));
+            }
+            match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+                None => found.new.push(kind),
+                Some(path) => {
+                    found.joined.push(kind);
+                    found.joins.push(open_namespace(path, *flag)?);
+                }
+            }
+        }
+        if !found.is_new(LinuxNamespaceType::Mount) {
+            return Err(Error::spec("linux.namespaces", "a new mount namespace is required"));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn is_new(&self, kind: LinuxNamespaceType) -> bool {
+        self.new.contains(&kind)
+    }
+
+    /// A user namespace that is not the host's: what is made inside belongs to nobody outside.
+    pub(super) fn has_own_users(&self) -> bool {
+        self.is_private(LinuxNamespaceType::User)
+    }
+
+    pub(super) fn is_private(&self, kind: LinuxNamespaceType) -> bool {
+        self.is_new(kind) || self.joined.contains(&kind)
+    }
+
+    /// For clone3(2). The usher makes two before: user and time. The child makes two later: the cgroup namespace when it
+    /// is in its cgroup, the network namespace while the parent makes the cgroups ([`Plan::new_network`]).
+    pub(super) fn new_flags(&self) -> u64 {
+        let flag = |kind: &LinuxNamespaceType| KINDS.iter().find(|(known, _, _)| known == kind).map_or(0, |row| row.1);
+        self.new
+            .iter()
+            .filter(|kind| {
+                use LinuxNamespaceType::{Cgroup, Network, Time, User};
+                !matches!(kind, Cgroup | Network | Time | User)
+            })
+            .fold(0, |all, kind| all | i64::from(flag(kind))) as u64
+    }
+
+    /// Whether somebody has to go before init, and into what.
+    pub(super) fn usher(&self, linux: &Linux) -> Result<Option<Usher>> {
+        use LinuxNamespaceType::{Pid, Time, User};
+        let maps = Maps::of(linux.uid_mappings(), linux.gid_mappings(), "linux.")?;
+        let user = match (self.is_new(User), self.joined.contains(&User)) {
+            (true, _) => UserNamespace::New,
+            (_, true) => UserNamespace::Joined,
+            _ => UserNamespace::Same,
+        };
+        match (user, &maps) {
+            (UserNamespace::New, None) => {
+                return Err(Error::spec("linux.uidMappings", "is missing: who is root in the new user namespace?"));
+            }
+            (UserNamespace::New, Some(maps)) if !maps.have_root() => {
+                return Err(Error::spec(
+                    "linux.uidMappings",
+                    "maps nobody to containerID 0, who sets the container up",
+                ));
+            }
+            (UserNamespace::Same, Some(_)) => return Err(Error::spec("linux.uidMappings", "needs a user namespace")),
+            _ => {}
+        }
+        let offsets = time_offsets(linux)?;
+        if offsets.is_some() && !self.is_new(Time) {
+            return Err(Error::spec("linux.timeOffsets", "needs a new time namespace"));
+        }
+        let joined = |kind| self.joined.contains(&kind);
+        let has_time = self.is_new(Time) || joined(Time);
+        if user == UserNamespace::Same && !joined(Pid) && !has_time {
+            return Ok(None);
+        }
+        Ok(Some(Usher {
+            joins: self.joins.len(),
+            user,
+            maps: maps.unwrap_or_default(),
+            time_offsets: if self.is_new(Time) { Some(offsets.unwrap_or_default()) } else { None },
+            alone: self.is_new(Pid),
+        }))
+    }
+}
+
+/// `monotonic 10 0`, a line for each clock: time_namespaces(7).
+fn time_offsets(linux: &Linux) -> Result<Option<CString>> {
+    let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else { return Ok(None) };
+    let mut lines = Vec::new();
+    for (clock, offset) in offsets {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(Error::spec(&format!("linux.timeOffsets.{clock}"), "is neither monotonic nor boottime"));
+        }
+        lines.push(format!("{clock} {} {}", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)));
+    }
+    lines.sort();
+    Ok(CString::new(lines.join("\n")).ok())
+}
+
+fn open_namespace(path: &Path, kind: i32) -> Result<Join> {
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::spec("linux.namespaces", "path contains a zero byte"))?;
+    let namespace = sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open namespace {}", path.display()))?;
+    Ok(Join { namespace: Some(namespace), kind, path: path.display().to_string() })
+}
