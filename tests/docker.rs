@@ -4,7 +4,7 @@
 //! prints has to be explained in `docs/docker-differences.md`, and what is explained there has to occur.
 
 mod compare;
-mod engine;
+pub(crate) mod engine;
 mod known;
 mod life;
 mod lines;
@@ -23,7 +23,7 @@ use sight::{Sight, of_answer, of_text};
 type Answers = Vec<(String, Vec<String>)>;
 
 /// The reason why the comparison cannot be made here.
-fn lacks_docker() -> Option<String> {
+pub(crate) fn lacks_docker() -> Option<String> {
     for program in [DOCKER, DOCKERD] {
         if find_program(program).is_none() {
             return Some(format!("{program} of Debian's docker.io is not installed"));

@@ -17,6 +17,7 @@ mod daily;
 mod debian;
 mod docker;
 mod endings;
+mod engines;
 mod errors;
 mod exec;
 mod explain;

@@ -4,13 +4,13 @@ use crate::support::{BUSYBOX, Host, Output, Running, fixture, probe, rbox};
 use std::time::{Duration, Instant};
 
 /// By full path: another `docker` may come first in PATH.
-pub(super) const DOCKER: &str = "/usr/bin/docker";
+pub(crate) const DOCKER: &str = "/usr/bin/docker";
 /// The daemon of the same package.
-pub(super) const DOCKERD: &str = "/usr/sbin/dockerd";
+pub(crate) const DOCKERD: &str = "/usr/sbin/dockerd";
 
 /// An engine, ready to run the busybox image.
-pub(super) struct Engine {
-    pub(super) host: Host,
+pub(crate) struct Engine {
+    pub(crate) host: Host,
     daemon: Option<Running>,
 }
 
@@ -24,14 +24,19 @@ pub(super) struct Background<'e> {
 impl Engine {
     /// rbox, in a host where forwarding is off, as on a fresh machine.
     pub(super) fn rbox() -> Engine {
-        let host = fresh_host();
+        let host = furnished(Host::new());
         host.load("busybox");
         Engine { host, daemon: None }
     }
 
     /// dockerd with its own directories and its own containerd; nothing of the machine's is read or written.
     pub(super) fn docker() -> Engine {
-        let host = fresh_host();
+        Engine::docker_on(Host::new(), &[])
+    }
+
+    /// The same in this host, with these further flags.
+    pub(crate) fn docker_on(host: Host, flags: &[&str]) -> Engine {
+        let host = furnished(host);
         let at = |name: &str| host.path(name).display().to_string();
         let own_key = format!("{{\"deprecated-key-path\": \"{}\"}}", at("key.json"));
         std::fs::write(host.path("daemon.json"), own_key).unwrap();
@@ -40,6 +45,7 @@ impl Engine {
         let pid = at("docker.pid");
         let mut words = vec!["--host", &socket, "--config-file", &config, "--data-root", &data, "--exec-root", &exec];
         words.extend(["--pidfile", &pid]);
+        words.extend(flags);
         let log = at("dockerd.log");
         let script = format!("exec {DOCKERD} \"$@\" > {log} 2>&1");
         let daemon = host.spawn("/bin/sh", &[&["-c", &script, "sh"], words.as_slice()].concat());
@@ -64,7 +70,7 @@ impl Engine {
     }
 
     /// The client's words up to the verb.
-    fn client(&self) -> Vec<String> {
+    pub(crate) fn client(&self) -> Vec<String> {
         let at = |name: &str| self.host.path(name).display().to_string();
         if self.is_docker() {
             let socket = format!("unix://{}", at("docker.sock"));
@@ -75,14 +81,14 @@ impl Engine {
     }
 
     /// `docker WORDS` or `rbox WORDS`, for a minute at most. `@dir` is a directory of the host's, `@probe` the probe.
-    pub(super) fn words(&self, words: &[&str]) -> Output {
+    pub(crate) fn words(&self, words: &[&str]) -> Output {
         let all = [vec!["-k".to_owned(), "1".to_owned(), "60".to_owned()], self.client(), self.filled(words)].concat();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         self.host.exec("/usr/bin/timeout", &all)
     }
 
     /// The same, with this on the standard input, which then ends.
-    pub(super) fn typed(&self, input: &str, words: &[&str]) -> Output {
+    pub(crate) fn typed(&self, input: &str, words: &[&str]) -> Output {
         let mut running = self.spawn(words);
         let mut stdin = running.child.stdin.take().expect("it is piped");
         // One that does not read has ended, and says why.
@@ -92,7 +98,7 @@ impl Engine {
     }
 
     /// The same in the background.
-    pub(super) fn spawn(&self, words: &[&str]) -> Running {
+    pub(crate) fn spawn(&self, words: &[&str]) -> Running {
         let all = [self.client(), self.filled(words)].concat();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         self.host.spawn(all[0], &all[1..])
@@ -202,8 +208,8 @@ impl Background<'_> {
     }
 }
 
-fn fresh_host() -> Host {
-    let host = Host::new();
+/// With files to share, and without forwarding.
+fn furnished(host: Host) -> Host {
     std::fs::create_dir(host.path("dir")).unwrap();
     std::fs::write(host.path("dir").join("file"), "from the host\n").unwrap();
     std::fs::write(host.path("dir").join("env"), "# a comment\nFROM_FILE=one two\nHOME\nABSENT\n\n").unwrap();

@@ -103,7 +103,9 @@ impl Host {
 
     /// What a mount namespace needs after its birth: /sys of the new network, the cgroups of the new root, own /etc files.
     fn settle(&self) {
-        let mut script = String::from("set -e\nip link set lo up\nhostname testhost\nmount -t sysfs sysfs /sys\n");
+        let mut script = String::from("set -e\nip link set lo up\nhostname testhost\n");
+        // Not over the machine's own /sys: what is mounted in that would be listed, and could not be unmounted.
+        script += "umount -R -l /sys; mount -t sysfs sysfs /sys\n";
         // A new network namespace inherits this from the machine, where another engine may have set it.
         script += "echo 0 > /proc/sys/net/ipv4/ip_forward\n";
         if !is_unified() {

@@ -53,6 +53,19 @@ pub(crate) fn signal_wait(names: &[&str]) -> Result<u8, String> {
 
 /// Be the first process of a test's private host: take in orphans, and end when standard input is closed.
 pub(crate) fn hold() -> Result<u8, String> {
+    take_in_orphans();
+    ready();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    Ok(0)
+}
+
+/// Be the first process of a pod: take in orphans, and end when asked to.
+pub(crate) fn pause() -> Result<u8, String> {
+    take_in_orphans();
+    signal_wait(&["SIGTERM", "SIGINT"])
+}
+
+fn take_in_orphans() {
     std::thread::spawn(|| {
         loop {
             if waitpid(None, Some(WaitPidFlag::empty())).is_err() {
@@ -60,9 +73,6 @@ pub(crate) fn hold() -> Result<u8, String> {
             }
         }
     });
-    ready();
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    Ok(0)
 }
 
 /// Start another program of the container and pass its exit code on.

@@ -37,6 +37,7 @@ fn run(words: &[&str]) -> Result<u8, String> {
         ["sleep", seconds] => act::sleep(seconds),
         ["signal-wait", names @ ..] => act::signal_wait(names),
         ["hold"] => act::hold(),
+        ["pause"] => act::pause(),
         ["spawn", rest @ ..] => act::spawn(rest),
         ["read", path] => act::read(path),
         ["write", path, text @ ..] => act::write(path, &text.join(" ")),
