@@ -29,7 +29,7 @@ use crate::sys;
 use oci_spec::runtime::Spec;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -221,7 +221,7 @@ impl Container {
         let gate = rbox_explain::step(
             &crate::steps::START,
             || format!("connect({:?})", self.gate()),
-            || UnixStream::connect(self.gate()),
+            || through_folder(&self.gate(), UnixStream::connect),
         )
         .doing(doing)?;
         // The name goes first: from now on nobody else can start it.
@@ -388,6 +388,20 @@ impl Container {
 
     fn is_of_this_boot(&self) -> bool {
         state::boot_id().is_ok_and(|boot| boot == self.state.boot_id)
+    }
+}
+
+/// Bind or connect a socket whose path may be longer than what unix(7) takes: an engine chooses the folder, and Docker's
+/// own is longer (`/var/run/docker/runtime-runc/moby/ID`).
+fn through_folder<T>(path: &Path, call: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
+    /// `sun_path` with the zero byte at its end.
+    const LONGEST: usize = 107;
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if path.as_os_str().len() > LONGEST => {
+            let folder = std::fs::File::open(folder)?;
+            call(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+        }
+        _ => call(path.to_owned()),
     }
 }
 

@@ -33,9 +33,9 @@ pub(crate) fn step(plan: &Plan, step: Step, report: Report) -> Option<String> {
         (Step::DeviceDirectory | Step::Device, libc::ELOOP) => Some("/dev is a symbolic link".to_owned()),
         (Step::Attach, libc::ENOTDIR) => {
             let kind = if mount()?.is_file {
-                "the source is a file, the target is a directory"
+                "not a directory: the source is a file, the target is a directory"
             } else {
-                "the source is a directory, the target is a file"
+                "not a directory: the source is a directory, the target is a file"
             };
             Some(kind.to_owned())
         }

@@ -46,5 +46,6 @@ pub(crate) fn enter(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     // 5. The same way to the program as init's.
     identity::enter_directory(&on, &plan.process);
     identity::find_program(&on, &plan.process);
-    become_program(&on, plan, terminal, &labels)
+    identity::stdio(&on, &plan.process, terminal.as_ref());
+    become_program(&on, plan, &labels)
 }

@@ -127,9 +127,17 @@ pub(super) fn attach(on: &Reporter<'_>, tree: &mut Tree) {
 fn attach_one(mount: &Mount, place: BorrowedFd<'_>) -> io::Result<()> {
     match (&mount.source, &mount.made) {
         (Source::Remount { attributes, recursive }, _) => sys::mount::mount_setattr(place, *recursive, attributes),
+        // move_mount(2) says EINVAL for a file on a directory, as for much else.
+        (Source::Bind, Some(_)) if is_directory(place)? == mount.is_file => {
+            Err(io::Error::from_raw_os_error(libc::ENOTDIR))
+        }
         (_, Some(made)) => sys::mount::move_mount(made.as_fd(), place),
         (_, None) => Err(io::Error::from_raw_os_error(libc::EBADF)),
     }
+}
+
+fn is_directory(place: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(sys::file::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 /// A directory in the tmpfs that we have just made, and the hierarchy on top of it. By descriptor and name: two requests

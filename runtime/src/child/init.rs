@@ -87,26 +87,29 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     identity::enter_directory(&on, &plan.process);
     identity::find_program(&on, &plan.process);
 
-    // 11. The gate. The container is whole; from here on it lives without the program that made it.
+    // 11. What `create` was called with is not held open while we wait: containerd's shim reads its pipe to the end before
+    //     it goes on, when the program has a terminal.
+    identity::stdio(&on, &plan.process, terminal.as_ref());
+
+    // 12. The gate. The container is whole; from here on it lives without the program that made it.
     let connection = gate(&on, plan, channel);
     let on = match &connection {
         Some(connection) => Reporter { channel: connection.as_fd(), trace: on.trace },
         None => on,
     };
-    become_program(&on, plan, terminal, &labels)
+    become_program(&on, plan, &labels)
 }
 
 /// The part that `exec` shares: identity, privileges, execve.
-pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<OwnedFd>, labels: &Labels) -> ! {
+pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, labels: &Labels) -> ! {
     let process = &plan.process;
 
-    // 12. The keyring and the descriptors, while we still may do everything.
+    // 13. The keyring, while we still may do everything.
     if let Some(name) = &process.new_keyring {
         on.step(Step::Keyring, || identity::new_keyring(name));
     }
-    identity::stdio(on, process, terminal.as_ref());
 
-    // 13. A filter needs either privilege or no_new_privs. Without the latter it is loaded while there is privilege.
+    // 14. A filter needs either privilege or no_new_privs. Without the latter it is loaded while there is privilege.
     let early = process.seccomp.as_ref().filter(|_| !process.no_new_privs);
     let late = process.seccomp.as_ref().filter(|_| process.no_new_privs);
     identity::limits(on, process);
@@ -116,7 +119,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
         load(on, filter);
     }
 
-    // 14. Groups, then user, then capabilities: each needs the privilege that the next one gives up.
+    // 15. Groups, then user, then capabilities: each needs the privilege that the next one gives up.
     identity::assume(on, process);
     if matches!(plan.parent_death, ParentDeath::Always | ParentDeath::UntilProgram) {
         // A change of credentials has cleared it.
@@ -126,7 +129,7 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
         on.step(Step::NoNewPrivs, sys::process::set_no_new_privs);
     }
 
-    // 15. Nothing of the host goes through execve; the filter comes last, so that it need not allow what we did.
+    // 16. Nothing of the host goes through execve; the filter comes last, so that it need not allow what we did.
     on.step(Step::CloseOnExec, || sys::file::close_on_exec_from(3 + process.preserve_fds));
     if plan.parent_death == ParentDeath::UntilProgram {
         on.step(Step::ParentDeath, || sys::process::set_parent_death_signal(0));
@@ -137,12 +140,12 @@ pub(super) fn become_program(on: &Reporter<'_>, plan: &Plan, terminal: Option<Ow
 
     on.hooks(Step::StartContainerHook, &plan.hooks.start_container);
 
-    // 16. `--init`: we stay as process 1, with no more rights than the program, which will be process 2.
+    // 17. `--init`: we stay as process 1, with no more rights than the program, which will be process 2.
     if process.reaper {
         on.step(Step::Reaper, reaper::split);
     }
 
-    // 17. Become the program. The close-on-exec channel tells the parent.
+    // 18. Become the program. The close-on-exec channel tells the parent.
     identity::execute(on, process)
 }
 

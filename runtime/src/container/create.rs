@@ -285,7 +285,9 @@ fn settle(
 
 /// The gate: a socket in the state directory, where only root comes.
 fn listen(path: &Path) -> Result<OwnedFd> {
-    UnixListener::bind(path).map(OwnedFd::from).doing(|| format!("make the gate {}", path.display()))
+    super::through_folder(path, UnixListener::bind)
+        .map(OwnedFd::from)
+        .doing(|| format!("make the gate {}", path.display()))
 }
 
 fn view(cgroup: &Cgroup, spec: &Spec) -> CgroupView {
