@@ -61,6 +61,9 @@ pub use self::view::View;
 pub struct Cgroup {
     layout: Layout,
     hierarchies: Vec<Hierarchy>,
+    /// Only some of them: an ordinary user's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 /// The group's part in one hierarchy.
@@ -110,16 +113,18 @@ impl Cgroup {
                 Hierarchy { controllers, mount: point, path }
             })
             .collect();
-        Ok(Cgroup { layout, hierarchies })
+        Ok(Cgroup { layout, hierarchies, partial: false })
     }
 
     /// The same group in the hierarchies alone in which we may make it: access(2) `W_OK` on what is there of its path.
     #[must_use]
     pub fn only_ours(mut self) -> Cgroup {
+        let all = self.hierarchies.len();
         self.hierarchies.retain(|hierarchy| {
             let there = hierarchy.path.ancestors().find(|above| above.exists()).unwrap_or(&hierarchy.mount);
             file::may_write(there)
         });
+        self.partial = self.hierarchies.len() < all;
         self
     }
 

@@ -12,9 +12,9 @@ impl Cgroup {
         let has_unified = self.unified().is_some();
         let fits = match self.layout {
             Layout::V1 => !has_unified,
-            // An ordinary user may have none.
-            Layout::Hybrid => true,
-            Layout::V2 => self.hierarchies.len() <= 1 && (has_unified || self.hierarchies.is_empty()),
+            _ if self.partial && self.hierarchies.is_empty() => true,
+            Layout::Hybrid => has_unified || self.partial,
+            Layout::V2 => has_unified && self.hierarchies.len() == 1,
         };
         if !fits {
             return Some("the hierarchies are not those of the layout".to_owned());

@@ -296,6 +296,7 @@ fn views_name_the_controllers_as_the_host_does() {
     };
     let cgroup = Cgroup {
         layout: Layout::Hybrid,
+        partial: false,
         hierarchies: vec![
             hierarchy(&["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct"),
             hierarchy(&["memory"], "/sys/fs/cgroup/memory"),
@@ -358,6 +359,7 @@ fn without_cgroup_kill_the_processes_are_killed_one_by_one() {
     let Some(fresh) = Fresh::on_v1("killv1", "{}") else { return };
     let only_v1 = Cgroup {
         layout: Layout::V1,
+        partial: false,
         hierarchies: fresh.cgroup.hierarchies.iter().filter(|group| !group.is_unified()).cloned().collect(),
     };
     let mut guest = Guest::sh(&fresh.cgroup, "while :; do sleep 0.001 & done");
@@ -425,7 +427,7 @@ fn v2_settings_reach_the_files_of_the_group() {
         std::fs::write(group.join(file), "").unwrap();
     }
     let hierarchy = Hierarchy { controllers: vec![], mount: root.path().into(), path: group.clone() };
-    let cgroup = Cgroup { layout: Layout::V2, hierarchies: vec![hierarchy] };
+    let cgroup = Cgroup { layout: Layout::V2, hierarchies: vec![hierarchy], partial: false };
     let resources = r#"{"memory":{"limit":4096,"swap":12288},"cpu":{"shares":1024},"blockIO":{"weight":500},
         "pids":{"limit":5}}"#;
     cgroup.set(&parse(resources)).unwrap();
