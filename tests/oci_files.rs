@@ -400,3 +400,30 @@ fn more_than_the_tmpfs_holds_is_an_error() {
     std::fs::remove_dir_all(&bundle.dir).unwrap();
     oci.host.assert_unchanged(&before);
 }
+
+#[test]
+fn without_pivot_root_the_containers_root_is_its_own_as_well() {
+    need!(Root);
+    let oci = Oci::new();
+    let before = oci.host.snapshot();
+    for hooks in [false, true] {
+        let bundle = oci.bundle(|spec| {
+            let script = "ls /; echo; cat /proc/self/comm; test -e /proc/1/root/probe && echo own; pwd";
+            spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
+            if hooks {
+                spec["hooks"] = json!({ "createContainer": [{ "path": "/bin/true" }] });
+            }
+        });
+        let said = oci.call(&["run", "--no-pivot", "--bundle", &bundle.path(), &bundle.id]).ok().stdout;
+        let (root, rest) = said.split_once("\n\n").unwrap();
+        let mut entries: Vec<String> = std::fs::read_dir(bundle.rootfs())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        entries.sort();
+        assert_eq!(root.lines().collect::<Vec<_>>(), entries);
+        assert_eq!(rest, "cat\nown\n/\n");
+        std::fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    oci.host.assert_unchanged(&before);
+}

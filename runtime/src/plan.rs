@@ -151,6 +151,8 @@ pub(crate) struct Tree {
     pub(crate) root: OwnedFd,
     /// The same directory in the host's tree: only for the build of the attack tests, which follows its paths.
     pub(crate) outside: Option<OwnedFd>,
+    /// Without pivot_root(2), which an initramfs refuses: where the host's proc and sysfs are mounted, to be taken away first.
+    pub(crate) without_pivot: Option<Vec<CString>>,
     /// `MS_*` for the new `/`, once it is there; 0 leaves it private to this container.
     pub(crate) propagation: u64,
     pub(crate) readonly: bool,

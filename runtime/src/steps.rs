@@ -31,6 +31,8 @@ pub(crate) enum Step {
     RootAttach,
     PivotRoot,
     DetachOldRoot,
+    Unmount,
+    ChangeRoot,
     Stage,
     LeaveStage,
     Hooks,
@@ -101,7 +103,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 74] = [
+static TABLE: [(Step, Row); 76] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -176,6 +178,15 @@ static TABLE: [(Step, Row); 74] = [
     (
         Step::DetachOldRoot,
         row("umount", "forget the old tree: after this no path of the host can be named", "umount2(2)"),
+    ),
+    (Step::Unmount, row("umount", "the host's proc and sysfs must not be found below the new root", "umount2(2)")),
+    (
+        Step::ChangeRoot,
+        row(
+            "chroot",
+            "go into the new tree where / itself cannot be exchanged: an initramfs (--no-pivot)",
+            "chroot(2)",
+        ),
     ),
     (
         Step::Stage,

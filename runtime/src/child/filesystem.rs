@@ -83,15 +83,37 @@ pub(super) fn leave_stage(on: &Reporter<'_>, tree: &Tree, host: BorrowedFd<'_>) 
 
 /// Change places with the tree that is the current directory: from here on `/` is the container's.
 pub(super) fn pivot(on: &Reporter<'_>, tree: &Tree) {
-    // pivot_root(2), NOTES: with "." twice the old root lies on top of the new one, and needs no directory in it.
-    on.step(Step::PivotRoot, sys::mount::pivot_root_here);
-    on.step(Step::DetachOldRoot, || {
-        sys::mount::detach_here()?;
-        sys::file::chdir(c"/")
-    });
+    match &tree.without_pivot {
+        None => {
+            // pivot_root(2), NOTES: with "." twice the old root lies on top of the new one, and needs no directory in it.
+            on.step(Step::PivotRoot, sys::mount::pivot_root_here);
+            on.step(Step::DetachOldRoot, || {
+                sys::mount::detach_here()?;
+                sys::file::chdir(c"/")
+            });
+        }
+        Some(kernel) => change_root(on, kernel),
+    }
     if tree.propagation != 0 {
         on.nth(Step::Propagation, 1, || sys::mount::set_root_propagation(tree.propagation));
     }
+}
+
+/// The way of an initramfs, whose root cannot be exchanged (Documentation/filesystems/ramfs-rootfs-initramfs.rst): the tree
+/// lies over `/`, and chroot(2) goes there. The old root stays below it. Its proc and sysfs would count as seen for whoever
+/// makes a user namespace inside, so they go first.
+fn change_root(on: &Reporter<'_>, kernel: &[CString]) {
+    for (index, place) in kernel.iter().enumerate() {
+        on.nth(Step::Unmount, index, || match sys::mount::detach(place) {
+            // Gone with the one above it.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Ok(()),
+            answer => answer,
+        });
+    }
+    on.step(Step::ChangeRoot, || {
+        nix::unistd::chroot(c".")?;
+        sys::file::chdir(c"/")
+    });
 }
 
 /// Attach all mounts in their order, each on a place that is found from inside the new root.

@@ -186,6 +186,9 @@ fn take_root(on: &Reporter<'_>, plan: &Plan, tree: &mut Tree, (doors, channel): 
     devices::make(on, tree);
     filesystem::leave_stage(on, tree, host.as_fd());
     hooks(on, plan, channel);
+    if tree.without_pivot.is_some() {
+        filesystem::lay_over_root(on, tree);
+    }
     filesystem::pivot(on, tree);
 }
 

@@ -26,7 +26,7 @@ pub(super) fn exec(root: &Path, flags: &Exec, log: &Log) -> Result<u8> {
     };
     let stdio = [None, None, None];
     let interrupt = Some(foreground.interrupt()?);
-    let ties = Ties { console, stdio, preserve_fds: flags.preserve_fds, keep_keyring: false, interrupt };
+    let ties = Ties { console, stdio, preserve_fds: flags.preserve_fds, interrupt, ..Ties::default() };
     let extra = container.exec_at(&process, ties, &place)?;
     tell_pid(extra.pid(), extra.pidfd(), flags.pid_file.as_deref(), flags.pidfd_socket.as_deref())?;
     if flags.detach {

@@ -76,11 +76,7 @@ fn refuse_unsupported(arguments: &Arguments) -> Result<()> {
     if arguments.systemd_cgroup {
         return refuse("--systemd-cgroup");
     }
-    match &arguments.verb {
-        Verb::Create(flags) if flags.no_pivot => refuse("--no-pivot"),
-        Verb::Run(flags) if flags.create.no_pivot => refuse("--no-pivot"),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 pub(super) fn os(doing: String, source: io::Error) -> Error {
@@ -130,6 +126,7 @@ impl Bundle {
                 stdio: [None, None, None],
                 preserve_fds: flags.preserve_fds,
                 keep_keyring: flags.no_new_keyring,
+                no_pivot: flags.no_pivot,
                 interrupt: None,
             },
             start,

@@ -29,6 +29,8 @@ pub struct Ties {
     pub preserve_fds: u32,
     /// Stay in the caller's session keyring.
     pub keep_keyring: bool,
+    /// Change the root by chroot(2): from an initramfs. The container can leave it with `CAP_SYS_CHROOT`.
+    pub no_pivot: bool,
     /// [`Container::exec`] gives up when this becomes readable before the program runs: a hostile container can stop
     /// what enters it.
     pub interrupt: Option<OwnedFd>,
@@ -218,6 +220,7 @@ fn plan_init(
         preserve_fds: ties.preserve_fds,
         new_keyring,
         reaper,
+        no_pivot: ties.no_pivot,
         hooks,
         parent_end,
         gate,

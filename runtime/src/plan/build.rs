@@ -31,6 +31,7 @@ pub(crate) struct Request<'a> {
     pub(crate) preserve_fds: u32,
     pub(crate) new_keyring: Option<CString>,
     pub(crate) reaper: bool,
+    pub(crate) no_pivot: bool,
     pub(crate) hooks: InitHooks,
     pub(crate) parent_end: i32,
     pub(crate) gate: Gate,
@@ -179,6 +180,7 @@ fn tree(request: &Request<'_>, linux: &Linux, own_users: bool) -> Result<Tree> {
     Ok(Tree {
         root: request.root.tree()?,
         outside: outside(spec, bundle),
+        without_pivot: request.no_pivot.then(kernel_mounts).transpose()?,
         propagation: propagation(linux.rootfs_propagation().as_deref().unwrap_or(""))?,
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
         mounts: mounts(specs, linux, (bundle, request.root), &request.cgroup)?,
@@ -188,6 +190,18 @@ fn tree(request: &Request<'_>, linux: &Linux, own_users: bool) -> Result<Tree> {
         readonly_paths: places(linux.readonly_paths(), "linux.readonlyPaths")?,
         made: Made::default(),
     })
+}
+
+/// Where the host's proc and sysfs are mounted, the last first (proc_pid_mountinfo(5)).
+fn kernel_mounts() -> Result<Vec<CString>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "list the mounts".to_owned())?;
+    let place = |line: &str| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let is_kernels = matches!(kind.split(' ').next(), Some("proc" | "sysfs"));
+        // The kernel writes a blank as \\040.
+        mount.split(' ').nth(4).filter(|_| is_kernels).and_then(|path| CString::new(path.replace("\\040", " ")).ok())
+    };
+    Ok(text.lines().rev().filter_map(place).collect())
 }
 
 /// For the attack tests' build alone: where a runtime stands that finds mount points from outside (CVE-2021-30465).

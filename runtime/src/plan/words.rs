@@ -22,6 +22,7 @@ impl Plan {
         self.tree_words(step, index)
             .or_else(|| self.process_words(step, index))
             .or_else(|| self.scheduling_words(step, index))
+            .or_else(|| self.usher_words(step))
             .unwrap_or_else(|| self.own_words(step, index))
     }
 
@@ -144,13 +145,8 @@ impl Plan {
         })
     }
 
-    fn own_words(&self, step: Step, index: usize) -> Words {
-        let name = |name: &Option<std::ffi::CString>| name.as_ref().map_or_else(String::new, |name| text(name));
-        match step {
-            Step::Join => {
-                let path = self.joins.get(index).map_or("", |join| join.path.as_str());
-                words(format!("setns({path:?})"), format!("join namespace {path}"))
-            }
+    fn usher_words(&self, step: Step) -> Option<Words> {
+        Some(match step {
             Step::UserNamespace => words("unshare(CLONE_NEWUSER)", "make a user namespace"),
             Step::AwaitMaps => words("read(channel)", "hear that the users are mapped"),
             Step::RootInside => words("setresgid(0), setresuid(0)", "become root in the user namespace"),
@@ -161,6 +157,17 @@ impl Plan {
                 words(format!("echo {offsets:?} > /proc/self/timens_offsets"), "set the offsets of the clocks")
             }
             Step::Birth => words("clone3(CLONE_PARENT)", "make namespaces"),
+            _ => return None,
+        })
+    }
+
+    fn own_words(&self, step: Step, index: usize) -> Words {
+        let name = |name: &Option<std::ffi::CString>| name.as_ref().map_or_else(String::new, |name| text(name));
+        match step {
+            Step::Join => {
+                let path = self.joins.get(index).map_or("", |join| join.path.as_str());
+                words(format!("setns({path:?})"), format!("join namespace {path}"))
+            }
             Step::JoinCgroup => {
                 let path = self.doors.get(index).map_or_else(|| "tasks".to_owned(), |door| text(&door.path));
                 words(format!("echo 0 > {path}"), format!("join the control group of {path}"))
@@ -174,6 +181,12 @@ impl Plan {
             }
             Step::Loopback => words("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", "bring lo up"),
             Step::RootAttach => words("move_mount(root, \"/\")", "mount the root file system"),
+            Step::Unmount => {
+                let places = self.tree.as_ref().and_then(|tree| tree.without_pivot.as_ref());
+                let place = places.and_then(|places| places.get(index)).map_or_else(String::new, |place| text(place));
+                words(format!("umount2({place:?}, MNT_DETACH)"), format!("unmount the host's {place}"))
+            }
+            Step::ChangeRoot => words("chroot(\".\")", "make the new root file system /"),
             Step::Stage => {
                 let place = text(&self.hooks.root_place);
                 words(format!("move_mount(root, {place:?}), chroot"), format!("mount the root file system on {place}"))

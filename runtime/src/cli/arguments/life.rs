@@ -18,7 +18,7 @@ pub(crate) struct Create {
     /// Write the pid of the container's first process to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
-    /// Use MS_MOVE instead of pivot_root (not supported)
+    /// Change the root by chroot and not by pivot_root, which an initramfs refuses: less safe
     #[arg(long)]
     pub(crate) no_pivot: bool,
     /// Stay in the caller's session keyring
