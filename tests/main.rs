@@ -39,6 +39,7 @@ mod oci_files;
 mod oci_hooks;
 mod oci_identity;
 mod oci_lifecycle;
+mod oci_mounts;
 mod oci_namespaces;
 mod oci_notify;
 mod oci_rootless;

@@ -427,3 +427,25 @@ fn without_pivot_root_the_containers_root_is_its_own_as_well() {
     }
     oci.host.assert_unchanged(&before);
 }
+
+#[test]
+fn a_device_of_any_kind_and_place_is_made_and_nothing_else_taken_for_it() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = oci.bundle(|spec| {
+        spec["linux"]["devices"] = json!([
+            { "path": "/dev/sub/disk", "type": "b", "major": 7, "minor": 3, "fileMode": 0o600 },
+            { "path": "/elsewhere/raw", "type": "u", "major": 10, "minor": 229, "fileMode": 0o640 },
+        ]);
+        spec["process"]["args"] = json!(["/bin/stat", "-c", "%F %t:%T %a", "/dev/sub/disk", "/elsewhere/raw"]);
+    });
+    let said = oci.run(&bundle).ok().stdout;
+    assert_eq!(said, "block special file 7:3 600\ncharacter special file a:e5 640\n");
+    let taken = oci.bundle(|spec| {
+        spec["linux"]["devices"] = json!([{ "path": "/etc/passwd", "type": "c", "major": 10, "minor": 229 }]);
+    });
+    // runc takes whatever is there; runtime-spec config-linux.md#devices: "the runtime MUST generate an error".
+    if oci.is_ours() {
+        oci.run(&taken).fails().says("/etc/passwd");
+    }
+}

@@ -175,6 +175,47 @@ fn rlimits_are_set_soft_and_hard() {
     oci.run(&bundle).fails();
 }
 
+/// (soft, hard) of each line of /proc/PID/limits, which has the order of setrlimit(2)'s numbers.
+fn limits(text: &str) -> Vec<(u64, u64)> {
+    let words = |line: &str| -> Vec<u64> {
+        // The name ends in column 26.
+        let numbers = line[26..].split_whitespace().take(2);
+        numbers.map(|word| if word == "unlimited" { Ok(u64::MAX) } else { word.parse() }.unwrap()).collect()
+    };
+    text.lines().skip(1).map(words).map(|pair| (pair[0], pair[1])).collect()
+}
+
+#[test]
+fn every_limit_of_the_kernel_can_be_set() {
+    need!(Root);
+    let oci = Oci::new();
+    let names = ["CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS"];
+    let names = names.into_iter().chain(["SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"]);
+    // Not above the caller's own, which needs a further privilege; and enough bytes for a program to run.
+    let own = limits(&oci.host.shell("cat /proc/self/limits").ok().stdout);
+    let value = |number: usize| 1_u64 << if matches!(number, 1..=5 | 9) { 30 } else { 9 };
+    let wanted: Vec<(u64, u64)> = (0..16)
+        .map(|number| own[number].1.min(value(number) + number as u64))
+        .map(|hard| (hard.saturating_sub(1), hard))
+        .collect();
+    let bundle = oci.bundle(|spec| {
+        let limit = |(name, (soft, hard)): (&str, &(u64, u64))| json!({ "type": format!("RLIMIT_{name}"), "soft": soft, "hard": hard });
+        spec["process"]["rlimits"] = names.zip(&wanted).map(limit).collect();
+        spec["process"]["args"] = json!(["/bin/cat", "/proc/self/limits"]);
+    });
+    let output = oci.run(&bundle).ok();
+    assert_eq!(limits(&output.stdout), wanted, "{output}");
+}
+
+#[test]
+fn a_limit_that_is_there_twice_is_refused() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 takes the last; runtime-spec config.md#posix-process: an error
+    let oci = Oci::new();
+    let limit = json!({ "type": "RLIMIT_NOFILE", "soft": 10, "hard": 20 });
+    let bundle = oci.bundle(|spec| spec["process"]["rlimits"] = json!([limit, limit]));
+    oci.run(&bundle).fails().says("process.rlimits: RLIMIT_NOFILE is there twice");
+}
+
 #[test]
 fn the_descriptor_limit_is_felt() {
     need!(Root);
@@ -192,6 +233,9 @@ fn the_out_of_memory_score_is_set() {
     need!(Root);
     let oci = Oci::new();
     assert_eq!(oci.see(|spec| spec["process"]["oomScoreAdj"] = json!(321))["oom_score_adj"], 321);
+    // Unset, it stays the caller's.
+    let callers = oci.host.shell("cat /proc/self/oom_score_adj").ok();
+    assert_eq!(oci.see(|_| {})["oom_score_adj"].to_string(), callers.text());
 }
 
 fn seccomp(action: &str, rules: Value) -> Value {

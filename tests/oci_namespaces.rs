@@ -76,6 +76,18 @@ fn a_namespace_with_a_path_is_joined() {
 }
 
 #[test]
+fn a_cgroup_namespace_is_joined() {
+    need!(Root);
+    let oci = Oci::new();
+    let first =
+        oci.running(|spec| spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "cgroup" })));
+    let pid = oci.state(&first)["pid"].to_string();
+    let seen = oci.see(|spec| set_namespace(spec, "cgroup", &format!("/proc/{pid}/ns/cgroup")));
+    let target = oci.host.shell(&format!("readlink /proc/{pid}/ns/cgroup")).ok();
+    assert_eq!(seen["namespaces"]["cgroup"], target.text());
+}
+
+#[test]
 fn a_joined_pid_namespace_shows_the_others_processes() {
     need!(Root);
     let oci = Oci::new();

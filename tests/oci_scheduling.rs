@@ -49,6 +49,26 @@ fn scheduler_and_priorities_are_the_programs_and_those_of_an_exec() {
 }
 
 #[test]
+fn policies_and_priorities_of_the_kernel_can_be_had() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    // Real-time policies need a budget that a group of cgroup v1 has not: their numbers are compared in plan/scheduling.rs.
+    for policy in ["SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE"] {
+        let bundle = oci.running(|spec| spec["process"]["scheduler"] = json!({ "policy": policy }));
+        let said = tool(&oci, &bundle, "chrt -p");
+        assert!(said.contains(policy), "{policy}: {said}");
+        oci.call(&["delete", "--force", &bundle.id]).ok();
+    }
+    let ranks = [("IOPRIO_CLASS_RT", 3, "realtime: prio 3"), ("IOPRIO_CLASS_BE", 6, "best-effort: prio 6")];
+    for (class, priority, words) in ranks {
+        let bundle =
+            oci.running(|spec| spec["process"]["ioPriority"] = json!({ "class": class, "priority": priority }));
+        assert_eq!(tool(&oci, &bundle, "ionice -p"), words);
+        oci.call(&["delete", "--force", &bundle.id]).ok();
+    }
+}
+
+#[test]
 fn an_exec_runs_on_the_processors_it_names_and_init_does_not_care() {
     need!(Root, OurRuntime); // runtime-spec 1.2
     let oci = Oci::new();

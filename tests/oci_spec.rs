@@ -37,6 +37,61 @@ fn a_broken_config_is_refused_and_leaves_nothing() {
     oci.host.assert_unchanged(&before);
 }
 
+/// What is not there yet is said: a field must not be read and forgotten.
+#[test]
+fn what_is_not_supported_is_refused_by_its_path() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let before = oci.host.snapshot();
+    let mount_namespace = |spec: &mut Value, path: Option<&str>| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|one| one["type"] != "mount");
+        namespaces.extend(path.map(|path| json!({ "type": "mount", "path": path })));
+    };
+    type Edit<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Edit<'_>); 6] = [
+        ("linux.intelRdt: is not supported", &|spec| spec["linux"]["intelRdt"] = json!({ "closID": "x" })),
+        ("linux.netDevices: is not supported", &|spec| spec["linux"]["netDevices"] = json!({ "eth9": {} })),
+        ("linux.mountLabel: is not supported", &|spec| spec["linux"]["mountLabel"] = json!("system_u:object_r:x:s0")),
+        ("linux.personality.flags: ", &|spec| {
+            spec["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] });
+        }),
+        ("linux.namespaces: a new mount namespace is required", &|spec| {
+            mount_namespace(spec, Some("/proc/self/ns/mnt"));
+        }),
+        ("linux.namespaces: a new mount namespace is required", &|spec| mount_namespace(spec, None)),
+    ];
+    for (words, edit) in cases {
+        let bundle = oci.bundle(edit);
+        oci.run(&bundle).fails().says(words);
+    }
+    oci.host.assert_unchanged(&before);
+}
+
+#[test]
+fn a_path_to_be_hidden_or_protected_is_absolute() {
+    need!(Root, OurRuntime); // Debian's runc takes it from where it is.
+    let oci = Oci::new();
+    for key in ["maskedPaths", "readonlyPaths"] {
+        let bundle = oci.bundle(|spec| spec["linux"][key] = json!(["proc/kcore"]));
+        oci.run(&bundle).fails().says(&format!("linux.{key}: \"proc/kcore\" is not an absolute path"));
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_ignored() {
+    need!(Root);
+    let oci = Oci::new();
+    let bundle = oci.bundle(|spec| {
+        spec["novelty"] = json!(1);
+        spec["process"]["novelty"] = json!({ "of": "tomorrow" });
+        spec["linux"]["resources"]["novelty"] = json!([]);
+        spec["windows"] = json!({ "layerFolders": ["C:\\\\x"] });
+        spec["annotations"] = json!({ "org.example.novelty": "" });
+    });
+    oci.run(&bundle).ok();
+}
+
 #[test]
 fn a_config_that_is_not_json_or_missing_is_named() {
     need!(Root);

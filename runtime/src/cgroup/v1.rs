@@ -144,3 +144,59 @@ fn network(network: &LinuxNetwork, lines: &mut Vec<Setting>) {
         lines.push(Setting::new("net_prio", "net_prio.ifpriomap", value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(json: &str) -> Vec<String> {
+        let lines = settings(&serde_json::from_str(json).unwrap()).unwrap();
+        lines.into_iter().map(|line| format!("{} {} {}", line.controller, line.file, line.value)).collect()
+    }
+
+    fn refused(json: &str) -> String {
+        settings(&serde_json::from_str(json).unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn weights_and_the_real_time_budget_have_their_files() {
+        let json = r#"{"cpu":{"realtimePeriod":1000000,"realtimeRuntime":950000,"idle":1},
+            "blockIO":{"weight":10,"leafWeight":20,
+            "weightDevice":[{"major":8,"minor":0,"weight":500,"leafWeight":300}]}}"#;
+        let expected = [
+            "cpu cpu.rt_period_us 1000000",
+            "cpu cpu.rt_runtime_us 950000",
+            "cpu cpu.idle 1",
+            "blkio blkio.weight 10",
+            "blkio blkio.leaf_weight 20",
+            "blkio blkio.weight_device 8:0 500",
+            "blkio blkio.leaf_weight_device 8:0 300",
+        ];
+        assert_eq!(written(json), expected);
+    }
+
+    #[test]
+    fn huge_pages_rdma_and_packets_have_their_files() {
+        let json = r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}],"rdma":{"mlx5_1":{"hcaHandles":3}},
+            "network":{"classID":1048577,"priorities":[{"name":"eth0","priority":500}]}}"#;
+        let expected = [
+            "hugetlb hugetlb.2MB.limit_in_bytes 4194304",
+            "hugetlb hugetlb.2MB.rsvd.limit_in_bytes 4194304",
+            "rdma rdma.max mlx5_1 hca_handle=3 hca_object=max",
+            "net_cls net_cls.classid 1048577",
+            "net_prio net_prio.ifpriomap eth0 500",
+        ];
+        assert_eq!(written(json), expected);
+    }
+
+    #[test]
+    fn what_the_kernel_would_cut_is_refused_by_name() {
+        for (json, words) in [
+            (r#"{"cpu":{"shares":1}}"#, "linux.resources.cpu.shares: is not between"),
+            (r#"{"memory":{"swappiness":101}}"#, "linux.resources.memory.swappiness: is not between"),
+            (r#"{"unified":{"memory.high":"1"}}"#, "linux.resources.unified: needs cgroup v2"),
+        ] {
+            assert!(refused(json).starts_with(words), "{json}: {}", refused(json));
+        }
+    }
+}

@@ -219,6 +219,34 @@ mod tests {
     }
 
     #[test]
+    fn every_policy_flag_and_mode_has_the_kernels_number() {
+        let attr = |json: &str| of(&format!(r#"{{"scheduler":{json}}}"#), "{}").unwrap().scheduler.unwrap();
+        // linux/sched.h
+        for (name, number) in [("OTHER", 0), ("FIFO", 1), ("RR", 2), ("BATCH", 3), ("ISO", 4), ("IDLE", 5)] {
+            assert_eq!(attr(&format!(r#"{{"policy":"SCHED_{name}"}}"#)).policy, number, "{name}");
+        }
+        assert_eq!(attr(r#"{"policy":"SCHED_RR","priority":7}"#).priority, 7);
+        let deadline = attr(r#"{"policy":"SCHED_DEADLINE","runtime":1,"deadline":2,"period":3}"#);
+        assert_eq!((deadline.policy, deadline.runtime_ns, deadline.deadline_ns, deadline.period_ns), (6, 1, 2, 3));
+        let flags = ["RECLAIM", "KEEP_POLICY", "KEEP_PARAMS", "UTIL_CLAMP_MIN", "UTIL_CLAMP_MAX"];
+        for (name, bit) in flags.into_iter().zip([2, 8, 16, 32, 64]) {
+            let json = format!(r#"{{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_{name}"]}}"#);
+            assert_eq!(attr(&json).flags, bit, "{name}");
+        }
+        // linux/mempolicy.h
+        let modes = ["DEFAULT", "PREFERRED", "BIND", "INTERLEAVE", "LOCAL", "PREFERRED_MANY", "WEIGHTED_INTERLEAVE"];
+        for (number, name) in modes.into_iter().enumerate() {
+            let linux = format!(r#"{{"memoryPolicy":{{"mode":"MPOL_{name}","nodes":"1"}}}}"#);
+            let expected = (i32::try_from(number).unwrap(), vec![2]);
+            assert_eq!(of("{}", &linux).unwrap().memory_policy, Some(expected), "{name}");
+        }
+        for (name, bit) in [("STATIC_NODES", 15), ("RELATIVE_NODES", 14), ("NUMA_BALANCING", 13)] {
+            let linux = format!(r#"{{"memoryPolicy":{{"mode":"MPOL_BIND","nodes":"0","flags":["MPOL_F_{name}"]}}}}"#);
+            assert_eq!(of("{}", &linux).unwrap().memory_policy, Some((2 | 1 << bit, vec![1])), "{name}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_by_its_path() {
         let refused = |process| refused(process, "{}");
         assert!(
