@@ -42,6 +42,7 @@ mod oci_namespaces;
 mod oci_notify;
 mod oci_scheduling;
 mod oci_spec;
+mod oci_systemd;
 mod oci_terminal;
 mod oci_time;
 mod oci_users;

@@ -5,6 +5,7 @@ use super::foreground::{self, Foreground};
 use super::log::Log;
 use super::{events, exec, look, spec, update};
 use oci_spec::runtime::{Process, Spec};
+use rbox_runtime::cgroup::Driver;
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
 use rbox_runtime::{Error, Result, Root};
 use std::io;
@@ -20,9 +21,9 @@ pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
     }
     let root = arguments.root.as_path();
     let done = match &arguments.verb {
-        Verb::Run(flags) => return run_container(root, flags, log),
+        Verb::Run(flags) => return run_container(arguments, flags, log),
         Verb::Exec(flags) => return exec::exec(root, flags, log),
-        Verb::Create(flags) => create_detached(root, flags, log),
+        Verb::Create(flags) => create_detached(arguments, flags, log),
         Verb::Start(flags) => Container::load(root, &flags.id)?.start(),
         Verb::State(flags) => look::state(root, &flags.id),
         Verb::Kill(flags) => kill(root, flags),
@@ -54,9 +55,6 @@ fn refuse(what: &str) -> Result<()> {
 }
 
 fn refuse_unsupported(arguments: &Arguments) -> Result<()> {
-    if arguments.systemd_cgroup {
-        return refuse("--systemd-cgroup");
-    }
     match &arguments.verb {
         Verb::Create(flags) if flags.no_pivot => refuse("--no-pivot"),
         Verb::Run(flags) if flags.create.no_pivot => refuse("--no-pivot"),
@@ -69,18 +67,25 @@ pub(super) fn os(doing: String, source: io::Error) -> Error {
     Error::Os { doing, source }
 }
 
+impl Arguments {
+    fn driver(&self) -> Driver {
+        if self.systemd_cgroup { Driver::Systemd } else { Driver::Files }
+    }
+}
+
 /// A bundle, read.
 struct Bundle {
     directory: PathBuf,
     spec: Spec,
+    driver: Driver,
 }
 
 impl Bundle {
-    fn open(flags: &Create, log: &Log) -> Result<Bundle> {
+    fn open(flags: &Create, driver: Driver, log: &Log) -> Result<Bundle> {
         let directory = flags.bundle.canonicalize();
         let directory = directory.map_err(|error| os(format!("open bundle {}", flags.bundle.display()), error))?;
         let spec = spec::load(&directory.join("config.json"), log)?;
-        Ok(Bundle { directory, spec })
+        Ok(Bundle { directory, spec, driver })
     }
 
     fn wants_terminal(&self) -> bool {
@@ -105,15 +110,16 @@ impl Bundle {
             },
             start,
             reaper: false,
+            driver: self.driver,
         })
     }
 }
 
-fn create_detached(root: &Path, flags: &Create, log: &Log) -> Result<()> {
-    let bundle = Bundle::open(flags, log)?;
+fn create_detached(arguments: &Arguments, flags: &Create, log: &Log) -> Result<()> {
+    let bundle = Bundle::open(flags, arguments.driver(), log)?;
     foreground::check_terminal(bundle.wants_terminal(), true, flags.console_socket.is_some())?;
     let console = flags.console_socket.as_deref().map(connect).transpose()?;
-    announce(&bundle.create(root, flags, StartedBy::Anyone, console)?, flags)
+    announce(&bundle.create(&arguments.root, flags, StartedBy::Anyone, console)?, flags)
 }
 
 pub(super) fn connect(socket: &Path) -> Result<OwnedFd> {
@@ -154,8 +160,9 @@ fn send(socket: &OwnedFd, file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn run_container(root: &Path, flags: &Run, log: &Log) -> Result<u8> {
-    let bundle = Bundle::open(&flags.create, log)?;
+fn run_container(arguments: &Arguments, flags: &Run, log: &Log) -> Result<u8> {
+    let root = arguments.root.as_path();
+    let bundle = Bundle::open(&flags.create, arguments.driver(), log)?;
     let (terminal, socket) = (bundle.wants_terminal(), flags.create.console_socket.as_deref());
     foreground::check_terminal(terminal, flags.detach, socket.is_some())?;
     if flags.detach {
