@@ -45,6 +45,7 @@ mod oci_notify;
 mod oci_rootless;
 mod oci_scheduling;
 mod oci_spec;
+mod oci_systemd;
 mod oci_terminal;
 mod oci_time;
 mod oci_users;

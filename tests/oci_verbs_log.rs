@@ -38,7 +38,6 @@ const WORDS: &[(&[&str], i32, &str)] = &[
     (&["delete", "ID"], 1, "cannot delete container ID: it is paused"),
     (&["checkpoint", "ID"], 1, "checkpoint: is not supported"),
     (&["restore", "--lazy-pages", "ID"], 1, "restore: is not supported"),
-    (&["--systemd-cgroup", "list"], 1, "--systemd-cgroup: is not supported"),
     (
         &["exec", "--cgroup", "../x", "--ignore-paused", "ID", "true"],
         255,

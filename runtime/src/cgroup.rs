@@ -25,6 +25,7 @@ mod pressure;
 mod processes;
 mod shared;
 mod stats;
+mod systemd;
 mod tree;
 mod v1;
 mod v2;
@@ -54,6 +55,8 @@ pub use self::groups::Groups;
 pub use self::layout::Layout;
 pub use self::pressure::OutOfMemory;
 pub use self::stats::{BlockIo, Cpu, Memory, Pids, Stats};
+pub(crate) use self::systemd::ANNOTATION_PREFIX;
+pub use self::systemd::{Driver, Start, Unit};
 pub use self::view::View;
 
 /// A container's control group, as it is kept in the state file.
@@ -64,6 +67,9 @@ pub struct Cgroup {
     /// Only some of them: an ordinary user's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
+    /// Which unit it is, where systemd makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
 }
 
 /// The group's part in one hierarchy.
@@ -113,7 +119,7 @@ impl Cgroup {
                 Hierarchy { controllers, mount: point, path }
             })
             .collect();
-        Ok(Cgroup { layout, hierarchies, partial: false })
+        Ok(Cgroup { layout, hierarchies, partial: false, unit: None })
     }
 
     /// The same group in the hierarchies alone in which we may make it: access(2) `W_OK` on what is there of its path.
@@ -221,17 +227,14 @@ impl Cgroup {
     /// `Os`: the group or the process is gone, a limit on the number of processes is reached.
     pub fn join(&self, pid: i32, born: Born) -> Result<(), Error> {
         let pid = pid.to_string();
-        for hierarchy in &self.hierarchies {
-            if hierarchy.is_unified() && born == Born::Inside {
-                continue;
-            }
-            let procs = hierarchy.path.join("cgroup.procs");
-            file::write(Purpose::Join, &procs, &pid).map_err(|source| Error::Os {
-                doing: format!("put process {pid} into cgroup {}", hierarchy.path.display()),
-                source,
-            })?;
-        }
-        Ok(())
+        let left = self.hierarchies.iter().filter(|hierarchy| !(hierarchy.is_unified() && born == Born::Inside));
+        left.into_iter().try_for_each(|hierarchy| self.join_one(hierarchy, &pid))
+    }
+
+    fn join_one(&self, hierarchy: &Hierarchy, pid: &str) -> Result<(), Error> {
+        let doing = || format!("put process {pid} into cgroup {}", hierarchy.path.display());
+        file::write(Purpose::Join, &hierarchy.path.join("cgroup.procs"), pid)
+            .map_err(|source| Error::Os { doing: doing(), source })
     }
 
     /// The `tasks` file of each v1 hierarchy: a process with one thread that writes `0` into each has entered, in 10 µs
@@ -267,13 +270,13 @@ impl Cgroup {
         layout::below(&text, own).map(|path| file::directory(&group.path.join(path))).transpose()
     }
 
-    /// Remove the group and what the container made below it. Gone already is success.
+    /// Remove the group and what the container made below it; its unit, where systemd made it. Gone already is success.
     ///
     /// # Errors
-    /// `Os` with EBUSY if processes are still in it after a tenth of a second.
+    /// `Os` with EBUSY if processes are still in it after a tenth of a second; `Systemd`.
     pub fn delete(&self) -> Result<(), Error> {
         let deadline = Instant::now() + Duration::from_millis(100);
-        let mut first = None;
+        let mut first = self.stop_unit(deadline).err();
         for hierarchy in self.hierarchies.iter().rev() {
             if let Err(error) = remove_tree(&hierarchy.path, deadline) {
                 first.get_or_insert(error);

@@ -8,12 +8,13 @@
 //!  3 the unified control group    init is born inside        Unmake, or `delete --force` (its path is in 2)
 //!  4 init                         makes its file systems     dies with its parent until it stands before the gate
 //!  5 the link `init`              which process it is        goes with 1
-//!  6 the other control groups     meanwhile; init waits      as 3
+//!  6 the other control groups     meanwhile; init waits      as 3 (with systemd: all of them, as its unit)
 //! ```
 
 mod create;
 mod exec;
 mod found;
+mod groups;
 mod pause;
 
 use crate::cgroup::Cgroup;

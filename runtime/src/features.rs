@@ -4,6 +4,7 @@
 //! a seccomp action is compiled. What has no code to ask has one line in [`SUPPORT`].
 
 use crate::capabilities;
+use crate::cgroup;
 use crate::container::OCI_VERSION;
 use crate::error::{Doing, Result};
 use crate::hooks::KINDS;
@@ -24,7 +25,7 @@ struct Support {
 }
 
 const SUPPORT: Support = Support {
-    systemd_cgroup: false,
+    systemd_cgroup: true,
     systemd_user_cgroup: false,
     apparmor: true,
     selinux: true,
@@ -33,7 +34,7 @@ const SUPPORT: Support = Support {
 };
 
 /// Annotations by which a config.json gains more than its fields say.
-const UNSAFE_ANNOTATIONS: &[&str] = &[];
+const UNSAFE_ANNOTATIONS: &[&str] = &[cgroup::ANNOTATION_PREFIX];
 
 /// Every option that runc or mount(8) has for file systems of all kinds, in the order of features.md. Which of them are
 /// ours is asked of `plan/mounts.rs`.
@@ -167,7 +168,7 @@ pub fn features() -> Result<Value> {
     let library = ScmpVersion::current()
         .map_err(|error| std::io::Error::other(error.to_string()))
         .doing(|| "ask libseccomp for its version".to_owned())?;
-    let mut features = json!({
+    Ok(json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
         "hooks": KINDS,
@@ -177,11 +178,8 @@ pub fn features() -> Result<Value> {
             "io.github.seccomp.libseccomp.version": format!("{}.{}.{}", library.major, library.minor, library.micro),
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-    });
-    if !UNSAFE_ANNOTATIONS.is_empty() {
-        features["potentiallyUnsafeConfigAnnotations"] = json!(UNSAFE_ANNOTATIONS);
-    }
-    Ok(features)
+        "potentiallyUnsafeConfigAnnotations": UNSAFE_ANNOTATIONS,
+    }))
 }
 
 fn linux() -> Value {

@@ -46,7 +46,9 @@ pub(crate) struct Surroundings<'a> {
 /// `Os` for the clone; `Cgroup` for the control group.
 pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around: &Surroundings<'_>) -> Result<Child> {
     refuse_threads()?;
-    let directory = around.cgroup.directory()?;
+    // systemd makes a group around a process: init is there before its group.
+    let outside = plan.tree.is_some() && around.cgroup.is_made_by_systemd();
+    let directory = if outside { None } else { around.cgroup.directory()? };
     let made = match (clone_into(plan, theirs.as_fd(), directory.as_ref()), around.init) {
         // As runc: beside init.
         (Err(error), Some(init)) if error.raw_os_error() == Some(libc::EBUSY) => {
@@ -242,6 +244,14 @@ impl Child {
                 // execve closed the channel. A child that was killed in this moment is a program that ended at once.
                 _ => return Ok(()),
             }
+        }
+    }
+
+    /// Why the child, which has ended, had failed before it was told to go on.
+    pub(crate) fn last_words(&self, plan: &Plan, around: &Surroundings<'_>) -> Option<Error> {
+        match sync::hear(self.channel.as_fd()) {
+            Ok(Heard::Failed(report)) => Some(self.failed(plan, report, around)),
+            _ => None,
         }
     }
 

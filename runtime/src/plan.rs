@@ -120,6 +120,8 @@ pub(crate) enum CgroupNamespace {
     Host,
     /// At once: clone3 has put the child into its cgroup (cgroup v2).
     AtBirth,
+    /// When systemd has put it into its cgroup (cgroup v2), before its file systems: what a cgroup2 shows depends on it.
+    WhenPlaced,
     /// After it has gone through its doors (cgroup v1).
     AfterJoin,
 }

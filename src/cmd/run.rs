@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use rbox_images::{Image, Progress, PullOptions, Reference, Snapshot, Store};
 use rbox_net::{Leaving, Sandbox};
 use rbox_runtime::Root;
+use rbox_runtime::cgroup::Driver;
 use rbox_runtime::container::{Blueprint, Container, Ended, Live, StartedBy, Ties};
 use rbox_runtime::terminal::Signals;
 
@@ -446,6 +447,7 @@ impl Made {
             ties,
             start: if monitored { StartedBy::Us } else { StartedBy::UsAndDiesWithUs },
             reaper: prepared.init,
+            driver: Driver::Files,
             may_lack_cgroups: false,
         })?;
         Ok(Made { live: Some(live) })

@@ -16,6 +16,8 @@ pub(crate) struct Oci {
     pub(crate) host: Host,
     program: String,
     environment: Vec<(String, String)>,
+    /// Flags of every call.
+    flags: Vec<String>,
 }
 
 /// A folder with config.json and a root file system, and the name of the container it becomes.
@@ -33,7 +35,13 @@ impl Oci {
     /// Another build of the runtime, with variables that only it knows.
     pub(crate) fn with_program(program: &str, environment: &[(&str, &str)]) -> Oci {
         let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Oci { host: Host::offline(), program: program.to_owned(), environment }
+        Oci { host: Host::offline(), program: program.to_owned(), environment, flags: vec![] }
+    }
+
+    /// A runtime on the machine itself, whose systemd makes the control groups.
+    pub(crate) fn with_systemd() -> Oci {
+        let program = runtime().display().to_string();
+        Oci { host: Host::machine(), program, environment: vec![], flags: vec!["--systemd-cgroup".to_owned()] }
     }
 
     /// Whether it is rbox-runtime, and not a peer that shows that the tests are fair.
@@ -177,7 +185,8 @@ impl Oci {
     /// The words with the state folder in front; runc is told to use cgroup files, not systemd, by default.
     pub(crate) fn words(&self, words: &[&str]) -> Vec<String> {
         let root = self.host.path("oci-state").display().to_string();
-        ["--root", &root].into_iter().chain(words.iter().copied()).map(str::to_owned).collect()
+        let flags = self.flags.iter().map(String::as_str);
+        ["--root", &root].into_iter().chain(flags).chain(words.iter().copied()).map(str::to_owned).collect()
     }
 
     /// The state document.

@@ -26,7 +26,8 @@ pub(crate) struct Host {
     holder: Child,
     neighbour: Option<Child>,
     dir: tempfile::TempDir,
-    cgroup: CgroupTree,
+    /// None for the machine itself.
+    cgroup: Option<CgroupTree>,
 }
 
 /// This host's cgroup in each hierarchy of the real host; removed by the drop, after every process is gone.
@@ -69,13 +70,23 @@ impl Host {
             delegate(Path::new("/sys/fs/cgroup"));
         }
         let holder = hold(&cgroup.name);
-        let host = Host { holder, neighbour: None, dir, cgroup };
+        let host = Host { holder, neighbour: None, dir, cgroup: Some(cgroup) };
         if is_unified() {
             // Only now: a cgroup that hands controllers down takes no process, and the holder had to pass through it.
             delegate(&host.cgroup_folders()[0]);
         }
         host.settle();
         host
+    }
+
+    /// The machine itself, for tests that have it to themselves (a VM): systemd knows processes by the machine's numbers
+    /// and groups by the machine's paths.
+    pub(crate) fn machine() -> Host {
+        let dir = tempfile::Builder::new().prefix("rbox-").tempdir().unwrap();
+        let mut holder =
+            Command::new(probe()).arg("hold").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        wait_ready(&mut holder);
+        Host { holder, neighbour: None, dir, cgroup: None }
     }
 
     /// A host with a wire to a neighbour.
@@ -144,8 +155,9 @@ impl Host {
     /// The shell words that move into the host's cgroups and namespaces and become the program in `"$@"`.
     pub(crate) fn entry(&self) -> String {
         let mut words = String::new();
+        let Some(cgroup) = &self.cgroup else { return format!("cd {} && exec \"$@\"", self.dir.path().display()) };
         for place in cgroup_places() {
-            words += &format!("echo 0 > {}/{}/session/cgroup.procs && ", place.at.display(), self.cgroup.name);
+            words += &format!("echo 0 > {}/{}/session/cgroup.procs && ", place.at.display(), cgroup.name);
         }
         let pid = self.holder.id();
         let nsenter = find_program("nsenter").expect("util-linux has nsenter");
@@ -227,7 +239,8 @@ impl Host {
 
     /// The folders of this host's cgroups as the test process sees them.
     pub(crate) fn cgroup_folders(&self) -> Vec<PathBuf> {
-        cgroup_places().iter().map(|place| place.at.join(&self.cgroup.name)).collect()
+        let own = |cgroup: &CgroupTree| cgroup_places().iter().map(|place| place.at.join(&cgroup.name)).collect();
+        self.cgroup.as_ref().map_or_else(Vec::new, own)
     }
 
     /// The pid, as the test process sees it, of the host's first process.

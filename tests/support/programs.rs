@@ -75,6 +75,8 @@ pub(crate) enum Need {
     CgroupV2,
     Ipv6,
     BridgeNetfilter,
+    /// A machine of the tests' own that runs systemd.
+    Systemd,
     /// The test looks at something only rbox-runtime has.
     OurRuntime,
 }
@@ -94,6 +96,10 @@ pub(crate) fn lacks(what: Need) -> Option<String> {
         Need::BridgeNetfilter => {
             have(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(), "br_netfilter is not loaded")
         }
+        Need::Systemd => {
+            let own = env::var_os("RBOX_TEST_VM").is_some() && Path::new("/run/systemd/system").is_dir();
+            have(own, "this test starts units of systemd: only in the VM")
+        }
         Need::OurRuntime => have(runtime_is_rbox(), "this is about rbox-runtime alone"),
     }
 }
@@ -106,9 +112,10 @@ pub(crate) fn is_unified() -> bool {
 /// Print why a test is skipped; with `RBOX_TEST_NO_SKIP=1` fail instead. What concerns another lane of the same
 /// machine (cgroup v2 on a v1 host, br_netfilter on a kernel without it, a foreign runtime) is not a lack: the VM has it.
 pub(crate) fn skip(reason: &str) {
-    let other_lane = ["no cgroup v1", "are not v2", "rbox-runtime alone", "br_netfilter is not loaded"]
-        .iter()
-        .any(|words| reason.contains(words));
+    let other_lane =
+        ["no cgroup v1", "are not v2", "rbox-runtime alone", "br_netfilter is not loaded", "only in the VM"]
+            .iter()
+            .any(|words| reason.contains(words));
     let strict = env::var("RBOX_TEST_NO_SKIP").is_ok_and(|value| value == "1");
     assert!(!strict || other_lane, "cannot skip with RBOX_TEST_NO_SKIP=1: {reason}");
     eprintln!("skipped: {reason}");

@@ -45,6 +45,14 @@ pub enum Error {
         /// One of the processes.
         pid: i32,
     },
+    /// systemd does not run, has refused, or did not answer.
+    #[error("cannot {doing}: {why}")]
+    Systemd {
+        /// Verb and object.
+        doing: String,
+        /// What systemd said.
+        why: String,
+    },
     /// No cgroup file system is mounted.
     #[error("cannot find cgroups: no cgroup file system is mounted")]
     NoHierarchy,

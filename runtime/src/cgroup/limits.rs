@@ -64,6 +64,7 @@ impl Cgroup {
     pub fn set(&self, resources: &LinuxResources) -> Result<(), Error> {
         self.check_memory_use(resources)?;
         let resources = self.complete(resources)?;
+        self.set_unit(resources.as_ref())?;
         self.apply(resources.as_ref(), false)
     }
 
@@ -72,11 +73,16 @@ impl Cgroup {
         self.apply(resources, true)
     }
 
-    fn apply(&self, resources: &LinuxResources, fresh: bool) -> Result<(), Error> {
-        let settings = match self.layout {
-            Layout::V1 | Layout::Hybrid => v1::settings(resources)?,
-            Layout::V2 => v2::settings(resources)?,
-        };
+    /// The limits as lines for control files.
+    pub(super) fn lines(&self, resources: &LinuxResources) -> Result<Vec<Setting>, Error> {
+        match self.layout {
+            Layout::V1 | Layout::Hybrid => v1::settings(resources),
+            Layout::V2 => v2::settings(resources),
+        }
+    }
+
+    pub(super) fn apply(&self, resources: &LinuxResources, fresh: bool) -> Result<(), Error> {
+        let settings = self.lines(resources)?;
         let mut pen = Pen::default();
         let mut refused = Vec::new();
         for setting in &settings {

@@ -303,6 +303,7 @@ fn views_name_the_controllers_as_the_host_does() {
             hierarchy(&["name=systemd"], "/sys/fs/cgroup/systemd"),
             hierarchy(&[], "/sys/fs/cgroup/unified"),
         ],
+        unit: None,
     };
     let views: Vec<_> = cgroup.views().into_iter().map(|view| (view.name, view.options, view.links)).collect();
     let links = ["cpu".to_owned(), "cpuacct".to_owned()].to_vec();
@@ -361,6 +362,7 @@ fn without_cgroup_kill_the_processes_are_killed_one_by_one() {
         layout: Layout::V1,
         partial: false,
         hierarchies: fresh.cgroup.hierarchies.iter().filter(|group| !group.is_unified()).cloned().collect(),
+        unit: None,
     };
     let mut guest = Guest::sh(&fresh.cgroup, "while :; do sleep 0.001 & done");
     guest.go();
@@ -427,7 +429,7 @@ fn v2_settings_reach_the_files_of_the_group() {
         std::fs::write(group.join(file), "").unwrap();
     }
     let hierarchy = Hierarchy { controllers: vec![], mount: root.path().into(), path: group.clone() };
-    let cgroup = Cgroup { layout: Layout::V2, hierarchies: vec![hierarchy], partial: false };
+    let cgroup = Cgroup { layout: Layout::V2, hierarchies: vec![hierarchy], partial: false, unit: None };
     let resources = r#"{"memory":{"limit":4096,"swap":12288},"cpu":{"shares":1024},"blockIO":{"weight":500},
         "pids":{"limit":5}}"#;
     cgroup.set(&parse(resources)).unwrap();

@@ -10,11 +10,20 @@ use super::{Error, Hierarchy};
 
 /// Make the group's directory, and those above it where they are missing. False if it was there, and empty.
 pub(super) fn make_directory(hierarchy: &Hierarchy) -> Result<bool, Error> {
+    let made = ensure_directory(hierarchy)?;
+    if !made {
+        refuse_inhabited(&hierarchy.path)?;
+    }
+    Ok(made)
+}
+
+/// The same, whoever is in it.
+pub(super) fn ensure_directory(hierarchy: &Hierarchy) -> Result<bool, Error> {
     let path = hierarchy.path.as_path();
     let failed = |path: &Path, source| Error::Os { doing: format!("create cgroup {}", path.display()), source };
     match file::make(path) {
         Ok(()) => return Ok(true),
-        Err(Errno::EEXIST) => return refuse_inhabited(path).map(|()| false),
+        Err(Errno::EEXIST) => return Ok(false),
         Err(Errno::ENOENT) => {}
         Err(source) => return Err(failed(path, source)),
     }
@@ -53,7 +62,8 @@ fn make_above(hierarchy: &Hierarchy) -> Result<(), Errno> {
     Ok(())
 }
 
-fn refuse_inhabited(path: &Path) -> Result<(), Error> {
+/// Refuse a group that somebody is in.
+pub(super) fn refuse_inhabited(path: &Path) -> Result<(), Error> {
     let text = file::must_read(&path.join("cgroup.procs"))?;
     match text.lines().next().and_then(|line| line.parse().ok()) {
         Some(pid) => Err(Error::Inhabited { directory: path.to_owned(), pid }),

@@ -44,6 +44,7 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
     }
 
     let labels = identity::open_labels(&on, &plan.process);
+    let placed = await_place(&on, plan, channel);
 
     // 5. File systems. Made while the host's tree is still there, because the kernel shows a new proc only to who
     //    sees one already; attached after the pivot, because then no path can lead to the host.
@@ -52,7 +53,9 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         filesystem::make(&on, tree, !plan.sysctls.is_empty());
         masks::copy_null(&on, tree);
         // Meanwhile the parent has made the control groups, and has written down that we exist.
-        on.step(Step::AwaitCgroups, || sync::await_word(channel, sync::GO));
+        if !placed {
+            on.step(Step::AwaitCgroups, || sync::await_word(channel, sync::GO));
+        }
         filesystem::copy_cgroups(&on, tree);
         identity::open_doors(&on, &mut doors);
         take_root(&on, plan, tree, (&doors, channel));
@@ -98,6 +101,16 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         None => on,
     };
     become_program(&on, plan, &labels)
+}
+
+/// Where systemd puts us into our cgroup, this comes before the file systems: what a cgroup2 shows depends on its namespace.
+fn await_place(on: &Reporter<'_>, plan: &Plan, channel: BorrowedFd<'_>) -> bool {
+    let placed = plan.cgroup_namespace == CgroupNamespace::WhenPlaced;
+    if placed {
+        on.step(Step::AwaitCgroups, || sync::await_word(channel, sync::GO));
+        on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
+    }
+    placed
 }
 
 /// The part that `exec` shares: identity, privileges, execve.

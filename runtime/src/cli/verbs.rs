@@ -5,6 +5,7 @@ use super::foreground::{self, Foreground};
 use super::log::Log;
 use super::{events, exec, look, spec, update};
 use oci_spec::runtime::{Process, Spec};
+use rbox_runtime::cgroup::Driver;
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
 use rbox_runtime::{Error, Result, Root, rootless};
 use std::io;
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// Do what the command line says. Answers the exit code.
 pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
-    refuse_unsupported(arguments)?;
     if arguments.criu.is_some() {
         log.warning("--criu is ignored: checkpoint and restore are not supported");
     }
@@ -24,6 +24,8 @@ pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
         Rootless::False => false,
         Rootless::Auto => rootless::is_likely(),
     };
+    let driver = if arguments.systemd_cgroup { Driver::Systemd } else { Driver::Files };
+    let around = Surroundings { log, may_lack_cgroups, driver };
     let root = state_root(arguments);
     let root = root.as_path();
     if let Some(id) = rootless::is_needed().then(|| arguments.verb.of_a_living_one()).flatten()
@@ -32,9 +34,9 @@ pub(crate) fn run(arguments: &Arguments, log: &Log) -> Result<u8> {
         rootless::follow(&container)?;
     }
     let done = match &arguments.verb {
-        Verb::Run(flags) => return run_container(root, flags, &Surroundings { log, may_lack_cgroups }),
+        Verb::Run(flags) => return run_container(root, flags, &around),
         Verb::Exec(flags) => return exec::exec(root, flags, log),
-        Verb::Create(flags) => create_detached(root, flags, &Surroundings { log, may_lack_cgroups }),
+        Verb::Create(flags) => create_detached(root, flags, &around),
         Verb::Start(flags) => Container::load(root, &flags.id)?.start(),
         Verb::State(flags) => look::state(root, &flags.id),
         Verb::Kill(flags) => kill(root, flags),
@@ -72,13 +74,6 @@ fn refuse(what: &str) -> Result<()> {
     Err(Error::InvalidSpec { path: what.to_owned(), why: "is not supported".to_owned() })
 }
 
-fn refuse_unsupported(arguments: &Arguments) -> Result<()> {
-    if arguments.systemd_cgroup {
-        return refuse("--systemd-cgroup");
-    }
-    Ok(())
-}
-
 pub(super) fn os(doing: String, source: io::Error) -> Error {
     Error::Os { doing, source }
 }
@@ -88,6 +83,7 @@ struct Surroundings<'a> {
     log: &'a Log,
     /// `--rootless`: control groups that cannot be made are done without.
     may_lack_cgroups: bool,
+    driver: Driver,
 }
 
 /// A bundle, read.
@@ -95,6 +91,7 @@ struct Bundle {
     directory: PathBuf,
     spec: Spec,
     may_lack_cgroups: bool,
+    driver: Driver,
 }
 
 impl Bundle {
@@ -105,7 +102,7 @@ impl Bundle {
         if rootless::is_needed() {
             rootless::enter_new(&mut spec)?;
         }
-        Ok(Bundle { directory, spec, may_lack_cgroups: around.may_lack_cgroups })
+        Ok(Bundle { directory, spec, may_lack_cgroups: around.may_lack_cgroups, driver: around.driver })
     }
 
     fn wants_terminal(&self) -> bool {
@@ -132,6 +129,7 @@ impl Bundle {
             start,
             reaper: false,
             may_lack_cgroups: self.may_lack_cgroups,
+            driver: self.driver,
         })
     }
 }

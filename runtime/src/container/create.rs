@@ -1,17 +1,17 @@
 //! Making a container: from a [`Blueprint`] to a [`Live`] one that stands before its gate.
 
-use super::{Container, Status};
-use crate::cgroup::{self, Cgroup};
+use super::{Container, Status, groups};
+use crate::cgroup::{self, Driver};
 use crate::error::{Doing, Error, Result};
 use crate::hooks::{self, CreateHooks, LaterHooks};
 use crate::listener::{Listener, Notifying};
 use crate::parent::{self, Child, Ended, Surroundings};
-use crate::plan::{self, CgroupView, Console, Gate, InitHooks, ParentDeath, Plan};
+use crate::plan::{self, Console, Gate, InitHooks, ParentDeath, Plan};
 use crate::root::Root;
 use crate::seccomp;
 use crate::state::{self, ProcessName, State};
 use crate::sys::shared::SharedPage;
-use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, LinuxSeccomp, Spec};
+use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Spec};
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -55,6 +55,8 @@ pub struct Blueprint<'a> {
     pub start: StartedBy,
     /// Process 1 is a reaper of ours, the program process 2.
     pub reaper: bool,
+    /// Who makes the control group; it decides how `linux.cgroupsPath` is read.
+    pub driver: Driver,
     /// Control groups that cannot be made are done without: an ordinary user has none, unless they are handed down.
     pub may_lack_cgroups: bool,
 }
@@ -212,7 +214,7 @@ fn plan_init(
         spec,
         bundle: &container.state.bundle,
         root: &root,
-        cgroup: view(&container.state.cgroup, spec),
+        cgroup: groups::view(&container.state.cgroup, spec),
         doors: container.state.cgroup.doors().map(|path| plan::Door::new(&path)).collect::<Result<_>>()?,
         seccomp: filter,
         console: ties.console.map(|socket| Console { socket, size: console_size(process) }),
@@ -240,19 +242,13 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     let oom_score_adj = spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
     let cgroup = &container.state.cgroup;
     let around = Surroundings { cgroup, root: &root, init: None };
-    let limits = resources(spec);
-    cgroup.make_birthplace(Some(&limits))?;
-    if plan.usher.is_some() {
-        // Inside a user namespace, init could not open the doors.
-        cgroup.make_rest(Some(&limits))?;
-        plan.doors = Container::open_doors(cgroup)?;
-    }
+    let limits = groups::resources(spec);
+    groups::before_clone(cgroup, &mut plan, &limits)?;
     let child = parent::clone(&mut plan, (ours, theirs), &around)?;
     // A hook in between is something to be done in between.
     let at_once = start == StartedBy::UsAtOnce && !plan.hooks.before_pivot();
     let told = hooks::tell_init(&plan.hooks, container, child.pid);
-    let rest = if plan.usher.is_some() { None } else { Some(&limits) };
-    let created = told.and_then(|()| settle(container, &child, rest, oom_score_adj)).and_then(|init| {
+    let created = told.and_then(|()| settle(container, (&child, &plan), &limits, oom_score_adj)).and_then(|init| {
         if at_once {
             child.open_gate()?;
         }
@@ -264,7 +260,9 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
         Ok(init) => Ok(Made { child, init, plan, root, at_once, told }),
         Err(error) => {
             child.end();
-            Err(error)
+            // systemd cannot take a process that has ended before; why it has, is what it said.
+            let by_systemd = matches!(error, Error::Cgroup(cgroup::Error::Systemd { .. }));
+            Err(if by_systemd { child.last_words(&plan, &around).unwrap_or(error) } else { error })
         }
     }
 }
@@ -273,15 +271,13 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
 /// is written down first: once it stands before the gate it outlives this program.
 fn settle(
     container: &Container,
-    child: &Child,
-    rest: Option<&LinuxResources>,
+    (child, plan): (&Child, &Plan),
+    limits: &LinuxResources,
     oom_score_adj: Option<i32>,
 ) -> Result<ProcessName> {
     let init = ProcessName::of(child.pid).doing(|| "read the start time of the container's init".to_owned())?;
     init.save(&container.directory)?;
-    if rest.is_some() {
-        container.state.cgroup.make_rest(rest)?;
-    }
+    groups::after_clone(container, plan, child.pid, limits)?;
     child.settle(oom_score_adj)?;
     Ok(init)
 }
@@ -293,29 +289,11 @@ fn listen(path: &Path) -> Result<OwnedFd> {
         .doing(|| format!("make the gate {}", path.display()))
 }
 
-fn view(cgroup: &Cgroup, spec: &Spec) -> CgroupView {
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let own_namespace =
-        namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::Cgroup && one.path().is_none());
-    let views = cgroup.views();
-    let v1 = || views.iter().filter(|view| view.file_system == "cgroup");
-    CgroupView {
-        controllers: v1().map(|view| (view.name.clone(), view.path.clone())).collect(),
-        links: v1().flat_map(|view| view.links.iter().map(|link| (link.clone(), view.name.clone()))).collect(),
-        lacking: cgroup.paths().is_empty() && !(own_namespace && cgroup.layout() == cgroup::Layout::V2),
-        own_namespace,
-    }
-}
-
 impl State {
     fn new(blueprint: &Blueprint<'_>) -> Result<State> {
         let spec = blueprint.spec;
-        let linux = spec.linux().as_ref();
-        let wish = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
-        let cgroups_path = wish.unwrap_or_else(|| Path::new("/").join(blueprint.id));
         let rootfs = spec.root().as_ref().map_or_else(PathBuf::new, |root| blueprint.bundle.join(root.path()));
         let doing = || "read this process's own state".to_owned();
-        let located = Cgroup::locate(&cgroups_path)?;
         Ok(State {
             id: blueprint.id.to_owned(),
             bundle: blueprint.bundle.to_owned(),
@@ -324,30 +302,12 @@ impl State {
             init: None,
             creator: ProcessName::this().doing(doing)?,
             boot_id: state::boot_id().doing(doing)?,
-            cgroup: if blueprint.may_lack_cgroups { located.only_ours() } else { located },
+            cgroup: groups::locate(blueprint)?,
             hooks: LaterHooks::of(spec)?,
             listener: Listener::of(spec),
             annotations: spec.annotations().clone().unwrap_or_default(),
         })
     }
-}
-
-/// The limits of config.json, with the devices that every container may use added to its rules (as in runc): what no
-/// rule allows is denied.
-fn resources(spec: &Spec) -> LinuxResources {
-    let mut resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
-    if crate::rootless::in_user_namespace() {
-        // The kernel takes device rules from the host's root alone; and no device can be made here (mknod(2)).
-        resources.set_devices(None);
-        return resources;
-    }
-    let deny_all =
-        LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build().expect("every field has a default");
-    let mut rules = vec![deny_all];
-    rules.extend(resources.devices().iter().flatten().cloned());
-    rules.extend(cgroup::default_rules());
-    resources.set_devices(Some(rules));
-    resources
 }
 
 fn now() -> String {

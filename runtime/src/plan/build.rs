@@ -48,8 +48,7 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("linux", "is missing"))?;
     refuse_unsupported(linux)?;
     let namespaces = Namespaces::of(linux)?;
-    let own_cgroup_namespace = request.cgroup.own_namespace;
-    let v2 = request.cgroup.controllers.is_empty();
+    let cgroup_namespace = cgroup_namespace(&request.cgroup);
     let own_users = namespaces.has_own_users() || rootless::in_user_namespace();
     let tree = tree(&request, linux, own_users)?;
     let process_spec = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
@@ -71,11 +70,7 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         sysctls: sysctls(linux, &namespaces)?,
         new_network: namespaces.is_new(LinuxNamespaceType::Network),
         clone_flags: namespaces.new_flags(),
-        cgroup_namespace: match (own_cgroup_namespace, v2) {
-            (false, _) => CgroupNamespace::Host,
-            (true, true) => CgroupNamespace::AtBirth,
-            (true, false) => CgroupNamespace::AfterJoin,
-        },
+        cgroup_namespace,
         tree: Some(tree),
         usher: namespaces.usher(linux)?,
         joins: namespaces.joins,
@@ -88,6 +83,16 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         parent_death: request.parent_death,
         trace: request.trace,
     })
+}
+
+fn cgroup_namespace(view: &CgroupView) -> CgroupNamespace {
+    let v2 = view.controllers.is_empty();
+    match (view.own_namespace, v2, view.born_inside) {
+        (false, ..) => CgroupNamespace::Host,
+        (true, true, true) => CgroupNamespace::AtBirth,
+        (true, true, false) => CgroupNamespace::WhenPlaced,
+        (true, false, _) => CgroupNamespace::AfterJoin,
+    }
 }
 
 fn refuse_unsupported(linux: &Linux) -> Result<()> {

@@ -151,6 +151,8 @@ pub(crate) struct CgroupView {
     pub(crate) lacking: bool,
     /// A cgroup namespace is made, so that a fresh cgroup2 shows the container's own part.
     pub(crate) own_namespace: bool,
+    /// clone3 puts init into its cgroup; else it is put there before the parent says Go.
+    pub(crate) born_inside: bool,
 }
 
 /// All mounts of config.json, in its order.
