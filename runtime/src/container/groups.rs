@@ -67,12 +67,15 @@ pub(super) fn view(cgroup: &Cgroup, spec: &Spec) -> CgroupView {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let own_namespace =
         namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::Cgroup && one.path().is_none());
+    let own_users = namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::User)
+        || crate::rootless::in_user_namespace();
+    let v2 = cgroup.layout() == cgroup::Layout::V2;
     let views = cgroup.views();
     let v1 = || views.iter().filter(|view| view.file_system == "cgroup");
     CgroupView {
         controllers: v1().map(|view| (view.name.clone(), view.path.clone())).collect(),
         links: v1().flat_map(|view| view.links.iter().map(|link| (link.clone(), view.name.clone()))).collect(),
-        lacking: cgroup.paths().is_empty() && !(own_namespace && cgroup.layout() == cgroup::Layout::V2),
+        lacking: !(v2 && own_namespace) && (cgroup.paths().is_empty() || (v2 && own_users)),
         own_namespace,
         born_inside: !cgroup.is_made_by_systemd(),
     }

@@ -147,7 +147,8 @@ pub(crate) struct CgroupView {
     pub(crate) controllers: Vec<(String, PathBuf)>,
     /// (name, text of the link): `cpu -> cpu,cpuacct`.
     pub(crate) links: Vec<(String, String)>,
-    /// The container has no group of its own: it sees what its maker sees, and may not write.
+    /// The container has no group of its own, or may not mount it: cgroup2 is mounted anew only in a cgroup namespace of
+    /// the same user namespace. It sees what its maker sees, and may not write.
     pub(crate) lacking: bool,
     /// A cgroup namespace is made, so that a fresh cgroup2 shows the container's own part.
     pub(crate) own_namespace: bool,
