@@ -307,3 +307,22 @@ fn many_containers_live_side_by_side() {
     }
     oci.host.assert_unchanged(&before);
 }
+
+#[test]
+fn what_fails_behind_the_gate_is_told_by_start_in_words() {
+    need!(Root, OurRuntime);
+    let oci = Oci::new();
+    let late = |key: &str, value: serde_json::Value| {
+        let bundle = oci.bundle(|spec| spec["process"][key] = value);
+        oci.create(&bundle).ok();
+        oci.call(&["start", &bundle.id]).fails()
+    };
+    late("scheduler", json!({ "policy": "SCHED_FIFO", "priority": 1000 }))
+        .says("cannot set the scheduler: invalid argument");
+    // A program that is there, and for another machine: only execve finds out.
+    let bundle = oci.bundle_of(&["/bin/odd"]);
+    std::fs::write(bundle.rootfs().join("bin/odd"), b"\x7fELF no program").unwrap();
+    oci.host.shell(&format!("chmod 755 {}", bundle.rootfs().join("bin/odd").display())).ok();
+    oci.create(&bundle).ok();
+    oci.call(&["start", &bundle.id]).fails().says("cannot execute /bin/odd: ");
+}

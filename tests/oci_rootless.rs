@@ -168,7 +168,7 @@ fn what_a_user_may_not_is_said() {
     let groups = host.bundle(false, |spec| spec["process"]["user"]["additionalGids"] = json!([5]));
     host.run(&groups).fails().says("process.user.additionalGids: cannot be set where one group alone is mapped");
     let limited = host.bundle(false, |spec| spec["linux"]["resources"] = json!({ "memory": { "limit": 100_000_000 } }));
-    host.run(&limited).fails().says("memory");
+    host.run(&limited).fails().says("the cgroup controller memory is not mounted");
 }
 
 #[test]

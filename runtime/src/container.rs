@@ -16,22 +16,18 @@ mod exec;
 mod found;
 mod groups;
 mod pause;
+mod start;
 
 use crate::cgroup::Cgroup;
-use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::hooks;
 use crate::parent;
-use crate::plan::BadEnd;
 use crate::root::Root;
 use crate::state::{self, State};
-use crate::sync;
 use crate::sys;
-use oci_spec::runtime::Spec;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -209,78 +205,6 @@ impl Container {
         self.directory.join("start.sock")
     }
 
-    /// Let the program run.
-    ///
-    /// # Errors
-    /// `WrongStatus` unless it is created; `Program` when execve fails.
-    pub fn start(&self) -> Result<()> {
-        let have = self.status();
-        if have != Status::Created {
-            return Err(Error::WrongStatus { id: self.state.id.clone(), verb: "start", have });
-        }
-        let doing = || format!("start container {}", self.state.id);
-        let gate = rbox_explain::step(
-            &crate::steps::START,
-            || format!("connect({:?})", self.gate()),
-            || through_folder(&self.gate(), UnixStream::connect),
-        )
-        .doing(doing)?;
-        // The name goes first: from now on nobody else can start it.
-        std::fs::remove_file(self.gate()).doing(doing)?;
-        rbox_explain::mark("gate-removed");
-        sync::say(gate.as_fd(), sync::START).doing(doing)?;
-        loop {
-            match sync::hear(gate.as_fd()).doing(doing)? {
-                sync::Heard::Failed(report) => {
-                    let words = sync::hear_words(gate.as_fd());
-                    return Err(self.start_failure(report, &words));
-                }
-                sync::Heard::Notifies(number) => self.hand_over(number, gate.as_fd())?,
-                _ => break,
-            }
-        }
-        let after = hooks::poststart(self, &self.state.hooks, self.pid().unwrap_or(0));
-        if after.is_err() {
-            // config.md#poststart: the container is stopped.
-            let _ = self.kill(libc::SIGKILL, false);
-        }
-        after
-    }
-
-    /// The filter of init notifies. Nobody who answers: then the container ends.
-    fn hand_over(&self, number: i32, gate: BorrowedFd<'_>) -> Result<()> {
-        let gone = || Error::WrongStatus { id: self.state.id.clone(), verb: "start", have: Status::Stopped };
-        let pidfd = self.pidfd().ok_or_else(gone)?;
-        let handed = self.listen(Status::Created, (self.pid().unwrap_or(0), pidfd.as_fd()), number);
-        if handed.is_err() {
-            let _ = parent::signal(pidfd.as_fd(), libc::SIGKILL);
-        }
-        let _ = sync::say(gate, sync::LISTENED);
-        handed
-    }
-
-    /// The plan is gone with the program that made it; the words for these few steps need only the specification.
-    fn start_failure(&self, report: sync::Report, said: &[u8]) -> Error {
-        let step = crate::steps::Step::from_number(report.step).map_or("?", |step| step.row().key);
-        if step == "startContainer" {
-            let hook = self.state.hooks.start_container.get(usize::from(report.index));
-            let path = hook.map(|hook| hook.path().display().to_string()).unwrap_or_default();
-            return hooks::failure("startContainer", &path, BadEnd::from_number(report.errno), said);
-        }
-        let why = crate::error::errno_words(report.errno);
-        if step == "execve" {
-            let spec = Config::<Spec>::read(&self.state.bundle.join("config.json")).ok().map(|config| config.content);
-            let program = spec.and_then(|spec| spec.process().as_ref()?.args().as_ref()?.first().cloned());
-            return Error::Program { program: program.unwrap_or_default(), why, errno: report.errno };
-        }
-        Error::Child {
-            step,
-            doing: format!("do the step {step} of starting container {}", self.state.id),
-            why,
-            errno: report.errno,
-        }
-    }
-
     /// Send `signal` to its first process; with `all`, to every process of its control group. SIGKILL reaches all of them
     /// also where they would outlive the first one, in a pid namespace that it shares with others (as in runc).
     ///
@@ -389,20 +313,6 @@ impl Container {
 
     fn is_of_this_boot(&self) -> bool {
         state::boot_id().is_ok_and(|boot| boot == self.state.boot_id)
-    }
-}
-
-/// Bind or connect a socket whose path may be longer than what unix(7) takes: an engine chooses the folder, and Docker's
-/// own is longer (`/var/run/docker/runtime-runc/moby/ID`).
-fn through_folder<T>(path: &Path, call: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
-    /// `sun_path` with the zero byte at its end.
-    const LONGEST: usize = 107;
-    match (path.parent(), path.file_name()) {
-        (Some(folder), Some(name)) if path.as_os_str().len() > LONGEST => {
-            let folder = std::fs::File::open(folder)?;
-            call(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
-        }
-        _ => call(path.to_owned()),
     }
 }
 

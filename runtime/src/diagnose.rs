@@ -41,9 +41,16 @@ pub(crate) fn step(plan: &Plan, step: Step, report: Report) -> Option<String> {
         }
         (Step::NewFilesystem, libc::ENODEV) => Some("this kernel has no such file system".to_owned()),
         (Step::Device, libc::EEXIST) => Some("another file is there already".to_owned()),
-        (Step::Rlimit, libc::EPERM) => Some("operation not permitted (the hard limit is above rbox's own)".to_owned()),
         (Step::TimeOffsets, libc::ERANGE) => Some("a clock would stand before zero".to_owned()),
         (Step::Console, libc::ENOENT) => Some("/dev/pts is not mounted in the container".to_owned()),
+        _ => of_process(step, report.errno),
+    }
+}
+
+/// The same for the steps behind the gate, of which `start` may hear without a plan.
+pub(crate) fn of_process(step: Step, errno: i32) -> Option<String> {
+    match (step, errno) {
+        (Step::Rlimit, libc::EPERM) => Some("operation not permitted (the hard limit is above rbox's own)".to_owned()),
         _ => None,
     }
 }

@@ -103,7 +103,8 @@ fn make(maps: &Maps) -> Result<()> {
     let pid = std::process::id();
     let doing = || "make a user namespace".to_owned();
     let (ours, theirs) = parent::channel()?;
-    if sys::process::fork().doing(doing)? == 0 {
+    let helper = sys::process::fork().doing(doing)?;
+    if helper == 0 {
         drop(ours);
         write_from_outside(maps, pid, &theirs);
     }
@@ -112,6 +113,8 @@ fn make(maps: &Maps) -> Result<()> {
     sys::file::write_all(ours.as_fd(), b"m").doing(doing)?;
     let mut answer = String::new();
     File::from(ours).read_to_string(&mut answer).doing(doing)?;
+    // Else it would stay as a zombie for as long as the container runs in the foreground.
+    let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(helper), None);
     if answer == "ok" { Ok(()) } else { Err(Error::Rootless { why: answer }) }
 }
 

@@ -284,7 +284,7 @@ fn settle(
 
 /// The gate: a socket in the state directory, where only root comes.
 fn listen(path: &Path) -> Result<OwnedFd> {
-    super::through_folder(path, UnixListener::bind)
+    super::start::through_folder(path, UnixListener::bind)
         .map(OwnedFd::from)
         .doing(|| format!("make the gate {}", path.display()))
 }

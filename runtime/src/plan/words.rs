@@ -1,6 +1,6 @@
 //! What a `(step, index)` of the child means, in words: the request as strace or ip would write it, and the "cannot …".
 
-use super::{Device, Mount, Plan, Source, Tree, text};
+use super::{Device, Mount, Plan, Process, Source, Tree, text};
 use crate::steps::Step;
 use crate::sys::mount::Attributes;
 
@@ -20,8 +20,7 @@ impl Plan {
     /// Say what the child's step `step` with number `index` is.
     pub(crate) fn words(&self, step: Step, index: usize) -> Words {
         self.tree_words(step, index)
-            .or_else(|| self.process_words(step, index))
-            .or_else(|| self.scheduling_words(step, index))
+            .or_else(|| self.process.words(step, index))
             .or_else(|| self.usher_words(step))
             .unwrap_or_else(|| self.own_words(step, index))
     }
@@ -69,78 +68,6 @@ impl Plan {
                 ),
                 None => words("mount_setattr(\"/\", MOUNT_ATTR_RDONLY)", "make the root file system read-only"),
             },
-            _ => return None,
-        })
-    }
-
-    fn process_words(&self, step: Step, index: usize) -> Option<Words> {
-        let process = &self.process;
-        let program = &process.program;
-        Some(match step {
-            Step::WorkingDirectory => words(
-                format!("chdir({:?})", process.cwd.text()),
-                format!("change to the working directory {}", process.cwd.text()),
-            ),
-            Step::FindProgram => words(format!("faccessat({program:?}, X_OK)"), format!("execute {program}")),
-            Step::Execute => words(format!("execve({program:?})"), format!("execute {program}")),
-            Step::Umask => words(format!("umask({:04o})", process.umask.unwrap_or(0)), "set the umask"),
-            Step::Rlimit => {
-                let (_, soft, hard, name) = process.rlimits.get(index)?;
-                words(format!("prlimit({name}, {soft}:{hard})"), format!("set {name} to {soft}:{hard}"))
-            }
-            Step::LabelFile | Step::Label => {
-                let label = process.labels.get(index)?;
-                let (file, text) = (text(&label.file), text(&label.text));
-                words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {text}", label.kind))
-            }
-            Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
-            Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),
-            Step::UserId => words(format!("setresuid({})", process.uid), format!("become user {}", process.uid)),
-            Step::Bounding => words(
-                format!("prctl(PR_CAPBSET_DROP) down to {} capabilities", process.capabilities.bounding.count_ones()),
-                "drop capabilities from the bounding set",
-            ),
-            Step::Capabilities => words(
-                format!(
-                    "capset(effective={:#x}, permitted={:#x})",
-                    process.capabilities.effective, process.capabilities.permitted
-                ),
-                "set the capabilities",
-            ),
-            Step::Ambient => words(
-                format!("prctl(PR_CAP_AMBIENT, {:#x})", process.capabilities.ambient),
-                "set the ambient capabilities",
-            ),
-            Step::Seccomp => {
-                let instructions = process.seccomp.as_ref().map_or(0, |filter| filter.program.len() / 8);
-                words(
-                    format!("seccomp(SECCOMP_SET_MODE_FILTER, {instructions} instructions)"),
-                    "load the seccomp filter",
-                )
-            }
-            Step::Listener => words("write(channel), read(channel)", "hand over the seccomp listener"),
-            Step::Stdio => words(format!("dup3({index})"), format!("set up descriptor {index}")),
-            Step::Keyring => words("keyctl(JOIN_SESSION_KEYRING)", "join a session keyring"),
-            _ => return None,
-        })
-    }
-
-    fn scheduling_words(&self, step: Step, index: usize) -> Option<Words> {
-        let wish = &self.process.scheduling;
-        Some(match step {
-            Step::Affinity => {
-                let mask = wish.affinity.get(index)?.as_ref()?;
-                words(format!("sched_setaffinity({mask:x?})"), "set the processors of execCPUAffinity")
-            }
-            Step::Scheduler => words(format!("sched_setattr({:?})", wish.scheduler?), "set the scheduler"),
-            Step::IoPriority => {
-                words(format!("ioprio_set({:#x})", wish.io_priority?), "set the priority of input and output")
-            }
-            Step::MemoryPolicy => {
-                let (mode, nodes) = wish.memory_policy.as_ref()?;
-                words(format!("set_mempolicy({mode:#x}, {nodes:x?})"), "set the memory policy")
-            }
-            Step::Personality => words(format!("personality({:#x})", wish.personality?), "set the personality"),
             _ => return None,
         })
     }
@@ -213,6 +140,85 @@ impl Plan {
             Step::Domainname => words(format!("setdomainname({:?})", name(&self.domainname)), "set the domain name"),
             other => words(other.row().key, format!("do the step {}", other.row().key)),
         }
+    }
+}
+
+impl Process {
+    /// Say what a step of becoming the program is; nothing for the others.
+    pub(crate) fn words(&self, step: Step, index: usize) -> Option<Words> {
+        self.own_words(step, index).or_else(|| self.scheduling_words(step, index))
+    }
+
+    fn own_words(&self, step: Step, index: usize) -> Option<Words> {
+        let process = self;
+        let program = &process.program;
+        Some(match step {
+            Step::WorkingDirectory => words(
+                format!("chdir({:?})", process.cwd.text()),
+                format!("change to the working directory {}", process.cwd.text()),
+            ),
+            Step::FindProgram => words(format!("faccessat({program:?}, X_OK)"), format!("execute {program}")),
+            Step::Execute => words(format!("execve({program:?})"), format!("execute {program}")),
+            Step::Umask => words(format!("umask({:04o})", process.umask.unwrap_or(0)), "set the umask"),
+            Step::Rlimit => {
+                let (_, soft, hard, name) = process.rlimits.get(index)?;
+                words(format!("prlimit({name}, {soft}:{hard})"), format!("set {name} to {soft}:{hard}"))
+            }
+            Step::LabelFile | Step::Label => {
+                let label = process.labels.get(index)?;
+                let (file, text) = (text(&label.file), text(&label.text));
+                words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {text}", label.kind))
+            }
+            Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
+            Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),
+            Step::UserId => words(format!("setresuid({})", process.uid), format!("become user {}", process.uid)),
+            Step::Bounding => words(
+                format!("prctl(PR_CAPBSET_DROP) down to {} capabilities", process.capabilities.bounding.count_ones()),
+                "drop capabilities from the bounding set",
+            ),
+            Step::Capabilities => words(
+                format!(
+                    "capset(effective={:#x}, permitted={:#x})",
+                    process.capabilities.effective, process.capabilities.permitted
+                ),
+                "set the capabilities",
+            ),
+            Step::Ambient => words(
+                format!("prctl(PR_CAP_AMBIENT, {:#x})", process.capabilities.ambient),
+                "set the ambient capabilities",
+            ),
+            Step::Seccomp => {
+                let instructions = process.seccomp.as_ref().map_or(0, |filter| filter.program.len() / 8);
+                words(
+                    format!("seccomp(SECCOMP_SET_MODE_FILTER, {instructions} instructions)"),
+                    "load the seccomp filter",
+                )
+            }
+            Step::Listener => words("write(channel), read(channel)", "hand over the seccomp listener"),
+            Step::Stdio => words(format!("dup3({index})"), format!("set up descriptor {index}")),
+            Step::Keyring => words("keyctl(JOIN_SESSION_KEYRING)", "join a session keyring"),
+            _ => return None,
+        })
+    }
+
+    fn scheduling_words(&self, step: Step, index: usize) -> Option<Words> {
+        let wish = &self.scheduling;
+        Some(match step {
+            Step::Affinity => {
+                let mask = wish.affinity.get(index)?.as_ref()?;
+                words(format!("sched_setaffinity({mask:x?})"), "set the processors of execCPUAffinity")
+            }
+            Step::Scheduler => words(format!("sched_setattr({:?})", wish.scheduler?), "set the scheduler"),
+            Step::IoPriority => {
+                words(format!("ioprio_set({:#x})", wish.io_priority?), "set the priority of input and output")
+            }
+            Step::MemoryPolicy => {
+                let (mode, nodes) = wish.memory_policy.as_ref()?;
+                words(format!("set_mempolicy({mode:#x}, {nodes:x?})"), "set the memory policy")
+            }
+            Step::Personality => words(format!("personality({:#x})", wish.personality?), "set the personality"),
+            _ => return None,
+        })
     }
 }
 
