@@ -121,10 +121,64 @@ fn block_device_limits_are_written() {
     let disk = oci.host.shell("lsblk -d -n -o MAJ:MIN -e 1,7,11 2>/dev/null | head -n 1").text().to_owned();
     let Some((major, minor)) = disk.split_once(':') else { return crate::support::skip("no disk to limit") };
     let (major, minor): (u64, u64) = (major.trim().parse().unwrap(), minor.trim().parse().unwrap());
-    let throttle = json!([{ "major": major, "minor": minor, "rate": 1 << 20 }]);
-    let bundle = limited(&oci, json!({ "blockIO": { "throttleReadBpsDevice": throttle } }));
-    let read = oci.cgroup_file(&bundle, ("blkio", "blkio.throttle.read_bps_device"), "io.max");
-    assert!(read.starts_with(&format!("{major}:{minor} ")) && read.contains("1048576"), "{read}");
+    let device = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let throttles = json!({
+        "throttleReadBpsDevice": device(1 << 20),
+        "throttleWriteBpsDevice": device(2 << 20),
+        "throttleReadIOPSDevice": device(300),
+        "throttleWriteIOPSDevice": device(400),
+    });
+    let bundle = limited(&oci, json!({ "blockIO": throttles }));
+    if oci.is_v2() {
+        let all = oci.cgroup_file(&bundle, ("", ""), "io.max");
+        assert_eq!(all, format!("{major}:{minor} rbps=1048576 wbps=2097152 riops=300 wiops=400"));
+        return;
+    }
+    for (file, rate) in [("read_bps", 1 << 20), ("write_bps", 2 << 20), ("read_iops", 300), ("write_iops", 400)] {
+        let file = format!("blkio.throttle.{file}_device");
+        assert_eq!(oci.cgroup_file(&bundle, ("blkio", &file), ""), format!("{major}:{minor} {rate}"));
+    }
+}
+
+#[test]
+fn without_a_path_the_group_has_the_containers_name() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 makes it below its own group
+    let oci = Oci::new();
+    let bundle = oci.running(|spec| {
+        spec["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+    });
+    let procs = oci.cgroup_file(&bundle, ("pids", "cgroup.procs"), "cgroup.procs");
+    assert_ne!(procs, "");
+}
+
+#[test]
+fn what_is_below_a_group_is_counted_and_nothing_else_is_to_be_had() {
+    need!(Root, OurRuntime); // runc does not read the field
+    let oci = Oci::new();
+    let bundle = limited(&oci, json!({ "memory": { "useHierarchy": true } }));
+    if !oci.is_v2() {
+        assert_eq!(oci.cgroup_file(&bundle, ("memory", "memory.use_hierarchy"), ""), "1");
+    }
+    let bundle = oci.bundle(|spec| spec["linux"]["resources"]["memory"] = json!({ "useHierarchy": false }));
+    let words = if oci.is_v2() { "memory.useHierarchy" } else { "memory.use_hierarchy" };
+    oci.run(&bundle).fails().says(words);
+}
+
+#[test]
+fn a_limit_below_what_is_in_use_is_refused_where_that_is_asked_for() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 knows it for v2 alone, and as a later field
+    let oci = Oci::new();
+    let bundle = limited(&oci, json!({ "memory": { "limit": 64 << 20 } }));
+    std::fs::write(bundle.rootfs().join("ballast"), vec![1; 20 << 20]).unwrap();
+    // What is on a tmpfs is the memory of who has written it.
+    oci.call(&["exec", &bundle.id, "cp", "/ballast", "/dev/shm/ballast"]).ok();
+    let lower = json!({ "memory": { "limit": 8 << 20, "checkBeforeUpdate": true } });
+    std::fs::write(oci.host.path("lower.json"), lower.to_string()).unwrap();
+    oci.call(&["update", "--resources", &oci.host.path("lower.json").display().to_string(), &bundle.id])
+        .fails()
+        .says("memory");
+    assert_eq!(oci.cgroup_file(&bundle, ("memory", "memory.limit_in_bytes"), "memory.max"), (64 << 20).to_string());
+    assert_eq!(oci.state(&bundle)["status"], "running");
 }
 
 #[test]

@@ -348,3 +348,27 @@ fn a_capability_that_nobody_knows_is_left_out_with_a_warning() {
     let ended = oci.run(&bundle).ok().says("CAP_FLY");
     assert_eq!(ended.json()["caps"]["effective"], json!(["CAP_KILL"]));
 }
+
+#[test]
+fn a_capability_that_the_caller_has_not_is_left_out_with_a_warning() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 fails
+    let oci = Oci::new();
+    let caps = json!(["CAP_KILL", "CAP_NET_RAW"]);
+    let bundle = oci.bundle(|spec| {
+        spec["process"]["args"] = json!(["/probe", "see", "identity"]);
+        spec["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+    });
+    let words = oci.words(&["run", "--bundle", &bundle.path(), &bundle.id]).join(" ");
+    let call = format!("setpriv --bounding-set=-net_raw {} {words}", crate::support::runtime().display());
+    let ended = oci.host.shell(&call).ok();
+    assert_eq!(ended.stderr.matches("CAP_NET_RAW cannot be granted here and is left out").count(), 1, "{ended}");
+    assert_eq!(ended.json()["caps"]["effective"], json!(["CAP_KILL"]));
+    // And so for exec.
+    let bundle = oci.running(|spec| {
+        spec["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+    });
+    let words = oci.words(&["exec", "--cap", "CAP_NET_ADMIN", &bundle.id, "/probe", "see", "identity"]).join(" ");
+    let call = format!("setpriv --bounding-set=-net_admin {} {words}", crate::support::runtime().display());
+    let ended = oci.host.shell(&call).ok().says("CAP_NET_ADMIN cannot be granted here and is left out");
+    assert_eq!(ended.json()["caps"]["effective"], caps);
+}

@@ -52,7 +52,9 @@ fn what_is_not_supported_is_refused_by_its_path() {
     let cases: [(&str, Edit<'_>); 6] = [
         ("linux.intelRdt: is not supported", &|spec| spec["linux"]["intelRdt"] = json!({ "closID": "x" })),
         ("linux.netDevices: is not supported", &|spec| spec["linux"]["netDevices"] = json!({ "eth9": {} })),
-        ("linux.mountLabel: is not supported", &|spec| spec["linux"]["mountLabel"] = json!("system_u:object_r:x:s0")),
+        ("linux.mountLabel: SELinux does not run on this machine", &|spec| {
+            spec["linux"]["mountLabel"] = json!("system_u:object_r:x:s0")
+        }),
         ("linux.personality.flags: ", &|spec| {
             spec["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] });
         }),
@@ -66,6 +68,16 @@ fn what_is_not_supported_is_refused_by_its_path() {
         oci.run(&bundle).fails().says(words);
     }
     oci.host.assert_unchanged(&before);
+}
+
+#[test]
+fn a_config_without_linux_is_refused() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 makes the mounts among the host's
+    let oci = Oci::new();
+    let bundle = oci.bundle(|spec| {
+        spec.as_object_mut().unwrap().remove("linux");
+    });
+    oci.run(&bundle).fails().says("linux: is missing");
 }
 
 #[test]

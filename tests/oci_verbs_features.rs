@@ -21,6 +21,19 @@ fn features_have_the_form_of_the_specification() {
     for flag in ["/linux/cgroup/v1", "/linux/cgroup/v2", "/linux/cgroup/systemd", "/linux/seccomp/enabled"] {
         assert!(features.pointer(flag).unwrap().is_boolean(), "{flag}");
     }
+    assert!(features["annotations"].as_object().unwrap().values().all(Value::is_string), "{features:#}");
+    if oci.is_ours() {
+        for flag in
+            ["cgroup/systemdUser", "apparmor/enabled", "selinux/enabled", "intelRdt/enabled", "netDevices/enabled"]
+        {
+            assert!(features.pointer(&format!("/linux/{flag}")).is_some_and(Value::is_boolean), "{flag}: {features:#}");
+        }
+        for flag in ["cgroup/rdma", "mountExtensions/idmap/enabled"] {
+            assert_eq!(features.pointer(&format!("/linux/{flag}")), Some(&json!(true)), "{flag}");
+        }
+        // What tools look for before they ask for a checkpoint.
+        assert_eq!(features["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "false");
+    }
     assert_eq!((&features["linux"]["cgroup"]["v1"], &features["linux"]["cgroup"]["v2"]), (&json!(true), &json!(true)));
     oci.call(&["features", "too", "much"]).code(1);
 }
@@ -34,7 +47,19 @@ fn features_claim_the_mount_options_that_are_taken() {
     let claimed: Vec<&str> =
         features["mountOptions"].as_array().unwrap().iter().map(|option| option.as_str().unwrap()).collect();
     // Each of them alone is an option of a bind mount; those of mount(8) for other kinds are not tried.
-    let others = ["remount", "dirsync", "lazytime", "mand", "nolazytime", "sync", "tmpcopyup", "idmap", "ridmap"];
+    let others = [
+        "remount",
+        "dirsync",
+        "lazytime",
+        "mand",
+        "nolazytime",
+        "sync",
+        "iversion",
+        "noiversion",
+        "tmpcopyup",
+        "idmap",
+        "ridmap",
+    ];
     let (binds, rest): (Vec<&str>, Vec<&str>) = claimed.iter().partition(|option| !others.contains(option));
     assert!(binds.len() > 40, "{binds:?}");
     let bundle = oci.bundle(|spec| {

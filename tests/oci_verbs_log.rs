@@ -91,6 +91,8 @@ fn the_version_is_told_as_runc_tells_it() {
         );
         let spec = lines.iter().find_map(|line| line.strip_prefix("spec: ")).unwrap();
         assert_eq!(oci.call(&["features"]).ok().json()["ociVersionMax"], spec);
+        let bundle = oci.running(|_| {});
+        assert_eq!(oci.state(&bundle)["ociVersion"], spec);
     }
 }
 

@@ -205,6 +205,13 @@ impl Container {
         self.directory.join("start.sock")
     }
 
+    /// Whether its users are others than ours: it has a user namespace of its own, or one that it joined.
+    #[must_use]
+    pub fn has_own_users(&self) -> bool {
+        let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user")).ok();
+        self.pid().is_some_and(|pid| namespace(&pid.to_string()) != namespace("self"))
+    }
+
     /// Send `signal` to its first process; with `all`, to every process of its control group. SIGKILL reaches all of them
     /// also where they would outlive the first one, in a pid namespace that it shares with others (as in runc).
     ///
@@ -324,7 +331,7 @@ const OUR_PARENT: &str = "rbox";
 const SECCOMP_CACHE: &str = ".seccomp";
 
 /// runtime-spec of which this is an implementation.
-pub const OCI_VERSION: &str = "1.2.1";
+pub const OCI_VERSION: &str = "1.3.0";
 
 fn await_end(pidfd: BorrowedFd<'_>) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

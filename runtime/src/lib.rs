@@ -28,6 +28,7 @@ mod diagnose;
 mod error;
 mod exe;
 pub mod features;
+pub mod grant;
 pub mod hooks;
 mod idmap;
 mod kernel;

@@ -6,6 +6,7 @@
 
 mod build;
 mod hook;
+mod inode_versions;
 mod mounts;
 mod namespaces;
 mod process;
@@ -14,6 +15,7 @@ mod words;
 
 pub(crate) use build::{Request, build};
 pub(crate) use hook::{BadEnd, Hook, InitHookList, InitHooks};
+pub(crate) use inode_versions::InodeVersions;
 pub(crate) use mounts::{CgroupView, knows_option as knows_mount_option};
 pub(crate) use namespaces::names as namespace_names;
 pub(crate) use process::{Extra, process};
@@ -192,6 +194,8 @@ pub(crate) struct Mount {
     pub(crate) made: Option<OwnedFd>,
     /// For a new file system: `MS_SHARED` and the like, set when it is attached; 0 leaves it private.
     pub(crate) propagation: u64,
+    /// For a new file system, of which `iversion` or `noiversion` is asked.
+    pub(crate) inode_versions: Option<InodeVersions>,
     /// Links below this mount's root, made when it is attached (`cpu -> cpu,cpuacct`): (name, text).
     pub(crate) links: Vec<(CString, CString)>,
     /// As `mount(8)` would be told, for words.
@@ -208,6 +212,7 @@ impl Mount {
             readonly_at_last: false,
             made: None,
             propagation: 0,
+            inode_versions: None,
             links: vec![],
             said,
         }
@@ -231,8 +236,8 @@ pub(crate) enum Source {
     /// The container's directory in one hierarchy of cgroup v1, copied by the child when the parent has made it, and
     /// attached on `name` in the tmpfs that is mount number `below` of this list: nobody else has been there yet.
     Cgroup { directory: CString, attributes: u64, below: usize, name: CString },
-    /// An attached mount, with other flags.
-    Remount { attributes: Attributes, recursive: bool },
+    /// An attached mount, with other options of its file system, other flags, and others for it and all below it.
+    Remount { options: Vec<(CString, Option<CString>)>, this: Attributes, all: Attributes },
 }
 
 /// A path inside the container: cleaned of `.`, `..` and double slashes by the parent, opened by the child.

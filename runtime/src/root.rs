@@ -40,6 +40,19 @@ impl Root {
     /// # Errors
     /// `Os` when it is not there or not a directory.
     pub fn open(path: &Path) -> Result<Root> {
+        Root::copy(path, libc::MS_PRIVATE)
+    }
+
+    /// The same; and what the host mounts below `path` later comes in, where the host's mount is a shared one
+    /// (mount_namespaces(7): a slave).
+    ///
+    /// # Errors
+    /// As those of [`Root::open`].
+    pub fn open_slave(path: &Path) -> Result<Root> {
+        Root::copy(path, libc::MS_SLAVE)
+    }
+
+    fn copy(path: &Path, propagation: u64) -> Result<Root> {
         let doing = || format!("open root file system {}", path.display());
         let place = c_path(path)?;
         let tree = rbox_explain::step(
@@ -52,11 +65,11 @@ impl Root {
         if kind != libc::S_IFDIR {
             return Err(io::Error::from_raw_os_error(libc::ENOTDIR)).doing(doing);
         }
-        let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+        let change = Attributes { propagation, ..Attributes::default() };
         rbox_explain::step(
             &steps::SETATTR,
-            || format!("mount_setattr({}, AT_RECURSIVE, {})", path.display(), crate::plan::attributes_words(&private)),
-            || sys::mount::mount_setattr(tree.as_fd(), true, &private),
+            || format!("mount_setattr({}, AT_RECURSIVE, {})", path.display(), crate::plan::attributes_words(&change)),
+            || sys::mount::mount_setattr(tree.as_fd(), true, &change),
         )
         .doing(doing)?;
         Ok(Root { tree })

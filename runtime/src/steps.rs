@@ -41,6 +41,7 @@ pub(crate) enum Step {
     Attach,
     AttachLink,
     AttachPropagation,
+    InodeVersions,
     DeviceDirectory,
     Device,
     DeviceLink,
@@ -103,7 +104,7 @@ const fn row(key: &'static str, why: &'static str, see: &'static str) -> Row {
     Row { key, why, see }
 }
 
-static TABLE: [(Step, Row); 76] = [
+static TABLE: [(Step, Row); 77] = [
     (Step::Name, row("name", "so that ps shows who is waiting here", "prctl(2) PR_SET_NAME")),
     (
         Step::ParentDeath,
@@ -219,6 +220,10 @@ static TABLE: [(Step, Row); 76] = [
     (
         Step::AttachPropagation,
         row("propagation", "whether later mounts are passed on, as the specification asks", "mount_namespaces(7)"),
+    ),
+    (
+        Step::InodeVersions,
+        row("iversion", "whether changes of its files are counted: mount(2) alone can say so", "mount(8)"),
     ),
     (Step::DeviceDirectory, row("dev", "find /dev, which must be a directory of this container", "openat2(2)")),
     (Step::Device, row("mknod", "the devices every program expects", "runtime-spec config-linux.md#default-devices")),

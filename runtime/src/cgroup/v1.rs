@@ -44,6 +44,10 @@ fn memory(memory: &LinuxMemory, lines: &mut Vec<Setting>) -> Result<(), Error> {
         0 if limit == -1 => -1,
         swap => swap,
     };
+    // Before anything is counted. Linux 5.11 and later know `true` alone, and refuse the other.
+    if let Some(hierarchy) = memory.use_hierarchy() {
+        lines.push(Setting::new("memory", "memory.use_hierarchy", i32::from(hierarchy)));
+    }
     // Memory before memory+swap: right for a fresh group and for lowering; for raising see `settings`.
     if limit != 0 {
         lines.push(Setting::new("memory", "memory.limit_in_bytes", limit));

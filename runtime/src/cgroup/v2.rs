@@ -51,6 +51,9 @@ fn memory(memory: &LinuxMemory, lines: &mut Vec<Setting>) -> Result<(), Error> {
     if memory.swappiness().is_some_and(|swappiness| swappiness != u64::MAX) {
         return Err(invalid("memory.swappiness", "cannot be set on cgroup v2"));
     }
+    if memory.use_hierarchy() == Some(false) {
+        return Err(invalid("memory.useHierarchy", "cannot be false on cgroup v2, which counts what is below a group"));
+    }
     let limit = memory.limit().unwrap_or(0);
     let swap = memory.swap().unwrap_or(0);
     let mut line = |file, value: Option<i64>| {

@@ -2,7 +2,7 @@
 
 use super::report::Reporter;
 use crate::defence::Defence;
-use crate::plan::{Mount, Place, Source, Sysctl, Tree};
+use crate::plan::{InodeVersions, Mount, Place, Source, Sysctl, Tree};
 use crate::steps::Step;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -140,6 +140,9 @@ pub(super) fn attach(on: &Reporter<'_>, tree: &mut Tree) {
             let change = Attributes { propagation: mount.propagation, ..Attributes::default() };
             on.nth(Step::AttachPropagation, index, || sys::mount::mount_setattr(made.as_fd(), false, &change));
         }
+        if let Some(wish) = &mount.inode_versions {
+            on.nth(Step::InodeVersions, index, || remount_here(made.as_fd(), wish));
+        }
         for (name, text) in &mount.links {
             on.nth(Step::AttachLink, index, || sys::file::symlinkat(text, made.as_fd(), name));
         }
@@ -148,7 +151,7 @@ pub(super) fn attach(on: &Reporter<'_>, tree: &mut Tree) {
 
 fn attach_one(mount: &Mount, place: BorrowedFd<'_>) -> io::Result<()> {
     match (&mount.source, &mount.made) {
-        (Source::Remount { attributes, recursive }, _) => sys::mount::mount_setattr(place, *recursive, attributes),
+        (Source::Remount { options, this, all }, _) => remount(place, options, this, all),
         // move_mount(2) says EINVAL for a file on a directory, as for much else.
         (Source::Bind, Some(_)) if is_directory(place)? == mount.is_file => {
             Err(io::Error::from_raw_os_error(libc::ENOTDIR))
@@ -156,6 +159,34 @@ fn attach_one(mount: &Mount, place: BorrowedFd<'_>) -> io::Result<()> {
         (_, Some(made)) => sys::mount::move_mount(made.as_fd(), place),
         (_, None) => Err(io::Error::from_raw_os_error(libc::EBADF)),
     }
+}
+
+fn remount(
+    place: BorrowedFd<'_>,
+    options: &[(CString, Option<CString>)],
+    this: &Attributes,
+    all: &Attributes,
+) -> io::Result<()> {
+    if !options.is_empty() {
+        let context = sys::mount::fspick(place)?;
+        for (key, value) in options {
+            sys::mount::fsconfig(context.as_fd(), key, value.as_deref())?;
+        }
+        sys::mount::reconfigure(context.as_fd())?;
+    }
+    for (change, recursive) in [(this, false), (all, true)] {
+        if *change != Attributes::default() {
+            sys::mount::mount_setattr(place, recursive, change)?;
+        }
+    }
+    Ok(())
+}
+
+/// `iversion`: mount(2) wants a path, and the mount is where we stand.
+fn remount_here(made: BorrowedFd<'_>, wish: &InodeVersions) -> io::Result<()> {
+    sys::file::fchdir(made)?;
+    sys::mount::mount(c"none", c".", c"none", wish.flags, &wish.data)?;
+    sys::file::chdir(c"/")
 }
 
 fn is_directory(place: BorrowedFd<'_>) -> io::Result<bool> {

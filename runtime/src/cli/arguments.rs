@@ -20,7 +20,7 @@ pub(crate) use limits::Update;
 pub(crate) use look::{Events, List, Nothing, Ps};
 
 /// As runc says it, which Docker reads: `NAME version NUMBER`, and the specification's in a line of its own.
-const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
 /// Where root's states are, unless he says another place.
 pub(crate) const STATE_ROOT: &str = "/run/rbox-runtime";

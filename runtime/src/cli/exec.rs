@@ -8,7 +8,7 @@ use super::verbs::{connect, tell_pid};
 use oci_spec::runtime::{Capabilities, Process, Spec};
 use rbox_runtime::cgroup::Groups;
 use rbox_runtime::container::{Container, Place, Ties};
-use rbox_runtime::{Error, Result};
+use rbox_runtime::{Error, Result, grant};
 use std::path::Path;
 
 /// Answers the program's exit code; 0 for one that is left alone.
@@ -36,8 +36,14 @@ pub(super) fn exec(root: &Path, flags: &Exec, log: &Log) -> Result<u8> {
     Ok(u8::try_from(extra.wait()?.code()).unwrap_or(u8::MAX))
 }
 
-/// The process of `--process`, or that of the container with the flags laid over it.
 fn process(container: &Container, flags: &Exec, log: &Log) -> Result<Process> {
+    let mut process = wanted(container, flags, log)?;
+    grant::withhold(&mut process, container.has_own_users()).iter().for_each(|warning| log.warning(warning));
+    Ok(process)
+}
+
+/// The process of `--process`, or that of the container with the flags laid over it.
+fn wanted(container: &Container, flags: &Exec, log: &Log) -> Result<Process> {
     if let Some(path) = &flags.process {
         // As in runc the file is the whole process; but nothing is ignored silently.
         for flag in overruled(flags) {

@@ -4,10 +4,10 @@ use super::arguments::{self, Arguments, Create, Kill, Rootless, Run, Verb};
 use super::foreground::{self, Foreground};
 use super::log::Log;
 use super::{events, exec, look, spec, update};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rbox_runtime::cgroup::Driver;
 use rbox_runtime::container::{Blueprint, Container, Live, StartedBy, Ties};
-use rbox_runtime::{Error, Result, Root, rootless};
+use rbox_runtime::{Error, Result, Root, grant, rootless};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -94,6 +94,21 @@ struct Bundle {
     driver: Driver,
 }
 
+fn warn_of_capabilities(spec: &mut Spec, log: &Log) {
+    let Some(mut process) = spec.process().clone() else { return };
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let own_users = namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::User);
+    grant::withhold(&mut process, own_users).iter().for_each(|warning| log.warning(warning));
+    spec.set_process(Some(process));
+}
+
+fn open_root(spec: &Spec, path: &Path) -> Result<Root> {
+    match spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()) {
+        Some("slave" | "rslave") => Root::open_slave(path),
+        _ => Root::open(path),
+    }
+}
+
 impl Bundle {
     fn open(flags: &Create, around: &Surroundings<'_>) -> Result<Bundle> {
         let directory = flags.bundle.canonicalize();
@@ -102,6 +117,7 @@ impl Bundle {
         if rootless::is_needed() {
             rootless::enter_new(&mut spec)?;
         }
+        warn_of_capabilities(&mut spec, around.log);
         Ok(Bundle { directory, spec, may_lack_cgroups: around.may_lack_cgroups, driver: around.driver })
     }
 
@@ -117,7 +133,7 @@ impl Bundle {
             id: &flags.id,
             bundle: &self.directory,
             spec: &self.spec,
-            root: Root::open(&rootfs.ok_or_else(missing)?)?,
+            root: open_root(&self.spec, &rootfs.ok_or_else(missing)?)?,
             ties: Ties {
                 console,
                 stdio: [None, None, None],

@@ -99,7 +99,6 @@ fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let refused = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
     ];
     match refused.iter().find(|(_, there)| *there) {
         Some((path, _)) => Err(Error::spec(path, "is not supported")),
@@ -220,6 +219,7 @@ fn outside(spec: &Spec, bundle: &Path) -> Option<OwnedFd> {
 
 fn propagation(wish: &str) -> Result<u64> {
     Ok(match wish {
+        // Such a tree was opened so: Root::open, Root::open_slave.
         "" | "private" | "rprivate" | "slave" | "rslave" => 0,
         "shared" => libc::MS_SHARED,
         "rshared" => libc::MS_SHARED | libc::MS_REC,

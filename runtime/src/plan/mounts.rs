@@ -1,145 +1,25 @@
 //! Mounts of config.json -> mounts of the Plan (runtime-spec config.md#mounts).
 
-use super::{Mount, Place, Said, Source};
+mod options;
+
+pub(crate) use options::knows_option;
+
+use super::{InodeVersions, Mount, Place, Said, Source};
 use crate::child;
 use crate::copy_up;
 use crate::error::{Doing, Error, Result};
 use crate::idmap::{self, Maps};
 use crate::root::Root;
+use crate::security;
 use crate::steps;
 use crate::sys;
 use crate::sys::mount::Attributes;
 use oci_spec::runtime::Linux;
+use options::{Bind, Options, RDONLY, atime};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-const ATIME: u64 = libc::MOUNT_ATTR__ATIME;
-
-/// Options of a mount, sorted by who acts on them.
-#[derive(Debug, Default)]
-struct Options {
-    set: u64,
-    clear: u64,
-    /// `MOUNT_ATTR_*` for the whole tree: `rro`, `rnosuid` …
-    set_all: u64,
-    clear_all: u64,
-    /// `MS_PRIVATE` … and whether for the whole tree.
-    propagation: Option<(u64, bool)>,
-    bind: Option<Bind>,
-    remount: bool,
-    /// `idmap`, `ridmap`: whether for the whole tree.
-    idmap: Option<bool>,
-    /// A tmpfs that begins with what the image has there.
-    copy_up: bool,
-    /// For the file system: `size=64m`, `newinstance`.
-    data: Vec<(CString, Option<CString>)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bind {
-    This,
-    Recursive,
-}
-
-/// The flags that mean the same for every file system: (option, attributes to set, to clear), from mount(8).
-static FLAGS: &[(&str, u64, u64)] = &[
-    ("ro", RDONLY, 0),
-    ("rw", 0, RDONLY),
-    ("nosuid", libc::MOUNT_ATTR_NOSUID, 0),
-    ("suid", 0, libc::MOUNT_ATTR_NOSUID),
-    ("nodev", libc::MOUNT_ATTR_NODEV, 0),
-    ("dev", 0, libc::MOUNT_ATTR_NODEV),
-    ("noexec", libc::MOUNT_ATTR_NOEXEC, 0),
-    ("exec", 0, libc::MOUNT_ATTR_NOEXEC),
-    ("noatime", libc::MOUNT_ATTR_NOATIME, ATIME),
-    ("atime", 0, ATIME),
-    ("strictatime", libc::MOUNT_ATTR_STRICTATIME, ATIME),
-    ("nostrictatime", 0, ATIME),
-    ("relatime", 0, ATIME),
-    ("norelatime", 0, ATIME),
-    ("nodiratime", libc::MOUNT_ATTR_NODIRATIME, 0),
-    ("diratime", 0, libc::MOUNT_ATTR_NODIRATIME),
-    ("nosymfollow", libc::MOUNT_ATTR_NOSYMFOLLOW, 0),
-    ("symfollow", 0, libc::MOUNT_ATTR_NOSYMFOLLOW),
-    ("defaults", 0, 0),
-    ("async", 0, 0),
-    ("iversion", 0, 0),
-    ("silent", 0, 0),
-    ("loud", 0, 0),
-    ("nomand", 0, 0),
-    ("quiet", 0, 0),
-];
-
-/// Options that runc knows and we have not: refused by name, for a flag must not be parsed and ignored.
-static UNSUPPORTED: &[&str] = &["copy-symlink", "dest-nofollow", "src-nofollow"];
-
-fn propagation(option: &str) -> Option<(u64, bool)> {
-    Some(match option {
-        "private" => (libc::MS_PRIVATE, false),
-        "rprivate" => (libc::MS_PRIVATE, true),
-        "slave" => (libc::MS_SLAVE, false),
-        "rslave" => (libc::MS_SLAVE, true),
-        "shared" => (libc::MS_SHARED, false),
-        "rshared" => (libc::MS_SHARED, true),
-        "unbindable" => (libc::MS_UNBINDABLE, false),
-        "runbindable" => (libc::MS_UNBINDABLE, true),
-        _ => return None,
-    })
-}
-
-impl Options {
-    fn parse(options: &[String], path: &str) -> Result<Options> {
-        let mut parsed = Options::default();
-        for option in options {
-            if UNSUPPORTED.contains(&option.as_str()) {
-                return Err(Error::spec(path, format!("mount option {option} is not supported")));
-            }
-            parsed.take(option, path)?;
-        }
-        Ok(parsed)
-    }
-
-    fn take(&mut self, option: &str, path: &str) -> Result<()> {
-        if let Some((_, set, clear)) = FLAGS.iter().find(|(name, _, _)| *name == option) {
-            // The last word wins, as with mount(8).
-            self.set = self.set & !clear | set;
-            self.clear = self.clear & !set | clear;
-        } else if let Some(change) = propagation(option) {
-            self.propagation = Some(change);
-        } else if let Some((_, set, clear)) = option
-            .strip_prefix('r')
-            .and_then(|plain| FLAGS.iter().find(|(name, set, clear)| *name == plain && (set | clear) != 0))
-        {
-            self.set_all = self.set_all & !clear | set;
-            self.clear_all = self.clear_all & !set | clear;
-        } else {
-            match option {
-                "bind" => self.bind = Some(Bind::This),
-                "rbind" => self.bind = Some(Bind::Recursive),
-                "remount" => self.remount = true,
-                "tmpcopyup" => self.copy_up = true,
-                "idmap" => self.idmap = Some(false),
-                "ridmap" => self.idmap = Some(true),
-                _ => self.data.push(data(option, path)?),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether `option` is done here, for every kind of mount; the others are words for one file system, or refused.
-pub(crate) fn knows_option(option: &str) -> bool {
-    Options::parse(&[option.to_owned()], "").is_ok_and(|parsed| parsed.data.is_empty())
-}
-
-fn data(option: &str, path: &str) -> Result<(CString, Option<CString>)> {
-    let (key, value) = option.split_once('=').map_or((option, None), |(key, value)| (key, Some(value)));
-    let c = |text: &str| CString::new(text).map_err(|_| Error::spec(path, "contains a zero byte"));
-    Ok((c(key)?, value.map(c).transpose()?))
-}
 
 /// The part of the cgroup tree that a container's `/sys/fs/cgroup` shows.
 pub(crate) struct CgroupView {
@@ -163,6 +43,7 @@ pub(super) fn mounts(
     (bundle, root): (&Path, &Root),
     cgroup: &CgroupView,
 ) -> Result<Vec<Mount>> {
+    let label = mount_label(linux)?;
     let mut planned = Vec::with_capacity(specs.len() + cgroup.controllers.len() + 1);
     for (number, spec) in specs.iter().enumerate() {
         let path = format!("mounts[{number}]");
@@ -181,14 +62,22 @@ pub(super) fn mounts(
             options: spec.options().as_deref().unwrap_or(&[]).join(","),
         };
         if let Some(bind) = options.bind.or((kind == "bind").then_some(Bind::This)) {
-            let mount = bind_mount(bind, &options, bundle, place, said)?;
+            refuse_options_of_a_file_system(&options, "bind mounts", &path)?;
+            let mount = match options.remount {
+                true => remount(&options, place, said),
+                false => bind_mount(bind, &options, bundle, place, said)?,
+            };
             if maps.is_some() || options.idmap.is_some() {
                 map_ids(&mount, maps.as_ref(), options.idmap == Some(true), (linux, &path))?;
             }
             planned.push(mount);
         } else if maps.is_some() || options.idmap.is_some() {
             return Err(Error::spec(&path, "only a bind mount can be idmapped"));
+        } else if options.remount {
+            planned.push(remount(&options, place, said));
         } else if kind == "cgroup" || kind == "cgroup2" {
+            let what = if cgroup.controllers.is_empty() { "cgroup2" } else { "control groups of version 1" };
+            refuse_options_of_a_file_system(&options, what, &path)?;
             if cgroup.lacking {
                 let said = Said { source: "/sys/fs/cgroup".to_owned(), ..said };
                 let readonly = Options { set_all: RDONLY, ..options };
@@ -200,7 +89,7 @@ pub(super) fn mounts(
             return Err(Error::spec(&path, "tmpcopyup is for tmpfs"));
         } else {
             let copy_up = options.copy_up;
-            let mut mount = filesystem(kind, options, place, said, &path)?;
+            let mut mount = filesystem(kind, options, (place, said), label.as_ref(), &path)?;
             if copy_up {
                 self::copy_up(&mut mount, root)?;
             }
@@ -210,15 +99,29 @@ pub(super) fn mounts(
     Ok(planned)
 }
 
+/// Of what others have mounted, the kernel drops such an option without a word. As in runc since 1.2.
+fn refuse_options_of_a_file_system(options: &Options, what: &str, path: &str) -> Result<()> {
+    let versions = options.counts_changes.map(|_| "iversion".into());
+    match options.data.first().map(|(key, _)| key.to_string_lossy()).or(versions) {
+        Some(option) => Err(Error::spec(path, format!("option {option} is not for {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Other flags for what is mounted at `place` by then, and with `bind` for this one view of it alone. What is not named
+/// stays as it is, as with mount(8).
+fn remount(options: &Options, place: Place, said: Said) -> Mount {
+    let change = |set, clear| Attributes { set, clear: clear | atime(set), ..Attributes::default() };
+    let source = Source::Remount {
+        options: options.data.clone(),
+        this: change(options.set, options.clear),
+        all: change(options.set_all, options.clear_all),
+    };
+    Mount::new(source, place, said)
+}
+
 /// A directory or file of the host, to be seen inside too.
 fn bind_mount(bind: Bind, options: &Options, bundle: &Path, place: Place, said: Said) -> Result<Mount> {
-    if options.remount {
-        let recursive = bind == Bind::Recursive;
-        let attributes =
-            Attributes { set: options.set, clear: options.clear | atime(options.set), ..Attributes::default() };
-        let source = Source::Remount { attributes, recursive };
-        return Ok(Mount::new(source, place, said));
-    }
     let source = bundle.join(&said.source);
     let tree = open_bind(&source, bind == Bind::Recursive)?;
     let is_file = !is_directory(&tree).doing(|| format!("look at {}", source.display()))?;
@@ -252,11 +155,6 @@ fn map_ids(mount: &Mount, maps: Option<&Maps>, recursive: bool, (linux, path): (
     set_attributes(tree, recursive, change, &mount.said)
 }
 
-/// mount_setattr(2) wants the access time bits cleared whenever one of them is set.
-fn atime(set: u64) -> u64 {
-    if set & ATIME != 0 { ATIME } else { 0 }
-}
-
 fn open_bind(source: &Path, recursive: bool) -> Result<OwnedFd> {
     let doing = || format!("bind {}", source.display());
     let path = CString::new(source.as_os_str().as_bytes())
@@ -285,8 +183,26 @@ fn is_directory(tree: &OwnedFd) -> std::io::Result<bool> {
     Ok(sys::file::fstat(tree.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
+/// What SELinux's policy itself labels, file by file (as in runc).
+static LABELLED_BY_POLICY: &[&str] = &["proc", "sysfs", "mqueue"];
+
+/// `linux.mountLabel`, the SELinux context of all files of a mount.
+fn mount_label(linux: &Linux) -> Result<Option<CString>> {
+    let Some(label) = linux.mount_label().as_deref().filter(|label| !label.is_empty()) else { return Ok(None) };
+    if !security::selinux() {
+        return Err(Error::spec("linux.mountLabel", "SELinux does not run on this machine"));
+    }
+    CString::new(label).map(Some).map_err(|_| Error::spec("linux.mountLabel", "contains a zero byte"))
+}
+
 /// A new file system: proc, sysfs, tmpfs, devpts, mqueue …
-fn filesystem(kind: &str, options: Options, place: Place, said: Said, path: &str) -> Result<Mount> {
+fn filesystem(
+    kind: &str,
+    options: Options,
+    (place, said): (Place, Said),
+    label: Option<&CString>,
+    path: &str,
+) -> Result<Mount> {
     if kind.is_empty() {
         return Err(Error::spec(path, "has neither a type nor the option bind"));
     }
@@ -294,17 +210,20 @@ fn filesystem(kind: &str, options: Options, place: Place, said: Said, path: &str
         Some((libc::MS_PRIVATE, _)) | None => 0,
         Some((propagation, _)) => propagation,
     };
+    let own = options.of_one();
     let mut data = options.data;
     data.insert(0, (c"source".to_owned(), CString::new(said.source.as_str()).ok()));
-    // tmpfs may still have to take mount points of later mounts: read-only at last
-    let readonly_at_last = kind == "tmpfs" && options.set & RDONLY != 0;
-    let attributes = if readonly_at_last { options.set & !RDONLY } else { options.set };
-    let kind = CString::new(kind).map_err(|_| Error::spec(path, "type contains a zero byte"))?;
-    if options.set_all | options.clear_all != 0 {
-        return Err(Error::spec(path, "recursive options are for bind mounts"));
+    if let Some(label) = label.filter(|_| !LABELLED_BY_POLICY.contains(&kind)) {
+        data.push((c"context".to_owned(), Some(label.clone())));
     }
+    // tmpfs may still have to take mount points of later mounts: read-only at last
+    let readonly_at_last = kind == "tmpfs" && own & RDONLY != 0;
+    let attributes = if readonly_at_last { own & !RDONLY } else { own };
+    let inode_versions = options.counts_changes.map(|counts| InodeVersions::new(counts, attributes, &data)).transpose();
+    let kind = CString::new(kind).map_err(|_| Error::spec(path, "type contains a zero byte"))?;
     let source = Source::Filesystem { kind, options: data, attributes };
-    Ok(Mount { readonly_at_last, propagation, ..Mount::new(source, place, said) })
+    let inode_versions = inode_versions.map_err(|_| Error::spec(path, "contains a zero byte"))?;
+    Ok(Mount { readonly_at_last, propagation, inode_versions, ..Mount::new(source, place, said) })
 }
 
 /// Make the tmpfs now, and fill it with what the image has at its place. Where that is nothing, init makes it as ever.
@@ -326,12 +245,13 @@ fn cgroup_mounts(
     said: Said,
     planned: &mut Vec<Mount>,
 ) -> Result<()> {
-    let readonly = options.set & RDONLY;
+    let attributes = options.of_one();
+    let readonly = attributes & RDONLY;
     if view.controllers.is_empty() {
         let source = Source::Filesystem {
             kind: c"cgroup2".to_owned(),
             options: vec![(c"source".to_owned(), Some(c"cgroup".to_owned()))],
-            attributes: options.set,
+            attributes,
         };
         let said = Said { kind: "cgroup2".to_owned(), ..said };
         planned.push(Mount::new(source, place.clone(), said));
@@ -342,7 +262,7 @@ fn cgroup_mounts(
     let links = links.collect();
     let mode = vec![(c"source".to_owned(), Some(c"tmpfs".to_owned())), (c"mode".to_owned(), Some(c"755".to_owned()))];
     let target = said.target.clone();
-    let source = Source::Filesystem { kind: c"tmpfs".to_owned(), options: mode, attributes: options.set & !RDONLY };
+    let source = Source::Filesystem { kind: c"tmpfs".to_owned(), options: mode, attributes: attributes & !RDONLY };
     let said = Said { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), ..said };
     planned.push(Mount { readonly_at_last: readonly != 0, links, ..Mount::new(source, place.clone(), said) });
     let below = planned.len() - 1;
@@ -358,41 +278,11 @@ fn cgroup_mounts(
         };
         let source = Source::Cgroup {
             directory: CString::new(directory.as_os_str().as_bytes()).map_err(|_| odd())?,
-            attributes: options.set,
+            attributes,
             below,
             name: CString::new(name.as_str()).map_err(|_| odd())?,
         };
         planned.push(Mount::new(source, place, said));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(options: &[&str]) -> Options {
-        Options::parse(&options.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>(), "mounts[0]").unwrap()
-    }
-
-    #[test]
-    fn the_last_of_two_opposite_options_wins() {
-        let options = parse(&["ro", "nosuid", "rw"]);
-        assert_eq!((options.set, options.clear), (libc::MOUNT_ATTR_NOSUID, RDONLY));
-    }
-
-    #[test]
-    fn recursive_forms_are_told_from_propagation_and_from_relatime() {
-        let options = parse(&["rro", "rprivate", "relatime", "rbind"]);
-        assert_eq!(options.set_all, RDONLY);
-        assert_eq!(options.propagation, Some((libc::MS_PRIVATE, true)));
-        assert_eq!((options.set, options.clear), (0, ATIME));
-        assert_eq!(options.bind, Some(Bind::Recursive));
-    }
-
-    #[test]
-    fn what_no_flag_knows_goes_to_the_file_system() {
-        let options = parse(&["newinstance", "gid=5"]);
-        assert_eq!(options.data, [(c"newinstance".to_owned(), None), (c"gid".to_owned(), Some(c"5".to_owned()))]);
-    }
 }

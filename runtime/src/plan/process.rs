@@ -3,6 +3,7 @@
 use super::{Argv, Capabilities, Label, Place, Process, Scheduling};
 use crate::capabilities::ALL;
 use crate::error::{Error, Result};
+use crate::grant::last_capability;
 use crate::root::Root;
 use crate::seccomp::Filter;
 use crate::security;
@@ -143,7 +144,7 @@ fn capabilities(spec: Option<&LinuxCapabilities>) -> Result<Capabilities> {
         for one in set.iter().flatten() {
             mask |= capability_bit(*one)?;
         }
-        // What this kernel does not have cannot be given; runc leaves it out as well.
+        // What this kernel does not have is left out; who reads config.json has warned (grant.rs).
         Ok(mask & (u64::MAX >> (63 - last.min(63))))
     };
     let sets = Capabilities {
@@ -165,14 +166,6 @@ fn capability_bit(capability: oci_spec::runtime::Capability) -> Result<u64> {
         Error::spec("process.capabilities", format!("capability CAP_{capability} has no number that is known"))
     })?;
     Ok(1 << number)
-}
-
-/// The highest capability of this kernel. /proc/sys/kernel/cap_last_cap, Linux 3.2.
-fn last_capability() -> u32 {
-    std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(40)
 }
 
 fn rlimits(spec: &oci_spec::runtime::Process) -> Result<Vec<(u32, u64, u64, String)>> {

@@ -57,6 +57,13 @@ impl Plan {
                 let target = at(mount.map(|mount| &mount.place));
                 words(format!("symlink in {target}"), format!("make the links in {target}"))
             }
+            Step::InodeVersions => {
+                let said = &mount?.said;
+                words(
+                    format!("mount({:?}, MS_REMOUNT, {:?})", said.target, said.options),
+                    format!("set options {} of {}", said.options, said.target),
+                )
+            }
             Step::AttachPropagation => {
                 let target = at(mount.map(|mount| &mount.place));
                 words(format!("mount_setattr({target:?}, propagation)"), format!("set the propagation of {target}"))
@@ -283,8 +290,13 @@ fn mount_words(mount: &Mount) -> Words {
     let said = &mount.said;
     let object = if said.kind == "bind" { &said.source } else { &said.kind };
     let request = match &mount.source {
-        Source::Remount { attributes, .. } => {
-            format!("mount_setattr({:?}, {})", said.target, self::attributes(attributes))
+        Source::Remount { options, this, all } => {
+            let all = Attributes { set: this.set | all.set, clear: this.clear | all.clear, ..Attributes::default() };
+            let words = attributes(&all);
+            match options.is_empty() {
+                true => format!("mount_setattr({:?}, {words})", said.target),
+                false => format!("fspick({:?}), fsconfig({}), mount_setattr({words})", said.target, said.options),
+            }
         }
         _ => format!("move_mount({object}, {:?})", said.target),
     };

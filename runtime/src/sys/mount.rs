@@ -12,6 +12,7 @@ use std::ptr;
 const FSCONFIG_SET_FLAG: libc::c_uint = 0; // linux/mount.h
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
 
 /// Begin a new file system of type `kind`, to be configured. fsopen(2). Errors: ENODEV for an unknown type.
 pub(crate) fn fsopen(kind: &CStr) -> io::Result<OwnedFd> {
@@ -40,6 +41,23 @@ pub(crate) fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> io::Result<Ow
     done(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0) })?;
     // SAFETY: numbers, no memory.
     descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes) })
+}
+
+/// The file system that is mounted at `place`, to be configured anew. fspick(2). Errors: EINVAL when `place` is no mount.
+pub(crate) fn fspick(place: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const FSPICK_CLOEXEC: libc::c_uint = 1;
+    const FSPICK_EMPTY_PATH: libc::c_uint = 8;
+    // SAFETY: an empty C string; the descriptor is borrowed for the call.
+    descriptor(unsafe {
+        libc::syscall(libc::SYS_fspick, place.as_raw_fd(), c"".as_ptr(), FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)
+    })
+}
+
+/// Let what was set since [`fspick`] come true, all at once. fsconfig(2) RECONFIGURE. Errors: those of the file system.
+pub(crate) fn reconfigure(context: BorrowedFd<'_>) -> io::Result<()> {
+    let none: *const libc::c_char = ptr::null();
+    // SAFETY: the reconfigure command takes neither key nor value.
+    done(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_RECONFIGURE, none, none, 0) })
 }
 
 /// Copy the mount at `path` (below `dir`; an empty path is `dir` itself) as a detached mount: the first half of a bind.
