@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import life
-from measure import ARCHIVE, BUSYBOX, DOCKER, PAIRS, PROGRAMS, RBOX, ROUNDS, WORK
+import oci
+from measure import ARCHIVE, BUSYBOX, DOCKER, PAIRS, RBOX, ROUNDS, WORK
 from measure import claim, docker, host, in_turns, quiet, results, timed
 
 
@@ -72,46 +73,6 @@ def podman() -> None:
     print(f"note  run --rm --network none, of podman's: {ours / theirs:.3f}   {ours:.1f} of {theirs:.1f} ms")
 
 
-def oci() -> None:
-    """One bundle, three runtimes."""
-    bundle = WORK / "bundle"
-    (bundle / "rootfs/bin").mkdir(parents=True)
-    for name in ("proc", "sys", "dev", "tmp"):
-        (bundle / "rootfs" / name).mkdir()
-    shutil.copy("/bin/busybox", bundle / "rootfs/bin/busybox")
-    (bundle / "rootfs/bin/true").symlink_to("busybox")
-    quiet(["runc", "spec", "--bundle", str(bundle)])
-    config = json.loads((bundle / "config.json").read_text())
-    config["process"]["terminal"] = False
-    config["process"]["args"] = ["/bin/true"]
-    (bundle / "config.json").write_text(json.dumps(config))
-
-    count = iter(range(10**9))
-
-    def run(program: list[str], name: str):
-        state = str(WORK / f"state-{name}")
-        return lambda: timed([*program, "--root", state, "run", "--bundle", str(bundle), f"b{next(count)}"])
-
-    hide_hybrid()
-    ours, crun, runc = in_turns(
-        ROUNDS * 2,
-        run([str(PROGRAMS / "rbox-runtime")], "rbox"),
-        run(["crun"], "crun"),
-        run(["runc"], "runc"),
-    )
-    claim("rbox-runtime run /bin/true, of crun's", ours / crun, "at most", 0.45, f"{ours:.2f} of {crun:.2f} ms")
-    claim("rbox-runtime run /bin/true, of runc's", ours / runc, "at most", 0.15, f"{ours:.2f} of {runc:.2f} ms")
-
-
-def hide_hybrid() -> None:
-    """crun 1.8 takes a hybrid machine whose unified part has controllers for v2: it then finds none. An empty list
-    bound over it makes crun see what is there, cgroup v1. For crun alone would do, but all three get the same."""
-    controllers = Path("/sys/fs/cgroup/unified/cgroup.controllers")
-    if controllers.exists():
-        (WORK / "empty").touch()
-        quiet(["mount", "--bind", str(WORK / "empty"), str(controllers)])
-
-
 def traffic() -> None:
     """One TCP stream to the same server: to 127.0.0.1 and the published port, and to the bridge address."""
     bind = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", "/etc") if Path(path).exists()]
@@ -164,7 +125,7 @@ def main() -> None:
     print("what is measured, on", os.cpu_count(), "processors,", ROUNDS, "rounds:")
     versions()
     quiet([*RBOX, "load", "--input", ARCHIVE])
-    oci()
+    oci.measure()
     start()
     life.many()
     podman()

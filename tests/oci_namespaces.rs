@@ -76,6 +76,45 @@ fn a_namespace_with_a_path_is_joined() {
 }
 
 #[test]
+fn a_mount_namespace_that_was_made_for_it_becomes_the_containers() {
+    need!(Root);
+    let oci = Oci::new();
+    // A process holds it: to bind one to a file fails by chance on Linux 6.18, whose namespaces are not numbered in order.
+    let holder = oci.host.shell(
+        "unshare --mount sleep 100 </dev/null >/dev/null 2>&1 & echo $!
+         until [ $(readlink /proc/$!/ns/mnt) != $(readlink /proc/self/ns/mnt) ]; do sleep 0.01; done",
+    );
+    let path = format!("/proc/{}/ns/mnt", holder.ok().text());
+    let made = oci.host.shell(&format!("readlink {path}")).ok();
+    let mounts = oci.host.shell("cut -d' ' -f5 /proc/self/mountinfo").ok();
+    let bundle = oci.running(|spec| set_namespace(spec, "mount", &path));
+    let inside = oci.call(&["exec", &bundle.id, "/probe", "see", "identity", "files"]).ok().json();
+    assert_eq!(inside["namespaces"]["mnt"], made.text());
+    let targets = |seen: &Value| -> Vec<Value> {
+        seen["mounts"].as_array().unwrap().iter().map(|one| one["target"].clone()).collect()
+    };
+    assert_eq!(targets(&inside), targets(&oci.see(|_| {})), "nothing of the host's is left in it");
+    oci.call(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(oci.host.shell("cut -d' ' -f5 /proc/self/mountinfo").ok().stdout, mounts.stdout);
+    oci.host.shell(&format!("kill {}", path.split('/').nth(2).unwrap())).ok();
+}
+
+#[test]
+fn a_mount_namespace_that_somebody_lives_in_is_not_taken_over() {
+    need!(Root);
+    let oci = Oci::new();
+    let first = oci.running(|_| {});
+    let path = format!("/proc/{}/ns/mnt", oci.state(&first)["pid"]);
+    let bundle = oci.bundle(|spec| set_namespace(spec, "mount", &path));
+    let refused = oci.run(&bundle).fails();
+    if oci.is_ours() {
+        refused.says("its root is not the host's");
+    }
+    oci.call(&["exec", &first.id, "/probe", "see", "files"]).ok();
+    assert_eq!(oci.state(&first)["status"], "running");
+}
+
+#[test]
 fn a_cgroup_namespace_is_joined() {
     need!(Root);
     let oci = Oci::new();

@@ -58,10 +58,10 @@ fn what_is_not_supported_is_refused_by_its_path() {
         ("linux.personality.flags: ", &|spec| {
             spec["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] });
         }),
-        ("linux.namespaces: a new mount namespace is required", &|spec| {
+        ("linux.namespaces: /proc/self/ns/mnt is the host's own mount namespace", &|spec| {
             mount_namespace(spec, Some("/proc/self/ns/mnt"));
         }),
-        ("linux.namespaces: a new mount namespace is required", &|spec| mount_namespace(spec, None)),
+        ("linux.namespaces: a mount namespace is required", &|spec| mount_namespace(spec, None)),
     ];
     for (words, edit) in cases {
         let bundle = oci.bundle(edit);

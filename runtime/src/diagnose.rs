@@ -29,6 +29,9 @@ pub(crate) fn program(process: &Process, errno: i32, root: &Root) -> Error {
 pub(crate) fn step(plan: &Plan, step: Step, report: Report) -> Option<String> {
     let mount = || plan.tree.as_ref().and_then(|tree| tree.mounts.get(usize::from(report.index)));
     match (step, report.errno) {
+        (Step::Join, libc::EXDEV) => {
+            Some("its root is not the host's: a mount namespace that somebody lives in cannot be taken over".to_owned())
+        }
         (Step::Target, libc::ELOOP) => Some("it is a symbolic link, or leads into /proc".to_owned()),
         (Step::DeviceDirectory | Step::Device, libc::ELOOP) => Some("/dev is a symbolic link".to_owned()),
         (Step::Attach, libc::ENOTDIR) => {

@@ -73,6 +73,8 @@ pub(crate) struct Join {
     pub(crate) namespace: Option<OwnedFd>,
     /// `CLONE_NEW*`: what kind it must be.
     pub(crate) kind: i32,
+    /// Device and inode of the root that it must have: for a mount namespace that the container takes over.
+    pub(crate) root: Option<(u64, u64)>,
     /// How the user named it.
     pub(crate) path: String,
 }
@@ -369,10 +371,13 @@ impl Join {
     /// Enter it: setns(2).
     ///
     /// # Errors
-    /// Those of setns(2).
+    /// Those of setns(2); EXDEV when its root is not the one it must have.
     pub(crate) fn enter(&self) -> io::Result<()> {
         let namespace = self.namespace.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-        sys::process::setns(namespace.as_fd(), self.kind)
+        sys::process::setns(namespace.as_fd(), self.kind)?;
+        let Some(wanted) = self.root else { return Ok(()) };
+        let root = sys::file::fstat(sys::file::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?.as_fd())?;
+        if (root.st_dev, root.st_ino) == wanted { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EXDEV)) }
     }
 }
 

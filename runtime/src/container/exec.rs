@@ -181,7 +181,7 @@ impl Container {
         let path = format!("/proc/{}/ns", init.pid);
         let join = |kind| -> Result<plan::Join> {
             let pidfd = pidfd.try_clone().doing(doing)?;
-            Ok(plan::Join { namespace: Some(pidfd), kind, path: path.clone() })
+            Ok(plan::Join { namespace: Some(pidfd), kind, root: None, path: path.clone() })
         };
         let differs = |name: &str| differs(init.pid, name).doing(doing);
         let mut kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;

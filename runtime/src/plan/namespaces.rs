@@ -6,7 +6,9 @@ use crate::idmap::Maps;
 use crate::sys;
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
 use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Which namespaces are new, and which are joined.
@@ -50,12 +52,18 @@ impl Namespaces {
                 None => found.new.push(kind),
                 Some(path) => {
                     found.joined.push(kind);
-                    found.joins.push(open_namespace(path, *flag)?);
+                    let join = open_namespace(path, *flag)?;
+                    // The host's rights reach into a mount namespace; those of a user namespace may not.
+                    let place = if kind == LinuxNamespaceType::Mount { 0 } else { found.joins.len() };
+                    found.joins.insert(place, join);
                 }
             }
         }
-        if !found.is_new(LinuxNamespaceType::Mount) {
-            return Err(Error::spec("linux.namespaces", "a new mount namespace is required"));
+        if !found.is_private(LinuxNamespaceType::Mount) {
+            return Err(Error::spec(
+                "linux.namespaces",
+                "a mount namespace is required: its root becomes the container's",
+            ));
         }
         Ok(found)
     }
@@ -145,5 +153,24 @@ fn open_namespace(path: &Path, kind: i32) -> Result<Join> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::spec("linux.namespaces", "path contains a zero byte"))?;
     let namespace = sys::file::open(&name, libc::O_RDONLY).doing(|| format!("open namespace {}", path.display()))?;
-    Ok(Join { namespace: Some(namespace), kind, path: path.display().to_string() })
+    let root = if kind == libc::CLONE_NEWNS { Some(mount_namespace_root(&namespace, path)?) } else { None };
+    Ok(Join { namespace: Some(namespace), kind, root, path: path.display().to_string() })
+}
+
+/// The root that a mount namespace must have which a container takes over: it is made like the host's (`unshare --mount`),
+/// and not another container's, nor the host's own, whose root pivot_root(2) would change for all their processes.
+fn mount_namespace_root(namespace: &OwnedFd, path: &Path) -> Result<(u64, u64)> {
+    let doing = || format!("look at namespace {}", path.display());
+    let wanted = sys::file::fstat(namespace.as_fd()).doing(doing)?;
+    for process in ["self", "1"] {
+        let theirs = std::fs::metadata(format!("/proc/{process}/ns/mnt")).doing(doing)?;
+        if (theirs.dev(), theirs.ino()) == (wanted.st_dev, wanted.st_ino) {
+            return Err(Error::spec(
+                "linux.namespaces",
+                format!("{} is the host's own mount namespace", path.display()),
+            ));
+        }
+    }
+    let root = std::fs::metadata("/").doing(|| "look at /".to_owned())?;
+    Ok((root.dev(), root.ino()))
 }
