@@ -221,6 +221,17 @@ impl Child {
         .doing(|| "start the container".to_owned())
     }
 
+    /// The same, before the child is there: one that has ended before is heard of next.
+    ///
+    /// # Errors
+    /// `Os`.
+    pub(crate) fn open_gate_ahead(&self) -> Result<()> {
+        match self.open_gate() {
+            Err(Error::Os { source, .. }) if source.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// Wait until the child has become the program.
     ///
     /// # Errors

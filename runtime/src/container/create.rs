@@ -250,7 +250,7 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     let told = hooks::tell_init(&plan.hooks, container, child.pid);
     let created = told.and_then(|()| settle(container, (&child, &plan), &limits, oom_score_adj)).and_then(|init| {
         if at_once {
-            child.open_gate()?;
+            child.open_gate_ahead()?;
         }
         child.await_created(&plan, &around, || create_hooks.run(container, child.pid))?;
         Ok(init)
