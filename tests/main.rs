@@ -44,6 +44,7 @@ mod oci_namespaces;
 mod oci_notify;
 mod oci_rootless;
 mod oci_scheduling;
+mod oci_seccomp;
 mod oci_spec;
 mod oci_terminal;
 mod oci_time;

@@ -25,6 +25,9 @@ pub mod container;
 mod copy_up;
 mod defence;
 mod diagnose;
+#[cfg(test)]
+#[path = "../../tests/support/dice.rs"]
+mod dice;
 mod error;
 mod exe;
 pub mod features;
@@ -32,6 +35,9 @@ pub mod hooks;
 mod idmap;
 mod kernel;
 mod listener;
+#[cfg(test)]
+#[path = "../../tests/support/meaning.rs"]
+mod meaning;
 mod parent;
 mod plan;
 pub mod resident;
