@@ -46,6 +46,7 @@ mod oci_rootless;
 mod oci_scheduling;
 mod oci_seccomp;
 mod oci_spec;
+mod oci_spec_hostile;
 mod oci_terminal;
 mod oci_time;
 mod oci_users;

@@ -38,6 +38,9 @@ mod listener;
 #[cfg(test)]
 #[path = "../../tests/support/meaning.rs"]
 mod meaning;
+#[cfg(test)]
+#[path = "../../tests/support/mutate.rs"]
+mod mutate;
 mod parent;
 mod plan;
 pub mod resident;
@@ -56,7 +59,7 @@ mod sys;
 pub mod terminal;
 mod users;
 
-pub use error::{Error, Result, cause};
+pub use error::{Error, Result, cause, printable};
 pub use exe::{seal, tell_seal};
 pub use root::{Root, User};
 pub use seccomp::default_profile as default_seccomp_profile;

@@ -5,6 +5,7 @@ mod container;
 mod dice;
 mod host;
 pub(crate) mod meaning;
+pub(crate) mod mutate;
 mod output;
 mod programs;
 mod pty;
