@@ -12,8 +12,8 @@ mod docker;
 mod numbers;
 #[path = "src/seccomp/profile.rs"]
 mod profile;
-#[path = "src/seccomp/prologue.rs"]
-mod prologue;
+#[path = "src/seccomp/program.rs"]
+mod program;
 
 use std::error::Error;
 use std::path::Path;
@@ -21,7 +21,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 const SOURCES: [&str; 6] =
-    ["capabilities", "seccomp/compile", "seccomp/docker", "seccomp/numbers", "seccomp/profile", "seccomp/prologue"];
+    ["capabilities", "seccomp/compile", "seccomp/docker", "seccomp/numbers", "seccomp/profile", "seccomp/program"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     entry();

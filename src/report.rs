@@ -6,7 +6,6 @@
 mod flags;
 mod usage;
 
-use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
@@ -73,9 +72,9 @@ pub(crate) struct Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rbox: {}", printable(&self.message))?;
+        write!(f, "rbox: {}", rbox_runtime::printable(&self.message))?;
         match &self.hint {
-            Some(hint) => write!(f, "\nhint: {}", printable(hint)),
+            Some(hint) => write!(f, "\nhint: {}", rbox_runtime::printable(hint)),
             None => Ok(()),
         }
     }
@@ -121,19 +120,7 @@ pub(crate) fn print_with(error: &anyhow::Error, own: u8) -> ExitCode {
 
 /// Print a line that is no error.
 pub(crate) fn note(words: &str) {
-    eprintln!("rbox: {}", printable(words));
-}
-
-/// The same text with `\u{1b}` in the place of what a terminal would obey: names of files are the container's to choose.
-fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return text.into();
-    }
-    let shown = |letter: char| match letter.is_control() {
-        true => letter.escape_debug().to_string(),
-        false => letter.to_string(),
-    };
-    text.chars().map(shown).collect::<String>().into()
+    eprintln!("rbox: {}", rbox_runtime::printable(words));
 }
 
 /// Print an error that does not keep the program's exit code from being told.

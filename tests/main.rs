@@ -2,6 +2,9 @@
 //!
 //! One file for each thing a user does; `oci_*` are the tests of the OCI runtime, and hold on runc too:
 //! `RBOX_TEST_RUNTIME=runc cargo test --test rbox oci_`.
+//!
+//! Tests that go by chance (`model`, `crash`, `oci_seccomp`, `oci_spec_hostile`, `oci_verbs_hostile`, and in the package
+//! rbox-runtime `plan::tests` and `seccomp::tests::random`) say how to repeat what failed: `RBOX_TEST_SEED`, `RBOX_TEST_CASES`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -44,7 +47,9 @@ mod oci_namespaces;
 mod oci_notify;
 mod oci_rootless;
 mod oci_scheduling;
+mod oci_seccomp;
 mod oci_spec;
+mod oci_spec_hostile;
 mod oci_systemd;
 mod oci_terminal;
 mod oci_time;

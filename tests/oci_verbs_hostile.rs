@@ -1,9 +1,10 @@
 //! State files that nobody has written so: each verb gives an error and does nothing else, and `delete --force` removes them.
 
-use crate::support::{Bundle, Dice, Host, Oci, Output, need};
+use crate::support::mutate::{mutate, spoil};
+use crate::support::{Bundle, Dice, Host, Oci, Output, Running, cases, need};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 /// Every verb that takes a container, but the one that may remove what it cannot read.
@@ -44,6 +45,25 @@ impl Victim {
         let pid = oci.state(&bundle)["pid"].to_string();
         let folder = oci.host.path("oci-state").join(&bundle.id);
         Victim { oci, bundle, pid, folder }
+    }
+
+    /// In the same host, when the last one is gone or nobody can reach it any more.
+    fn anew(self) -> Victim {
+        self.oci.host.shell(&format!("kill -9 {}", self.pid));
+        let bundle = self.oci.running(|_| {});
+        let pid = self.oci.state(&bundle)["pid"].to_string();
+        let folder = self.oci.host.path("oci-state").join(&bundle.id);
+        Victim { oci: self.oci, bundle, pid, folder }
+    }
+
+    /// One verb on a state that may be good: it does its work or says in one line why not.
+    fn says_one_line(&self, verb: &[&str], what: &str) {
+        let output = call(&self.oci, verb, &self.bundle.id);
+        assert!([0, 1, 255].contains(&output.code), "{what}: {output}");
+        assert!(output.stderr.lines().count() <= 1 && !output.stderr.contains("panic"), "{what}: {output}");
+        let raw = |letter: char| letter.is_control() && letter != '\n';
+        assert!(!output.stderr.contains(raw), "{what}: {output}");
+        assert_eq!(output.code == 0, output.stderr.is_empty(), "{what}: {output}");
     }
 
     fn state(&self) -> PathBuf {
@@ -145,6 +165,7 @@ const LIES: &[Lie] = &[
     ("runc's", |state| *state = json!({ "id": state["id"], "init_process_pid": 1, "config": { "rootfs": "/" } })),
     ("one key more", |state| state["more"] = json!(1)),
     ("of another container", |state| state["id"] = json!("another")),
+    ("of a boot that was none", |state| state["bootId"] = json!("yesterday")),
     ("a path out of the folder as id", |state| state["id"] = json!("../../etc")),
     ("a pid that is no number of this kernel", |state| state["creator"]["pid"] = json!(1_u64 << 40)),
     ("a pid with a fraction", |state| state["creator"]["pid"] = json!(1.5)),
@@ -248,6 +269,95 @@ fn a_name_of_the_first_process_that_is_none_is_an_error() {
     symlink(kept, &init).unwrap();
     victim.oci.call(&["delete", "--force", &victim.bundle.id]).ok();
     assert!(!victim.lives());
+}
+
+/// What it says is obeyed, so it has to be from whoever obeys it.
+#[test]
+fn a_state_of_somebody_else_is_an_error() {
+    need!(Root, OurRuntime);
+    let victim = Victim::new();
+    for mode in [0o620, 0o602, 0o666] {
+        fs::set_permissions(victim.state(), fs::Permissions::from_mode(mode)).unwrap();
+        victim.all_verbs_are_refused(&format!("{mode:o}"));
+    }
+    fs::set_permissions(victim.state(), fs::Permissions::from_mode(0o600)).unwrap();
+    chown(victim.state(), Some(1000), None).unwrap();
+    victim.all_verbs_are_refused("of another user");
+    // A process that another user has named is not killed when the name is given back.
+    let other = victim.oci.host.spawn("/bin/sleep", &["1000"]);
+    fs::remove_file(victim.folder.join("init")).unwrap();
+    symlink(name_of(&other), victim.folder.join("init")).unwrap();
+    chown(&victim.folder, Some(1000), None).unwrap();
+    victim.force_removes("of another user");
+    assert!(victim.lives() && is_alive(&other));
+}
+
+/// After another boot numbers are other processes', and a control group with processes in it somebody else's.
+#[test]
+fn a_state_of_another_boot_kills_nobody_and_gives_its_name_back() {
+    need!(Root, OurRuntime);
+    let victim = Victim::new();
+    let mut state: Value = serde_json::from_slice(&fs::read(victim.state()).unwrap()).unwrap();
+    state["bootId"] = json!("00000000-1111-2222-3333-444444444444");
+    fs::write(victim.state(), state.to_string()).unwrap();
+    for verb in VERBS.iter().filter(|verb| ["start", "kill", "exec", "pause", "resume", "update"].contains(&verb[0])) {
+        victim.is_refused(verb, "of another boot");
+    }
+    assert_eq!(victim.oci.state(&victim.bundle)["status"], "stopped");
+    victim.force_removes("of another boot");
+    assert!(victim.lives(), "for this state it is somebody else's");
+}
+
+/// `PID.START-TIME` as the runtime in the host knows it.
+fn name_of(running: &Running) -> String {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", running.child.id())).unwrap();
+    let start = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().to_owned();
+    let status = fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
+    format!("{}.{start}", inside.split_whitespace().last().unwrap())
+}
+
+fn is_alive(running: &Running) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", running.child.id())).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// `RBOX_TEST_CASES=5000 RBOX_TEST_SEED=7 cargo nextest run -p rbox oci_verbs_hostile::` makes other changes, and more.
+#[test]
+fn a_state_changed_by_chance_reaches_nobody_else() {
+    need!(Root, OurRuntime);
+    let mut victim = Victim::new();
+    let other = victim.oci.host.spawn("/bin/sleep", &["1000"]);
+    let (pid, _) = name_of(&other).split_once('.').map(|(pid, start)| (pid.to_owned(), start.to_owned())).unwrap();
+    let neighbour = victim.oci.running(|_| {});
+    for mut case in cases(60) {
+        let dice = &mut case.dice;
+        let whole = fs::read(victim.state()).unwrap();
+        let changed = if dice.one_in(2) {
+            let mut state: Value = serde_json::from_slice(&whole).unwrap();
+            (0..1 + dice.below(3)).for_each(|_| mutate(&mut state, dice));
+            serde_json::to_vec(&state).unwrap()
+        } else {
+            let mut text = whole.clone();
+            spoil(&mut text, dice);
+            text
+        };
+        fs::write(victim.state(), &changed).unwrap();
+        if dice.one_in(4) {
+            // The number of another process, which began at another time.
+            fs::remove_file(victim.folder.join("init")).unwrap();
+            symlink(format!("{pid}.{}", dice.below(1 << 30)), victim.folder.join("init")).unwrap();
+        }
+        let what = String::from_utf8_lossy(&changed).into_owned();
+        for _ in 0..3 {
+            victim.says_one_line(dice.pick(VERBS), &what);
+        }
+        victim.says_one_line(&["delete", "--force"], &what);
+        assert!(fs::symlink_metadata(&victim.folder).is_err(), "the name is still taken: {what}");
+        assert!(is_alive(&other), "another process was ended: {what}");
+        assert_eq!(victim.oci.state(&neighbour)["status"], "running", "{what}");
+        victim = victim.anew();
+    }
 }
 
 /// Who was killed between making the folder and writing the file leaves a name that only force gives back.

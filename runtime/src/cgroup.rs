@@ -322,3 +322,9 @@ impl Cgroup {
         self.hierarchy_of("memory").is_some_and(|group| file::exists(&group.path.join(file)))
     }
 }
+
+/// What would be written for these limits, with either version.
+#[cfg(test)]
+pub(crate) fn understood(resources: &LinuxResources) -> [Result<usize, Error>; 2] {
+    [v1::settings(resources).map(|settings| settings.len()), v2::settings(resources).map(|settings| settings.len())]
+}

@@ -218,13 +218,14 @@ impl Container {
     /// # Errors
     /// `WrongStatus` when it is stopped (the words contain "container not running").
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
-        let have = self.status();
-        if all {
+        let this_boot = self.is_of_this_boot();
+        let have = self.status_in(this_boot);
+        if all && this_boot {
             // Also when the first process is gone: others of a shared pid namespace may live on.
             return self.kill_all(signal);
         }
         let Some(init) = self.state.init.filter(|_| have != Status::Stopped) else {
-            if signal == libc::SIGKILL && self.is_of_this_boot() && !self.state.cgroup.pids()?.is_empty() {
+            if signal == libc::SIGKILL && this_boot && !self.state.cgroup.pids()?.is_empty() {
                 return self.kill_all(signal);
             }
             return Err(self.not_running("kill"));
@@ -279,7 +280,10 @@ impl Container {
             self.end()?;
         }
         rbox_explain::mark("ended");
-        self.delete_cgroup()?;
+        // And a group with processes is somebody else's, who has taken its path.
+        if this_boot || self.state.cgroup.pids().unwrap_or_default().is_empty() {
+            self.delete_cgroup()?;
+        }
         rbox_explain::mark("cgroup-removed");
         match std::fs::remove_dir_all(&self.directory) {
             // Somebody else has deleted it in this moment, and runs the hooks.

@@ -1,6 +1,7 @@
 //! What can go wrong, cut by what the caller does about it. Words for people are made here and in `steps.rs`, nowhere else.
 
 use crate::container::Status;
+use std::borrow::Cow;
 use std::io;
 
 /// The result of every call of this library.
@@ -129,6 +130,18 @@ pub(crate) fn errno_words(number: i32) -> String {
     let words = nix::errno::Errno::from_raw(number).desc();
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// A message in one line, as it can be given to a terminal: a file, or whoever wrote it, may have chosen words of it.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    // The last two end a line for some readers (Unicode UAX #14).
+    let obeyed = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    if !text.chars().any(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |letter: char| if obeyed(letter) { letter.escape_debug().to_string() } else { letter.to_string() };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 /// Adds "what was being done" to an I/O result: `.doing(|| format!("open {path}"))?`.

@@ -25,6 +25,9 @@ pub mod container;
 mod copy_up;
 mod defence;
 mod diagnose;
+#[cfg(test)]
+#[path = "../../tests/support/dice.rs"]
+mod dice;
 mod error;
 mod exe;
 pub mod features;
@@ -33,6 +36,12 @@ pub mod hooks;
 mod idmap;
 mod kernel;
 mod listener;
+#[cfg(test)]
+#[path = "../../tests/support/meaning.rs"]
+mod meaning;
+#[cfg(test)]
+#[path = "../../tests/support/mutate.rs"]
+mod mutate;
 mod parent;
 mod plan;
 pub mod resident;
@@ -51,7 +60,7 @@ mod sys;
 pub mod terminal;
 mod users;
 
-pub use error::{Error, Result, cause};
+pub use error::{Error, Result, cause, printable};
 pub use exe::{seal, tell_seal};
 pub use root::{Root, User};
 pub use seccomp::default_profile as default_seccomp_profile;

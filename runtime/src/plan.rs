@@ -11,6 +11,8 @@ mod mounts;
 mod namespaces;
 mod process;
 mod scheduling;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub(crate) use build::{Request, build};

@@ -3,7 +3,7 @@
 //! ```text
 //!  docker.rs ─table─┐                      built with rbox: DEFAULT_FILTER ──┐
 //!                   ├─▶ LinuxSeccomp ──┬── compiled before: cache.rs ────────┼──▶ Filter, loaded by the child
-//!  FILE ─custom.rs──┘   (in the Spec)  └── compile.rs: libseccomp + prologue.rs ─┘
+//!  FILE ─custom.rs──┘   (in the Spec)  └── compile.rs ─▶ program.rs ─┘
 //! ```
 //!
 //! Compiling Docker's profile takes several times as long as the rest of a start, so the usual one is compiled when
@@ -15,7 +15,7 @@ mod custom;
 mod docker;
 mod numbers;
 mod profile;
-mod prologue;
+mod program;
 
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,9 @@ use crate::hooks::LaterHooks;
 use crate::listener::Listener;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -202,15 +202,23 @@ impl State {
         check_id(id)?;
         let directory = root.join(id);
         let path = directory.join("state.json");
-        let text = match read_own(&path) {
+        let (text, metadata) = match read_own(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound { id: id.to_owned() }),
-            text => text.doing(|| format!("read {}", path.display()))?,
+            found => found.doing(|| format!("read {}", path.display()))?,
         };
         let odd = |why: String| Error::InvalidSpec { path: path.display().to_string(), why };
+        // What it says is obeyed: processes are killed by it, control groups removed, hooks run.
+        if !is_ours(&metadata) {
+            return Err(odd("is another user's, or others may write it".to_owned()));
+        }
         let state: State = serde_json::from_slice(&text).map_err(|error| odd(error.to_string()))?;
         // Not for an enemy, who would have to be root already: for a file that came here by mistake.
         if state.id != id {
             return Err(odd(format!("is of container {:?}", state.id)));
+        }
+        // Of another boot it describes what is gone: that is not to be believed of a file that is spoiled.
+        if state.boot_id.len() != 36 || !state.boot_id.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+            return Err(odd("bootId is no boot's".to_owned()));
         }
         if let Some(why) = state.cgroup.oddity() {
             return Err(odd(format!("cgroup: {why}")));
@@ -233,7 +241,7 @@ impl State {
 const LONGEST_STATE: u64 = 16 << 20;
 
 /// A file that we have written: no link, nothing that would keep a reader waiting or never end.
-fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+fn read_own(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
@@ -242,7 +250,12 @@ fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     }
     let mut text = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 1);
     file.take(LONGEST_STATE).read_to_end(&mut text)?;
-    Ok(text)
+    Ok((text, found))
+}
+
+/// Owned by us, and nobody else may write.
+pub(crate) fn is_ours(metadata: &Metadata) -> bool {
+    metadata.uid() == nix::unistd::geteuid().as_raw() && metadata.mode() & 0o022 == 0
 }
 
 /// Replace `path` by a file with these bytes: written beside it, then renamed over it.

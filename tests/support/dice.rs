@@ -6,10 +6,36 @@ use std::env;
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
+/// One case of a property test, with dice of its own: it can be repeated alone.
+pub(crate) struct Case {
+    pub(crate) dice: Dice,
+    seed: u64,
+}
+
+/// Cases with the seeds from `RBOX_TEST_SEED` on, `RBOX_TEST_CASES` of them. The one that fails says its own.
+pub(crate) fn cases(else_so_many: u64) -> impl Iterator<Item = Case> {
+    let first = number("RBOX_TEST_SEED").unwrap_or(1);
+    let many = number("RBOX_TEST_CASES").unwrap_or(else_so_many);
+    (first..first.saturating_add(many)).map(|seed| Case { dice: Dice::new(seed), seed })
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this case again: RBOX_TEST_SEED={} RBOX_TEST_CASES=1", self.seed);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
 impl Dice {
     /// The dice of this test run; `what` is printed beside the seed.
+    #[allow(dead_code, reason = "each package uses its own part")]
     pub(crate) fn of(what: &str) -> Dice {
-        let seed = env::var("RBOX_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        let seed = number("RBOX_TEST_SEED").unwrap_or(1);
         eprintln!("{what}: RBOX_TEST_SEED={seed}");
         Dice::new(seed)
     }
@@ -29,5 +55,15 @@ impl Dice {
     /// One of them.
     pub(crate) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
+    }
+
+    /// One time out of so many.
+    pub(crate) fn one_in(&mut self, many: usize) -> bool {
+        self.below(many) == 0
+    }
+
+    /// Any 64 bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        (self.below(1 << 31) as u64) << 33 ^ (self.below(1 << 31) as u64) << 16 ^ self.below(1 << 16) as u64
     }
 }

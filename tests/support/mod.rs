@@ -4,6 +4,8 @@ mod bundle;
 mod container;
 mod dice;
 mod host;
+pub(crate) mod meaning;
+pub(crate) mod mutate;
 mod output;
 mod programs;
 mod pty;
@@ -11,7 +13,7 @@ mod snapshot;
 
 pub(crate) use bundle::{Bundle, Oci, make_rootfs, spec_template};
 pub(crate) use container::{BUSYBOX, fixture};
-pub(crate) use dice::Dice;
+pub(crate) use dice::{Dice, cases};
 pub(crate) use host::{Host, Running};
 pub(crate) use output::Output;
 pub(crate) use programs::{built_with, find_program, lacks, probe, rbox, runtime, skip};

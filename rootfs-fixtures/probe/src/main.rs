@@ -50,6 +50,7 @@ fn run(words: &[&str]) -> Result<u8, String> {
         ["exhaust"] => act::exhaust(),
         ["tty-size"] => say(&act::terminal()),
         ["syscall", names @ ..] => say(&syscalls::try_all(names)),
+        ["calls", calls @ ..] => say(&syscalls::make_all(calls)?),
         ["serve", rest @ ..] => serve::serve(rest),
         ["connect", rest @ ..] => serve::connect(rest),
         other => Err(format!("unknown verb {}", other.join(" "))),

@@ -76,3 +76,32 @@ const ATTEMPTS: &[Attempt] = &[
     ("thread", || io(std::thread::Builder::new().spawn(|| ()).map(|thread| drop(thread.join())))),
     ("raise-nofile", || nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 1 << 19, 1 << 19)),
 ];
+
+/// Make calls with arguments that are named, on standard input, which is /dev/null: `fadvise64:1:-1` answers `["EINVAL"]`.
+pub(crate) fn make_all(calls: &[&str]) -> Result<Value, String> {
+    let answer = |call: &&str| match make(call)? {
+        Ok(()) => Ok(json!("ok")),
+        Err(errno) => Ok(json!(format!("{errno:?}"))),
+    };
+    calls.iter().map(answer).collect::<Result<Vec<_>, String>>().map(Value::from)
+}
+
+fn make(call: &str) -> Result<nix::Result<()>, String> {
+    let mut words = call.split(':');
+    let name = words.next().unwrap_or_default();
+    let numbers = words.map(|word| word.parse().map_err(|_| format!("{word} is not a number")));
+    let numbers: Vec<i64> = numbers.collect::<Result<_, _>>()?;
+    let input = std::io::stdin();
+    Ok(match (name, numbers.as_slice()) {
+        ("lseek", [offset]) => nix::unistd::lseek(&input, *offset, nix::unistd::Whence::SeekSet).map(drop),
+        ("ftruncate", [length]) => nix::unistd::ftruncate(&input, *length),
+        ("fadvise64", [offset, length]) => {
+            let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_NORMAL;
+            nix::fcntl::posix_fadvise(&input, *offset, *length, advice)
+        }
+        ("fallocate", [offset, length]) => {
+            nix::fcntl::fallocate(&input, nix::fcntl::FallocateFlags::empty(), *offset, *length)
+        }
+        _ => return Err(format!("unknown call {call}")),
+    })
+}

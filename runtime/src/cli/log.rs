@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// One line for a person.
 pub(crate) fn stderr(message: &str) {
-    let _ = writeln!(std::io::stderr(), "rbox-runtime: {message}");
+    let _ = writeln!(std::io::stderr(), "rbox-runtime: {}", rbox_runtime::printable(message));
 }
 
 /// Where errors and, with `--debug`, steps go: standard error, and the file of `--log`.

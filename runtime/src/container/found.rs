@@ -82,7 +82,10 @@ fn remove_unread(directory: &Path, id: &str) -> Result<()> {
         found => found.doing(doing)?,
     };
     if found.is_dir() {
-        end_init(directory);
+        // A process that somebody else has named is not ours to kill.
+        if state::is_ours(&found) {
+            end_init(directory);
+        }
         std::fs::remove_dir_all(directory).doing(doing)
     } else {
         std::fs::remove_file(directory).doing(doing)

@@ -4,12 +4,13 @@
 //! so a torn file is found out. A file or directory that others could have written is not believed.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::compile::Filter;
+use crate::state::is_ours;
 
 const DIGEST_BYTES: usize = 32;
 const FLAGS_BYTES: usize = 8;
@@ -80,9 +81,4 @@ fn write(file: &Path, filter: &Filter) -> std::io::Result<()> {
         .open(file)?;
     open.write_all(Sha256::digest(&rest).as_slice())?;
     open.write_all(&rest)
-}
-
-/// Owned by us, and nobody else may write.
-fn is_ours(metadata: &std::fs::Metadata) -> bool {
-    metadata.uid() == nix::unistd::geteuid().as_raw() && metadata.mode() & 0o022 == 0
 }

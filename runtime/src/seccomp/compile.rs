@@ -1,20 +1,29 @@
 //! A seccomp profile as the program that the kernel runs at every system call.
 //!
-//! The rules go through libseccomp, as in runc, crun and youki; [`super::prologue`] goes before its program. The child
-//! loads the bytes: nothing here runs after the clone. seccomp(2), runtime-spec config-linux.md#seccomp.
+//! The program is ours, from libseccomp's tables of names and numbers. libseccomp 2.5 itself answers wrongly where a call
+//! has several rules with conditions: one that does not hold can decide (tests.rs has such a profile). What a profile means
+//! is what runc makes of it:
+//!
+//! - A rule without conditions goes before one with them; of several, the first stands.
+//! - Of rules with conditions the first that holds decides (libseccomp leaves the order to chance).
+//! - A rule that answers what the default answers is left out.
+//! - A number above the highest that the profile speaks of is a call that is younger than it: ENOSYS, unless the default
+//!   lets calls through. A C library tries a new call first and takes the old one when it hears ENOSYS; hearing EPERM
+//!   it would give up (runc: libcontainer/seccomp/patchbpf).
+//!
+//! The child loads the bytes: nothing here runs after the clone. seccomp(2), runtime-spec config-linux.md#seccomp.
 
-use std::io::{Read, Seek};
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use libseccomp::ScmpArch;
 use libseccomp::error::SeccompError;
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
 };
 
-use super::numbers;
-use super::prologue::{self, Abi};
+use super::numbers::{self, Number, Numbers, X32_BIT};
+use super::program::{self, Comparison, Condition, KILL_THREAD, Outcome, Range, Rule, Section};
 
 /// A profile that cannot become a filter.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +32,7 @@ pub enum Error {
     #[error("{path}: {why}")]
     InvalidSpec {
         /// The place in config.json, as `linux.seccomp.architectures`.
-        path: &'static str,
+        path: String,
         /// What is wrong with it.
         why: String,
     },
@@ -78,41 +87,44 @@ const SPEC_ALLOW: u64 = 1 << 2;
 const NEW_LISTENER: u64 = 1 << 3;
 const WAIT_KILLABLE: u64 = 1 << 5;
 
-/// libseccomp 2.5 goes wrong with a tree of few rules; runc draws the line here too.
-const TREE_ABOVE: usize = 32;
-
 /// Make the filter.
 pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Filter, Error> {
     check_notify(profile)?;
-    let default = returned(profile.default_action(), profile.default_errno_ret());
-    let otherwise = action(profile.default_action(), profile.default_errno_ret());
-    let refused = |doing: &str| {
-        let doing = doing.to_owned();
-        move |source| Error::Refused { doing, source }
-    };
-    let mut filter = ScmpFilterContext::new(otherwise).map_err(refused("make a seccomp filter"))?;
-    for arch in profile.architectures().iter().flatten() {
-        let doing = format!("add {arch} to the seccomp filter");
-        filter.add_arch(library_arch(*arch)?).map_err(refused(&doing))?;
-    }
-    let rules: usize = rules_of(profile).map(|rule| rule.names().len()).sum();
-    if rules > TREE_ABOVE {
-        filter.set_ctl_optimize(2).map_err(refused("sort the seccomp filter as a tree"))?;
-    }
-    for rule in rules_of(profile) {
-        // The library refuses a rule that says what the default says.
-        if returned(rule.action(), rule.errno_ret()) != default {
-            for name in rule.names() {
-                add(&mut filter, name, rule)?;
-            }
+    check_errnos(profile)?;
+    let mut sections: Vec<Section> = Vec::new();
+    for abi in abis(profile)? {
+        let ranges = abi.ranges(profile)?;
+        match sections.iter_mut().find(|section| section.audit == abi.audit) {
+            Some(section) => section.ranges.extend(ranges),
+            None => sections.push(Section { audit: abi.audit, ranges }),
         }
     }
-    let mut program: Vec<u8> = prologue(profile, default)?.into_iter().flat_map(prologue::Instruction::bytes).collect();
-    program.extend(export(&filter)?);
+    for section in &mut sections {
+        complete(section, returned(profile.default_action(), profile.default_errno_ret()));
+    }
+    let program: Vec<u8> = program::assemble(&sections).into_iter().flat_map(program::Instruction::bytes).collect();
     match program.len() / INSTRUCTION_BYTES {
         instructions if instructions > MOST => Err(Error::TooLong { instructions }),
         _ => Ok(Filter { program, flags: flags(profile) }),
     }
+}
+
+/// x32 shares the kernel's name of x86-64, and its numbers have a bit of their own.
+fn complete(section: &mut Section, default: u32) {
+    section.ranges.sort_by_key(|range| range.first);
+    let known = |first| section.ranges.iter().any(|range| range.first == first);
+    let mut more = Vec::new();
+    if !known(0) {
+        more.push(Range { first: 0, outcome: Outcome::Answer(KILL_THREAD) });
+    }
+    if section.audit == audit(ScmpArch::X8664) && !known(X32_BIT) {
+        more.push(Range { first: X32_BIT, outcome: Outcome::Answer(KILL_THREAD) });
+        // Not x32: -1 is what a tracer writes over the number of a call that is not to be made.
+        more.push(Range { first: u32::MAX, outcome: Outcome::Answer(default) });
+    }
+    section.ranges.extend(more);
+    section.ranges.sort_by_key(|range| range.first);
+    section.ranges.dedup_by(|next, last| next.outcome == last.outcome);
 }
 
 fn rules_of(profile: &LinuxSeccomp) -> impl Iterator<Item = &LinuxSyscall> {
@@ -124,38 +136,46 @@ fn check_notify(profile: &LinuxSeccomp) -> Result<(), Error> {
     let notify = LinuxSeccompAction::ScmpActNotify;
     if profile.default_action() == notify {
         let why = "SCMP_ACT_NOTIFY cannot be the default".to_owned();
-        return Err(Error::InvalidSpec { path: "linux.seccomp.defaultAction", why });
+        return Err(Error::InvalidSpec { path: "linux.seccomp.defaultAction".to_owned(), why });
     }
     if rules_of(profile).any(|rule| rule.action() == notify && rule.names().iter().any(|name| name == "write")) {
         let why = "SCMP_ACT_NOTIFY cannot be used for write".to_owned();
-        return Err(Error::InvalidSpec { path: "linux.seccomp.syscalls", why });
+        return Err(Error::InvalidSpec { path: "linux.seccomp.syscalls".to_owned(), why });
     }
     Ok(())
 }
 
-/// Without an errno of its own, an action that carries one carries EPERM.
-fn carried(errno: Option<u32>) -> u16 {
-    errno.map_or(1, |errno| u16::try_from(errno).unwrap_or(u16::MAX))
-}
+/// The highest that the kernel takes for an error: MAX_ERRNO of linux/err.h.
+const LAST_ERRNO: u32 = 4095;
 
-/// The action as the library takes it.
-fn action(action: LinuxSeccompAction, errno: Option<u32>) -> ScmpAction {
-    let carried = carried(errno);
-    match action {
-        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => ScmpAction::KillThread,
-        LinuxSeccompAction::ScmpActKillProcess => ScmpAction::KillProcess,
-        LinuxSeccompAction::ScmpActTrap => ScmpAction::Trap,
-        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(carried.into()),
-        LinuxSeccompAction::ScmpActNotify => ScmpAction::Notify,
-        LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(carried),
-        LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
-        LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
+/// config-linux.md#seccomp: where an action takes no number, "the runtime MUST print and error and fail if this property
+/// is set". (runc drops it; crun refuses it as well.)
+fn check_errnos(profile: &LinuxSeccomp) -> Result<(), Error> {
+    let check = |path: String, action: LinuxSeccompAction, errno: Option<u32>| {
+        let most = match action {
+            LinuxSeccompAction::ScmpActErrno => Some(LAST_ERRNO),
+            LinuxSeccompAction::ScmpActTrace => Some(u16::MAX.into()),
+            _ => None,
+        };
+        let why = match (errno, most) {
+            (Some(_), None) => format!("{action} takes none"),
+            (Some(errno), Some(most)) if errno > most => format!("{errno} is above {most}, the highest there is"),
+            _ => return Ok(()),
+        };
+        Err(Error::InvalidSpec { path, why })
+    };
+    let default = "linux.seccomp.defaultErrnoRet".to_owned();
+    check(default, profile.default_action(), profile.default_errno_ret())?;
+    for (at, rule) in rules_of(profile).enumerate() {
+        check(format!("linux.seccomp.syscalls[{at}].errnoRet"), rule.action(), rule.errno_ret())?;
     }
+    Ok(())
 }
 
 /// The action as a filter returns it: SECCOMP_RET_* of linux/seccomp.h.
 fn returned(action: LinuxSeccompAction, errno: Option<u32>) -> u32 {
-    let carried = u32::from(carried(errno));
+    // EPERM where nothing is said; what is more than 16 bits has been refused.
+    let carried = errno.unwrap_or(1) & 0xffff;
     match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => 0,
         LinuxSeccompAction::ScmpActKillProcess => 0x8000_0000,
@@ -168,107 +188,165 @@ fn returned(action: LinuxSeccompAction, errno: Option<u32>) -> u32 {
     }
 }
 
+/// One ABI of the filter.
+struct Abi {
+    arch: ScmpArch,
+    audit: u32,
+    numbers: Numbers,
+    /// The profile names it, so that calls which are younger than the profile can be told.
+    listed: bool,
+}
+
+/// The machine's own first, and those of the profile.
+fn abis(profile: &LinuxSeccomp) -> Result<Vec<Abi>, Error> {
+    let named = profile.architectures().as_deref().unwrap_or_default();
+    let listed = named.iter().map(|arch| library_arch(*arch)).collect::<Result<Vec<_>, _>>()?;
+    let mut all: Vec<Abi> = Vec::new();
+    let own = (ScmpArch::native(), Arch::ScmpArchNative);
+    for (arch, name) in [own].into_iter().chain(listed.iter().copied().zip(named.iter().copied())) {
+        if all.iter().any(|known| known.arch == arch) {
+            continue;
+        }
+        let refused = |why: &str| {
+            let path = "linux.seccomp.architectures".to_owned();
+            Err(Error::InvalidSpec { path, why: format!("{name} {why}") })
+        };
+        let Some(numbers) = Numbers::of(arch) else { return refused("is younger than this build's libseccomp") };
+        if is_big_endian(arch) != cfg!(target_endian = "big") {
+            return refused("has another byte order than this machine");
+        }
+        let listed = listed.is_empty() || listed.contains(&arch);
+        all.push(Abi { arch, audit: audit(arch), numbers, listed });
+    }
+    Ok(all)
+}
+
 fn library_arch(arch: Arch) -> Result<ScmpArch, Error> {
-    ScmpArch::from_str(&arch.to_string())
-        .map_err(|source| Error::Refused { doing: format!("use the seccomp architecture {arch}"), source })
+    let found = ScmpArch::from_str(&arch.to_string())
+        .map_err(|source| Error::Refused { doing: format!("use the seccomp architecture {arch}"), source })?;
+    Ok(if found == ScmpArch::Native { ScmpArch::native() } else { found })
 }
 
-/// Add the rule for one name. A name that the library does not know is for the prologue, or for a kernel to come.
-fn add(filter: &mut ScmpFilterContext, name: &str, rule: &LinuxSyscall) -> Result<(), Error> {
-    let action = action(rule.action(), rule.errno_ret());
-    let Ok(call) = ScmpSyscall::from_name(name) else { return Ok(()) };
-    let refused = |source| Error::Refused { doing: format!("add {name} to the seccomp filter"), source };
-    let conditions = rule.args().iter().flatten().map(|arg| condition(name, arg)).collect::<Result<Vec<_>, _>>()?;
-    let arguments: Vec<_> = rule.args().iter().flatten().map(LinuxSeccompArg::index).collect();
-    let repeated = (1..arguments.len()).any(|at| arguments[..at].contains(&arguments[at]));
-    if conditions.is_empty() {
-        filter.add_rule(action, call).map_err(refused)?;
-    } else if repeated {
-        // Several conditions on one argument are alternatives, as runc has always taken them.
-        for condition in conditions {
-            filter.add_rule_conditional(action, call, &[condition]).map_err(refused)?;
-        }
-    } else {
-        filter.add_rule_conditional(action, call, &conditions).map_err(refused)?;
-    }
-    Ok(())
-}
-
-fn condition(name: &str, arg: &LinuxSeccompArg) -> Result<ScmpArgCompare, Error> {
-    let index = match u32::try_from(arg.index()) {
-        Ok(index @ 0..6) => index,
-        _ => {
-            let why = format!("{name} has no argument {}: a system call has at most 6", arg.index());
-            return Err(Error::InvalidSpec { path: "linux.seccomp.syscalls", why });
-        }
-    };
-    let second = arg.value_two().unwrap_or(0);
-    let (operator, value) = match arg.op() {
-        LinuxSeccompOperator::ScmpCmpNe => (ScmpCompareOp::NotEqual, arg.value()),
-        LinuxSeccompOperator::ScmpCmpLt => (ScmpCompareOp::Less, arg.value()),
-        LinuxSeccompOperator::ScmpCmpLe => (ScmpCompareOp::LessOrEqual, arg.value()),
-        LinuxSeccompOperator::ScmpCmpEq => (ScmpCompareOp::Equal, arg.value()),
-        LinuxSeccompOperator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, arg.value()),
-        LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, arg.value()),
-        LinuxSeccompOperator::ScmpCmpMaskedEq => (ScmpCompareOp::MaskedEqual(arg.value()), second),
-    };
-    Ok(ScmpArgCompare::new(index, operator, value))
-}
-
-/// The program before the library's: for each architecture of the profile, its newest calls.
-fn prologue(profile: &LinuxSeccomp, default: u32) -> Result<Vec<prologue::Instruction>, Error> {
-    // Where the default lets calls through (a tracer too), an unknown call is not ours to answer; and ENOSYS for all is
-    // ENOSYS for the new ones.
-    let lets_through =
-        [LinuxSeccompAction::ScmpActAllow, LinuxSeccompAction::ScmpActLog, LinuxSeccompAction::ScmpActTrace];
-    let enosys = !lets_through.contains(&profile.default_action()) && default != prologue::ENOSYS;
-    let mut abis: Vec<Abi> = Vec::new();
-    let native = [Arch::ScmpArchNative];
-    let listed = profile.architectures().as_deref().filter(|list| !list.is_empty()).unwrap_or(&native);
-    for arch in listed {
-        let abi = abi(library_arch(*arch)?, profile, default);
-        if abi.last > 0 && !abis.iter().any(|known| (known.audit, known.x32) == (abi.audit, abi.x32)) {
-            abis.push(abi);
-        }
-    }
-    abis.sort_by_key(|abi| (abi.audit, abi.x32));
-    abis.retain(|abi| enosys || !abi.answers.is_empty());
-    Ok(prologue::assemble(&abis, enosys))
-}
-
-fn abi(arch: ScmpArch, profile: &LinuxSeccomp, default: u32) -> Abi {
-    let arch = if arch == ScmpArch::Native { ScmpArch::native() } else { arch };
-    let x32 = arch == ScmpArch::X32;
-    let mut abi = Abi {
-        audit: audit(arch),
-        x32,
-        zero_is_unknown: matches!(arch, ScmpArch::S390 | ScmpArch::S390X),
-        ..Abi::default()
-    };
-    for rule in rules_of(profile) {
-        for name in rule.names() {
-            match ScmpSyscall::from_name_by_arch(name, arch).map(|call| call.as_raw_syscall()) {
-                // A negative number: the library knows the call, but not on this architecture.
-                Ok(number) => {
-                    abi.last_of_library = abi.last_of_library.max(u32::try_from(number).unwrap_or(0));
+impl Abi {
+    /// What every number of this ABI is answered.
+    fn ranges(&self, profile: &LinuxSeccomp) -> Result<Vec<Range>, Error> {
+        let default = returned(profile.default_action(), profile.default_errno_ret());
+        let wide = is_wide(self.arch);
+        let mut last = None;
+        let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
+        for (at, rule) in rules_of(profile).enumerate() {
+            let answer = returned(rule.action(), rule.errno_ret());
+            let alternatives = alternatives(at, rule, wide)?;
+            for number in rule.names().iter().flat_map(|name| self.numbers.named(name)) {
+                last = last.max(Some(number.number));
+                if answer != default {
+                    let known = rules.entry(number.number).or_default();
+                    known.extend(alternatives.iter().map(|all| Rule { conditions: behind(all, number), answer }));
                 }
-                Err(_) => answer(&mut abi, name, arch, rule, default),
             }
         }
+        let unknown = Outcome::Answer(ENOSYS);
+        let unknown_from = last.filter(|_| self.listed && !lets_through(profile)).map(|last| last + 1);
+        let first = numbers::first_of_all(self.arch);
+        let mut outcomes: BTreeMap<u32, Outcome> = BTreeMap::from([(first, Outcome::Answer(default))]);
+        outcomes.extend(unknown_from.map(|number| (number, unknown.clone())));
+        for (number, rules) in rules {
+            // Behind it goes on what is before it.
+            outcomes.entry(number + 1).or_insert(Outcome::Answer(default));
+            outcomes.insert(number, outcome(rules, default, wide));
+        }
+        if unknown_from.is_some() && is_s390(self.arch) {
+            // How s390 says "a number that the kernel does not know".
+            outcomes.entry(1).or_insert(Outcome::Answer(default));
+            outcomes.insert(0, unknown);
+        }
+        Ok(outcomes.into_iter().map(|(first, outcome)| Range { first, outcome }).collect())
     }
-    abi.last = abi.last.max(abi.last_of_library);
-    abi
 }
 
-/// Note a call that the library does not know. With conditions on its arguments it stays unknown, as in runc.
-fn answer(abi: &mut Abi, name: &str, arch: ScmpArch, rule: &LinuxSyscall, default: u32) {
-    let wanted = returned(rule.action(), rule.errno_ret());
-    let conditional = rule.args().as_ref().is_some_and(|args| !args.is_empty());
-    let Some(number) = numbers::of(name, arch).filter(|_| !conditional) else { return };
-    abi.last = abi.last.max(number);
-    if wanted != default && !abi.answers.iter().any(|(known, _)| *known == number) {
-        abi.answers.push((number, wanted));
+/// SECCOMP_RET_ERRNO with ENOSYS.
+const ENOSYS: u32 = 0x0005_0000 | 38;
+
+/// Where the default lets calls through (a tracer too), an unknown call is not ours to answer.
+fn lets_through(profile: &LinuxSeccomp) -> bool {
+    use LinuxSeccompAction::{ScmpActAllow, ScmpActLog, ScmpActTrace};
+    [ScmpActAllow, ScmpActLog, ScmpActTrace].contains(&profile.default_action())
+}
+
+fn outcome(rules: Vec<Rule>, otherwise: u32, wide: bool) -> Outcome {
+    if let Some(whole) = rules.iter().find(|rule| rule.conditions.is_empty()) {
+        return Outcome::Answer(whole.answer);
     }
+    let mut different: Vec<Rule> = Vec::new();
+    for rule in rules {
+        if !different.contains(&rule) {
+            different.push(rule);
+        }
+    }
+    Outcome::Rules { rules: different, otherwise, wide }
+}
+
+/// The conditions for a call that is behind another: its arguments are behind a pointer, but for which call it is. (As
+/// libseccomp: conditions on the first are dropped, those on others compared with what stands there.)
+fn behind(conditions: &[Condition], number: Number) -> Vec<Condition> {
+    let Some(which) = number.which else { return conditions.to_vec() };
+    let which =
+        Condition { index: 0, mask: u64::MAX, comparison: Comparison::Equal, value: which.into(), opposite: false };
+    [which].into_iter().chain(conditions.iter().copied().filter(|condition| condition.index != 0)).collect()
+}
+
+/// The conditions of a rule: one list that has to hold altogether, or several of which one has to.
+fn alternatives(at: usize, rule: &LinuxSyscall, wide: bool) -> Result<Vec<Vec<Condition>>, Error> {
+    let arguments = rule.args().as_deref().unwrap_or_default();
+    let conditions = arguments.iter().enumerate().map(|(arg, one)| condition((at, arg), rule, one));
+    let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
+    let indexes: BTreeSet<u32> = conditions.iter().map(|condition| condition.index).collect();
+    let all = if indexes.len() < conditions.len() {
+        // Several conditions on one argument are alternatives, as runc has always taken them.
+        conditions.into_iter().map(|condition| vec![condition]).collect()
+    } else {
+        vec![conditions]
+    };
+    let needed = |all: Vec<Condition>| all.into_iter().filter(|condition| !condition.is_idle(wide)).collect();
+    Ok(all.into_iter().map(needed).collect())
+}
+
+fn condition((rule, arg): (usize, usize), syscall: &LinuxSyscall, one: &LinuxSeccompArg) -> Result<Condition, Error> {
+    let index = match u32::try_from(one.index()) {
+        Ok(index @ 0..6) => index,
+        _ => {
+            let name = syscall.names().first().map_or("", String::as_str);
+            let why = format!("{name} has no argument {}: a system call has at most 6", one.index());
+            return Err(Error::InvalidSpec { path: format!("linux.seccomp.syscalls[{rule}].args[{arg}].index"), why });
+        }
+    };
+    let is = |comparison, opposite| Condition { index, mask: u64::MAX, comparison, value: one.value(), opposite };
+    Ok(match one.op() {
+        LinuxSeccompOperator::ScmpCmpEq => is(Comparison::Equal, false),
+        LinuxSeccompOperator::ScmpCmpNe => is(Comparison::Equal, true),
+        LinuxSeccompOperator::ScmpCmpGt => is(Comparison::Greater, false),
+        LinuxSeccompOperator::ScmpCmpLe => is(Comparison::Greater, true),
+        LinuxSeccompOperator::ScmpCmpGe => is(Comparison::AtLeast, false),
+        LinuxSeccompOperator::ScmpCmpLt => is(Comparison::AtLeast, true),
+        LinuxSeccompOperator::ScmpCmpMaskedEq => {
+            Condition { mask: one.value(), value: one.value_two().unwrap_or(0), ..is(Comparison::Equal, false) }
+        }
+    })
+}
+
+fn is_s390(arch: ScmpArch) -> bool {
+    matches!(arch, ScmpArch::S390 | ScmpArch::S390X)
+}
+
+/// Arguments have 64 bits. For x32 the lower 32 are looked at, as in libseccomp: its calls ignore what is above.
+fn is_wide(arch: ScmpArch) -> bool {
+    use ScmpArch::{Aarch64, Loongarch64, Mips64, Mipsel64, Parisc64, Ppc64, Ppc64Le, Riscv64, S390X, X8664};
+    [X8664, Aarch64, Mips64, Mipsel64, Ppc64, Ppc64Le, S390X, Parisc64, Riscv64, Loongarch64].contains(&arch)
+}
+
+fn is_big_endian(arch: ScmpArch) -> bool {
+    use ScmpArch::{M68k, Mips, Mips64, Mips64N32, Parisc, Parisc64, Ppc, Ppc64, S390, S390X, Sheb};
+    [Mips, Mips64, Mips64N32, Ppc, Ppc64, S390, S390X, Parisc, Parisc64, M68k, Sheb].contains(&arch)
 }
 
 /// AUDIT_ARCH_* of linux/audit.h, which are the library's own tokens but for x32.
@@ -324,17 +402,4 @@ fn flags(profile: &LinuxSeccomp) -> u64 {
         flags &= !WAIT_KILLABLE;
     }
     flags
-}
-
-/// The library's program as bytes; it writes to files only.
-fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, Error> {
-    let failed = |source: std::io::Error| Error::Os { doing: "hold the seccomp filter in memory".to_owned(), source };
-    let memory = memfd_create(c"rbox-seccomp", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed(errno.into()))?;
-    filter
-        .export_bpf(&memory)
-        .map_err(|source| Error::Refused { doing: "write the seccomp filter".to_owned(), source })?;
-    let mut file = std::fs::File::from(memory);
-    let mut program = Vec::with_capacity(MOST * INSTRUCTION_BYTES);
-    file.rewind().and_then(|()| file.read_to_end(&mut program)).map_err(failed)?;
-    Ok(program)
 }

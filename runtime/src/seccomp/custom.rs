@@ -55,7 +55,7 @@ struct Filter {
 }
 
 fn wrong(why: impl ToString) -> Error {
-    Error::InvalidSpec { path: "seccomp profile", why: why.to_string() }
+    Error::InvalidSpec { path: "seccomp profile".to_owned(), why: why.to_string() }
 }
 
 /// The profile of a file's text for a target.

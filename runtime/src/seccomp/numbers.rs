@@ -1,10 +1,13 @@
-//! System calls that are younger than the library: their numbers, from the kernel's tables.
+//! The numbers of system calls: from libseccomp's tables, and for what is younger than the library from the kernel's.
 //!
 //! Since 5.1 a new call has the same number on every architecture (x32 adds its bit). What libseccomp 2.5.4 knows ends
 //! at 456; a profile that speaks of later ones is still to be understood. Source: kernel scripts/syscall.tbl and
 //! arch/x86/entry/syscalls/syscall_64.tbl, Linux 6.18.
 
-use libseccomp::ScmpArch;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use libseccomp::{ScmpArch, ScmpSyscall};
 
 /// The bit that tells a call of the x32 ABI from one of x86-64.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
@@ -35,8 +38,11 @@ const EVERYWHERE: [(&str, u32); 20] = [
 const X86_64_ONLY: [(&str, u32); 2] = [("uretprobe", 335), ("uprobe", 336)];
 const RISCV64_ONLY: [(&str, u32); 1] = [("riscv_hwprobe", 258)];
 
+/// No architecture has as many calls.
+const ALL: u32 = 600;
+
 /// The number of `name` where the library does not know it.
-pub(super) fn of(name: &str, arch: ScmpArch) -> Option<u32> {
+fn young(name: &str, arch: ScmpArch) -> Option<u32> {
     if arch == ScmpArch::X32 && name == "map_shadow_stack" {
         return None;
     }
@@ -45,14 +51,78 @@ pub(super) fn of(name: &str, arch: ScmpArch) -> Option<u32> {
         ScmpArch::Riscv64 => &RISCV64_ONLY,
         _ => &[],
     };
-    let base = match arch {
+    let find = |table: &[(&str, u32)]| table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    find(own).or_else(|| find(&EVERYWHERE).map(|number| first(arch) + number))
+}
+
+/// Where the numbers begin that an ABI could have.
+pub(super) fn first_of_all(arch: ScmpArch) -> u32 {
+    if arch == ScmpArch::X32 { X32_BIT } else { 0 }
+}
+
+/// Where an ABI's numbers begin.
+fn first(arch: ScmpArch) -> u32 {
+    match arch {
         ScmpArch::X32 => X32_BIT,
         // MIPS numbers its three ABIs one behind the other.
         ScmpArch::Mips | ScmpArch::Mipsel => 4000,
         ScmpArch::Mips64 | ScmpArch::Mipsel64 => 5000,
         ScmpArch::Mips64N32 | ScmpArch::Mipsel64N32 => 6000,
         _ => 0,
-    };
-    let find = |table: &[(&str, u32)]| table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    find(own).or_else(|| find(&EVERYWHERE).map(|number| base + number))
+    }
+}
+
+/// A number that stands for a name; and where that call is one of several behind one number, which: socketcall(2),
+/// ipc(2), by their first argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number {
+    pub(super) number: u32,
+    pub(super) which: Option<u32>,
+}
+
+/// The calls of one architecture, by name.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    arch: ScmpArch,
+    /// Calls that have a number of their own besides, found when they are first asked for.
+    direct: OnceCell<HashMap<String, u32>>,
+}
+
+impl Numbers {
+    /// Those of `arch`, if there is a table of it.
+    pub(super) fn of(arch: ScmpArch) -> Option<Numbers> {
+        ScmpSyscall::from_name_by_arch("read", arch).ok().map(|_| Numbers { arch, direct: OnceCell::new() })
+    }
+
+    /// None for a name that nobody knows, or that this architecture does not have.
+    pub(super) fn named(&self, name: &str) -> Vec<Number> {
+        let plain = |number| Number { number, which: None };
+        match ScmpSyscall::from_name_by_arch(name, self.arch).map(ScmpSyscall::as_raw_syscall) {
+            Ok(number @ 0..) => vec![plain(number.unsigned_abs())],
+            // The library's way to say that it is behind another one: seccomp-syscalls.h, __PNR_socket and following.
+            Ok(pseudo @ -120..=-101) => self.behind("socketcall", name, pseudo.unsigned_abs() - 100),
+            Ok(pseudo @ -224..=-201) => self.behind("ipc", name, pseudo.unsigned_abs() - 200),
+            // It is another architecture's.
+            Ok(_) => vec![],
+            Err(_) => young(name, self.arch).into_iter().map(plain).collect(),
+        }
+    }
+
+    fn behind(&self, door: &str, name: &str, which: u32) -> Vec<Number> {
+        let door = ScmpSyscall::from_name_by_arch(door, self.arch).map(ScmpSyscall::as_raw_syscall);
+        let door = door.ok().and_then(|number| u32::try_from(number).ok());
+        let behind = door.map(|number| Number { number, which: Some(which) });
+        let direct = self.direct().get(name).map(|number| Number { number: *number, which: None });
+        behind.into_iter().chain(direct).collect()
+    }
+
+    fn direct(&self) -> &HashMap<String, u32> {
+        self.direct.get_or_init(|| {
+            let named = |number: u32| {
+                let call = ScmpSyscall::from_raw_syscall(number.cast_signed());
+                call.get_name_by_arch(self.arch).ok().map(|name| (name, number))
+            };
+            (first(self.arch)..first(self.arch) + ALL).filter_map(named).collect()
+        })
+    }
 }

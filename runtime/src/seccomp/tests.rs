@@ -2,138 +2,16 @@
 
 use std::collections::HashMap;
 
-use oci_spec::runtime::{Arch, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator};
+use oci_spec::runtime::{Arch, LinuxSeccompArg, LinuxSeccompOperator};
 
 use super::*;
 
-const X86_64: u32 = 0xc000_003e;
-const I386: u32 = 0x4000_0003;
-const AARCH64: u32 = 0xc000_00b7;
-const X32_BIT: u32 = 0x4000_0000;
-const KILL_THREAD: u32 = 0;
-const ENOSYS: u32 = 0x0005_0026;
-const ALLOW: u32 = 0x7fff_0000;
+mod machine;
+mod random;
 
-/// `struct seccomp_data` of linux/seccomp.h.
-#[derive(Debug, Clone, Copy)]
-struct Call {
-    arch: u32,
-    number: u32,
-    args: [u64; 6],
-}
+use machine::{Call, KILL_THREAD, Machine};
 
-impl Call {
-    fn new(arch: u32, number: u32, first: u64) -> Call {
-        Call { arch, number, args: [first, 0, 0, 0, 0, 0] }
-    }
-
-    fn word(&self, offset: u32) -> u32 {
-        let argument = |at: u32| self.args[at as usize / 8].to_le_bytes();
-        match offset {
-            0 => self.number,
-            4 => self.arch,
-            16.. => {
-                let half = (offset - 16) as usize % 8;
-                u32::from_le_bytes(argument(offset - 16)[half..half + 4].try_into().unwrap())
-            }
-            _ => 0,
-        }
-    }
-}
-
-/// The kernel's classic BPF machine, as far as seccomp lets a program use it.
-#[derive(Default)]
-struct Machine {
-    a: u32,
-    x: u32,
-    memory: [u32; 16],
-}
-
-impl Machine {
-    fn run(program: &[u8], call: &Call) -> u32 {
-        let mut machine = Machine::default();
-        let mut at = 0;
-        loop {
-            let code: &[u8; 8] = program[at * 8..][..8].try_into().unwrap();
-            at += 1;
-            match machine.step(code, call) {
-                Ok(over) => at += over,
-                Err(answer) => return answer,
-            }
-        }
-    }
-
-    /// How many instructions to jump over, or the end.
-    fn step(&mut self, code: &[u8; 8], call: &Call) -> Result<usize, u32> {
-        let operation = u16::from_le_bytes([code[0], code[1]]);
-        let k = u32::from_le_bytes(code[4..].try_into().unwrap());
-        let test = |yes: bool| Ok(usize::from(if yes { code[2] } else { code[3] }));
-        match operation {
-            0x20 => self.a = call.word(k),
-            0x60 => self.a = self.memory[k as usize],
-            0x00 => self.a = k,
-            0x02 => self.memory[k as usize] = self.a,
-            0x07 => self.x = self.a,
-            0x87 => self.a = self.x,
-            0x54 => self.a &= k,
-            0x05 => return Ok(k as usize),
-            0x15 => return test(self.a == k),
-            0x25 => return test(self.a > k),
-            0x35 => return test(self.a >= k),
-            0x45 => return test(self.a & k != 0),
-            0x06 => return Err(k),
-            other => panic!("unexpected instruction {other:#x}"),
-        }
-        Ok(0)
-    }
-}
-
-/// Calls that the kernel headers at hand may be too old for.
-const YOUNG: [(&str, u32); 15] = [
-    ("cachestat", 451),
-    ("fchmodat2", 452),
-    ("futex_wake", 454),
-    ("futex_wait", 455),
-    ("futex_requeue", 456),
-    ("statmount", 457),
-    ("listmount", 458),
-    ("lsm_get_self_attr", 459),
-    ("lsm_set_self_attr", 460),
-    ("lsm_list_modules", 461),
-    ("mseal", 462),
-    ("setxattrat", 463),
-    ("getxattrat", 464),
-    ("listxattrat", 465),
-    ("removexattrat", 466),
-];
-
-/// Names and numbers of one ABI, from the kernel's headers.
-fn header(name: &str) -> Option<HashMap<u32, Vec<String>>> {
-    let text = std::fs::read_to_string(format!("/usr/include/x86_64-linux-gnu/asm/{name}")).ok()?;
-    let x32 = name.contains("x32");
-    let mut calls: HashMap<u32, Vec<String>> = HashMap::new();
-    let defined = text.lines().filter_map(|line| {
-        let (name, number) = line.strip_prefix("#define __NR_")?.split_once(' ')?;
-        let digits = number.trim_matches(|other: char| !other.is_ascii_digit());
-        let digits = if x32 { digits.rsplit([' ', '+']).next()? } else { digits };
-        Some((name.to_owned(), digits.parse::<u32>().ok()?))
-    });
-    let young = YOUNG.iter().map(|(name, number)| ((*name).to_owned(), *number));
-    let special = match name {
-        "unistd_64.h" => vec![("map_shadow_stack".to_owned(), 453), ("uretprobe".to_owned(), 335)],
-        // The kernel has no shadow stacks for x32.
-        "unistd_x32.h" => vec![],
-        _ => vec![("map_shadow_stack".to_owned(), 453)],
-    };
-    for (name, number) in defined.chain(young).chain(special) {
-        let number = if x32 { number | X32_BIT } else { number };
-        let names = calls.entry(number).or_default();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Some(calls)
-}
+use crate::meaning::{AARCH64, ALLOW, ENOSYS, I386, X32_BIT, X86_64, answer, header};
 
 fn holds(condition: &LinuxSeccompArg, args: &[u64; 6]) -> bool {
     let (is, value) = (args[condition.index()], condition.value());
@@ -145,19 +23,6 @@ fn holds(condition: &LinuxSeccompArg, args: &[u64; 6]) -> bool {
         LinuxSeccompOperator::ScmpCmpGe => is >= value,
         LinuxSeccompOperator::ScmpCmpGt => is > value,
         LinuxSeccompOperator::ScmpCmpMaskedEq => is & value == condition.value_two().unwrap_or(0),
-    }
-}
-
-fn answer(action: LinuxSeccompAction, errno: Option<u32>) -> u32 {
-    match action {
-        LinuxSeccompAction::ScmpActAllow => ALLOW,
-        LinuxSeccompAction::ScmpActErrno => 0x0005_0000 + errno.unwrap_or(1),
-        LinuxSeccompAction::ScmpActLog => 0x7ffc_0000,
-        LinuxSeccompAction::ScmpActTrap => 0x0003_0000,
-        LinuxSeccompAction::ScmpActTrace => 0x7ff0_0000 + errno.unwrap_or(1),
-        LinuxSeccompAction::ScmpActKillProcess => 0x8000_0000,
-        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => KILL_THREAD,
-        LinuxSeccompAction::ScmpActNotify => 0x7fc0_0000,
     }
 }
 
@@ -209,7 +74,7 @@ fn compare(profile: &LinuxSeccomp, program: &[u8]) {
 fn compare_on(profile: &LinuxSeccomp, program: &[u8], abis: &[(u32, &str, u32)]) {
     let meaning = Meaning::of(profile);
     for &(arch, name, bit) in abis {
-        let Some(calls) = header(name) else {
+        let Some(calls) = header(&format!("x86_64-linux-gnu/asm/{name}")) else {
             crate::skip::skip(&format!("it needs asm/{name} of the package linux-libc-dev"));
             return;
         };
@@ -307,8 +172,9 @@ fn profile_of(text: &str) -> LinuxSeccomp {
 #[test]
 fn every_operator_and_action_means_what_the_spec_says() {
     let rule = |name: &str, action: &str, op: &str, value: u64, two: u64| {
+        let errno = if ["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&action) { r#""errnoRet":7,"# } else { "" };
         format!(
-            r#"{{"names":["{name}"],"action":"{action}","errnoRet":7,
+            r#"{{"names":["{name}"],"action":"{action}",{errno}
                "args":[{{"index":0,"value":{value},"valueTwo":{two},"op":"SCMP_CMP_{op}"}}]}}"#
         )
     };
@@ -389,13 +255,111 @@ fn profiles_that_cannot_work_are_refused_by_name() {
             "linux.seccomp.syscalls: SCMP_ACT_NOTIFY cannot be used for write",
         ),
         (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_S390X"]}"#,
+            "linux.seccomp.architectures: SCMP_ARCH_S390X has another byte order than this machine",
+        ),
+        (
             r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mount"],"action":"SCMP_ACT_KILL",
                "args":[{"index":6,"value":1,"op":"SCMP_CMP_EQ"}]}]}"#,
-            "linux.seccomp.syscalls: mount has no argument 6: a system call has at most 6",
+            "linux.seccomp.syscalls[0].args[0].index: mount has no argument 6: a system call has at most 6",
         ),
     ] {
         assert_eq!(compile::compile(&profile_of(text)).unwrap_err().to_string(), expected);
     }
+}
+
+/// config-linux.md#seccomp: "the runtime MUST print and error and fail if this property is set".
+#[test]
+fn an_errno_of_an_action_that_takes_none_is_refused() {
+    for action in ["ALLOW", "LOG", "TRAP", "KILL", "KILL_THREAD", "KILL_PROCESS"] {
+        let refused = |text: &str| compile::compile(&profile_of(text)).unwrap_err().to_string();
+        let default = format!(r#"{{"defaultAction":"SCMP_ACT_{action}","defaultErrnoRet":0}}"#);
+        let words = format!("linux.seccomp.defaultErrnoRet: SCMP_ACT_{action} takes none");
+        assert_eq!(refused(&default), words);
+        let rule = format!(r#"{{"names":["mount"],"action":"SCMP_ACT_{action}","errnoRet":1}}"#);
+        let rules = format!(r#"{{"names":["read"],"action":"SCMP_ACT_LOG"}},{rule}"#);
+        let words = format!("linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_{action} takes none");
+        assert_eq!(refused(&format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{rules}]}}"#)), words);
+    }
+    for (action, errno, highest) in
+        [("ERRNO", 4095, true), ("ERRNO", 4096, false), ("TRACE", 65535, true), ("TRACE", 65536, false)]
+    {
+        let text = format!(r#"{{"defaultAction":"SCMP_ACT_{action}","defaultErrnoRet":{errno}}}"#);
+        let made = compile::compile(&profile_of(&text));
+        let words = format!("linux.seccomp.defaultErrnoRet: {errno} is above {}, the highest there is", errno - 1);
+        assert_eq!(made.map_err(|error| error.to_string()).err(), (!highest).then_some(words));
+    }
+    // What podman writes: no number is no number.
+    compile::compile(&profile_of(
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":null,
+        "syscalls":[{"names":["read"],"action":"SCMP_ACT_LOG","errnoRet":null}]}"#,
+    ))
+    .unwrap();
+}
+
+/// libseccomp 2.5.4 answers the last of these with the first rule, though its own listing of the filter says otherwise.
+#[test]
+fn a_rule_that_does_not_hold_decides_nothing() {
+    let profile = profile_of(
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
+            {"names":["fsconfig"],"action":"SCMP_ACT_LOG","args":[{"index":4,"value":4294967296,"op":"SCMP_CMP_GE"}]},
+            {"names":["fsconfig"],"action":"SCMP_ACT_ERRNO","errnoRet":99,"args":[
+                {"index":5,"value":16499184997401378261,"op":"SCMP_CMP_LE"},
+                {"index":4,"value":9223372036854775807,"op":"SCMP_CMP_LT"}]}]}"#,
+    );
+    let program = compile::compile(&profile).unwrap().program;
+    for (fourth, fifth, expected) in [(1 << 32, 0, 0x7ffc_0000), (1, 1, 0x0005_0063), (0xffff_ffff, u64::MAX, ALLOW)] {
+        let call = Call { args: [0, 0, 0, 0, fourth, fifth], ..Call::new(X86_64, 431, 0) };
+        assert_eq!(Machine::run(&program, &call), expected, "{fourth:#x}, {fifth:#x}");
+    }
+}
+
+#[test]
+fn at_most_behind_another_condition_holds_on_32_bit_abis() {
+    let profile = profile_of(
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"syscalls":[
+            {"names":["setuid"],"action":"SCMP_ACT_ERRNO","args":[
+                {"index":0,"value":7,"op":"SCMP_CMP_EQ"},{"index":1,"value":5,"op":"SCMP_CMP_LE"}]}]}"#,
+    );
+    let program = compile::compile(&profile).unwrap().program;
+    for (second, expected) in [(4, 0x0005_0001), (5, 0x0005_0001), (6, ALLOW)] {
+        let call = Call { args: [7, second, 0, 0, 0, 0], ..Call::new(I386, 23, 7) };
+        assert_eq!(Machine::run(&program, &call), expected, "{second}");
+    }
+}
+
+/// libseccomp has an order of its own, or refuses such a profile.
+#[test]
+fn of_several_rules_with_conditions_the_first_that_holds_decides() {
+    let rule = |action: &str, op: &str, value: u64| {
+        format!(
+            r#"{{"names":["close"],"action":"{action}","args":[{{"index":0,"value":{value},"op":"SCMP_CMP_{op}"}}]}}"#
+        )
+    };
+    let rules = [
+        rule("SCMP_ACT_LOG", "GE", 9),
+        rule("SCMP_ACT_TRAP", "GE", 5),
+        rule("SCMP_ACT_LOG", "EQ", 7),
+        rule("SCMP_ACT_KILL", "LT", 3),
+    ];
+    let profile = profile_of(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{}]}}"#, rules.join(",")));
+    let program = compile::compile(&profile).unwrap().program;
+    for (first, expected) in [(9, 0x7ffc_0000), (8, 0x0003_0000), (7, 0x0003_0000), (4, ALLOW), (2, KILL_THREAD)] {
+        assert_eq!(Machine::run(&program, &Call::new(X86_64, 3, first)), expected, "{first}");
+    }
+}
+
+/// The library has no number for it; runc lets it go by the default then.
+#[test]
+fn conditions_on_a_call_that_is_younger_than_the_library_count() {
+    let profile = profile_of(
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[
+            {"names":["mseal"],"action":"SCMP_ACT_ALLOW","args":[{"index":2,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#,
+    );
+    let program = compile::compile(&profile).unwrap().program;
+    let flags = |flags| Call { args: [0, 0, flags, 0, 0, 0], ..Call::new(X86_64, 462, 0) };
+    assert_eq!(Machine::run(&program, &flags(0)), ALLOW);
+    assert_eq!(Machine::run(&program, &flags(1)), 0x0005_0001);
 }
 
 #[test]
