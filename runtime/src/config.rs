@@ -47,13 +47,19 @@ impl<T: DeserializeOwned> Config<T> {
         tolerate(&mut value, &mut warnings);
         let text = value.to_string();
         let content = serde_json::from_slice(text.as_bytes()).map_err(|error| {
-            // One line, so that the column counts from its beginning.
-            let place = match place::place(text.as_bytes(), error.column()) {
+            let position = format!(" at line {} column {}", error.line(), error.column());
+            let why = error.to_string().replace(&position, "");
+            // One line, so that the column counts from its beginning. A value that was read well and then not liked is told of
+            // behind the end of what it is the last part of; a field that is missing, too, and there that is right.
+            let behind = error.column().saturating_sub(usize::from(
+                !why.starts_with("missing field")
+                    && text.as_bytes().get(..error.column()).is_some_and(|behind| behind.ends_with(b"}")),
+            ));
+            let place = match place::place(text.as_bytes(), behind) {
                 way if way.is_empty() => name.to_owned(),
                 way => format!("{name}: {way}"),
             };
-            let position = format!(" at line {} column {}", error.line(), error.column());
-            odd(place, error.to_string().replace(&position, ""))
+            odd(place, why)
         })?;
         Ok(Config { content, warnings })
     }
@@ -118,6 +124,10 @@ mod tests {
             "{}",
             refused(&text)
         );
+        let affinity = refused(&spec(r#","execCPUAffinity":{"final":"a-b"}"#, ""));
+        assert!(affinity.starts_with("config.json: process.execCPUAffinity.final: Invalid"), "{affinity}");
+        let missing = refused(&spec("", r#""namespaces":[{"type":"pid"},{}]"#));
+        assert_eq!(missing, "config.json: linux.namespaces[1]: missing field `type`");
         assert!(refused("{").starts_with("config.json: EOF"), "{}", refused("{"));
     }
 
