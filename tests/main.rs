@@ -41,6 +41,7 @@ mod oci_identity;
 mod oci_lifecycle;
 mod oci_mounts;
 mod oci_namespaces;
+mod oci_net_devices;
 mod oci_notify;
 mod oci_rootless;
 mod oci_scheduling;

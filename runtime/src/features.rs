@@ -30,7 +30,7 @@ const SUPPORT: Support = Support {
     apparmor: true,
     selinux: true,
     intel_rdt: false,
-    net_devices: false,
+    net_devices: true,
 };
 
 /// Annotations by which a config.json gains more than its fields say.

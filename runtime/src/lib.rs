@@ -32,6 +32,8 @@ pub mod hooks;
 mod idmap;
 mod kernel;
 mod listener;
+mod net_devices;
+mod netlink;
 mod parent;
 mod plan;
 pub mod resident;

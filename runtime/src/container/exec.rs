@@ -211,6 +211,8 @@ impl Container {
             doors: Self::open_doors(group)?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             new_network: false,
+            net_devices: vec![],
+            joined_network: None,
             tree: None,
             hostname: None,
             domainname: None,
