@@ -32,6 +32,7 @@ mod logs;
 mod model;
 mod monitor;
 mod network;
+mod oci_apparmor;
 mod oci_cgroup;
 mod oci_crowd;
 mod oci_exec;
