@@ -35,6 +35,7 @@ mod network;
 mod oci_apparmor;
 mod oci_cgroup;
 mod oci_crowd;
+mod oci_delegate;
 mod oci_exec;
 mod oci_files;
 mod oci_hooks;

@@ -280,6 +280,9 @@ fn settle(
     let init = ProcessName::of(child.pid).doing(|| "read the start time of the container's init".to_owned())?;
     init.save(&container.directory)?;
     groups::after_clone(container, plan, child.pid, limits)?;
+    if let Some(owner) = groups::owner(spec) {
+        container.state.cgroup.hand_over(owner)?;
+    }
     let devices = net_devices::move_in(plan, child.pid)?;
     child.settle(spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj))?;
     Ok((init, devices))
