@@ -355,16 +355,6 @@ fn a_device_stays_where_the_namespace_stays_and_a_virtual_one_ends_with_it() {
     }
 }
 
-#[test]
-fn features_say_so() {
-    need!(Root, OurRuntime);
-    assert_eq!(features()["linux"]["netDevices"], json!({ "enabled": true }));
-}
-
-fn features() -> Value {
-    Oci::new().call(&["features"]).ok().json()
-}
-
 /// The VM's second network card: nobody else uses it.
 const CARD: &str = "/sys/bus/virtio/drivers/virtio_net";
 

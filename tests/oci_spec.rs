@@ -50,7 +50,9 @@ fn what_is_not_supported_is_refused_by_its_path() {
     };
     type Edit<'a> = &'a dyn Fn(&mut Value);
     let cases: [(&str, Edit<'_>); 5] = [
-        ("linux.intelRdt: is not supported", &|spec| spec["linux"]["intelRdt"] = json!({ "closID": "x" })),
+        ("linux.intelRdt: no resctrl file system is mounted here", &|spec| {
+            spec["linux"]["intelRdt"] = json!({ "closID": "x" })
+        }),
         ("linux.mountLabel: is not supported", &|spec| spec["linux"]["mountLabel"] = json!("system_u:object_r:x:s0")),
         ("linux.personality.flags: ", &|spec| {
             spec["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] });

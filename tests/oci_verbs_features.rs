@@ -25,6 +25,19 @@ fn features_have_the_form_of_the_specification() {
     oci.call(&["features", "too", "much"]).code(1);
 }
 
+#[test]
+fn features_say_what_is_beside_the_lists() {
+    need!(Root, OurRuntime);
+    let linux = &Oci::new().call(&["features"]).ok().json()["linux"];
+    for key in ["apparmor", "selinux", "netDevices"] {
+        assert_eq!(linux[key], json!({ "enabled": true }), "{key}");
+    }
+    assert_eq!(linux["intelRdt"], json!({ "enabled": true, "schemata": true, "monitoring": true }));
+    assert_eq!(linux["mountExtensions"], json!({ "idmap": { "enabled": true } }));
+    let cgroup = json!({ "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true });
+    assert_eq!(linux["cgroup"], cgroup);
+}
+
 /// Whatever is claimed is taken, and what is not claimed is refused: asked of the runtime itself.
 #[test]
 fn features_claim_the_mount_options_that_are_taken() {

@@ -22,6 +22,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::hooks;
 use crate::parent;
+use crate::resctrl::Resctrl;
 use crate::root::Root;
 use crate::state::{self, State};
 use crate::sys;
@@ -272,7 +273,7 @@ impl Container {
             self.end()?;
         }
         rbox_explain::mark("ended");
-        self.delete_cgroup()?;
+        self.delete_groups()?;
         rbox_explain::mark("cgroup-removed");
         match std::fs::remove_dir_all(&self.directory) {
             // Somebody else has deleted it in this moment, and runs the hooks.
@@ -301,8 +302,9 @@ impl Container {
         Ok(())
     }
 
-    /// Remove its control group, and with the last container of rbox the `/rbox` above it.
-    fn delete_cgroup(&self) -> Result<()> {
+    /// Remove its control group, and with the last container of rbox the `/rbox` above it; and what is its own of resctrl.
+    fn delete_groups(&self) -> Result<()> {
+        self.state.resctrl.as_ref().map_or(Ok(()), Resctrl::remove)?;
         self.state.cgroup.delete()?;
         let ours = |path: &Path| path.parent().and_then(Path::file_name).is_some_and(|name| name == OUR_PARENT);
         if self.state.cgroup.paths().values().any(|path| ours(path)) {

@@ -36,6 +36,7 @@ mod net_devices;
 mod netlink;
 mod parent;
 mod plan;
+mod resctrl;
 pub mod resident;
 mod root;
 pub mod rootless;

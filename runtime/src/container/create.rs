@@ -8,6 +8,7 @@ use crate::listener::{Listener, Notifying};
 use crate::net_devices::{self, Moved};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, Console, Gate, InitHooks, ParentDeath, Plan};
+use crate::resctrl::Resctrl;
 use crate::root::Root;
 use crate::seccomp;
 use crate::state::{self, ProcessName, State};
@@ -103,7 +104,7 @@ impl Drop for Unmake<'_> {
     fn drop(&mut self) {
         if !self.done {
             // The error that brought us here is the one to be reported.
-            let _ = self.container.delete_cgroup();
+            let _ = self.container.delete_groups();
             let _ = std::fs::remove_dir_all(&self.container.directory);
             let _ = hooks::poststop(self.container, &self.container.state.hooks);
         }
@@ -283,6 +284,10 @@ fn settle(
     if let Some(owner) = groups::owner(spec) {
         container.state.cgroup.hand_over(owner)?;
     }
+    if let Some(resctrl) = &container.state.resctrl {
+        resctrl.make()?;
+        resctrl.join(child.pid)?;
+    }
     let devices = net_devices::move_in(plan, child.pid)?;
     child.settle(spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj))?;
     Ok((init, devices))
@@ -309,6 +314,7 @@ impl State {
             creator: ProcessName::this().doing(doing)?,
             boot_id: state::boot_id().doing(doing)?,
             cgroup: groups::locate(blueprint)?,
+            resctrl: Resctrl::of(spec, blueprint.id)?,
             hooks: LaterHooks::of(spec)?,
             listener: Listener::of(spec),
             annotations: spec.annotations().clone().unwrap_or_default(),

@@ -102,13 +102,9 @@ fn cgroup_namespace(view: &CgroupView) -> CgroupNamespace {
 }
 
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let refused = [
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
-    ];
-    match refused.iter().find(|(_, there)| *there) {
-        Some((path, _)) => Err(Error::spec(path, "is not supported")),
-        None => Ok(()),
+    match linux.mount_label().as_deref() {
+        None | Some("") => Ok(()),
+        Some(_) => Err(Error::spec("linux.mountLabel", "is not supported")),
     }
 }
 
