@@ -374,12 +374,25 @@ fn a_physical_device_comes_back_when_the_container_has_ended() {
     assert_eq!(inner[0]["address"], before[0]["address"]);
     assert!(!names(&ip(&oci, "link")).contains(&name.as_str()));
     oci.call(&["delete", "--force", &bundle.id]).ok();
-    // With the name that it had last; the kernel needs a moment.
+    // With the name that it had last.
+    await_link(&oci, "lab0");
+    assert_eq!(ip(&oci, "link show lab0")[0]["address"], before[0]["address"]);
+    // To the first namespace of all, and not to the one that it came from.
+    oci.host.shell("ip netns add lab && ip link set lab0 netns lab").ok();
+    let bundle = oci.bundle(|spec| devices(spec, json!({ "lab0": {} })));
+    let words = oci.words(&["run", "--bundle", &bundle.path(), &bundle.id]).join(" ");
+    let runtime = crate::support::runtime().display().to_string();
+    oci.host.shell(&format!("nsenter --net=/run/netns/lab {runtime} {words}")).ok();
+    await_link(&oci, "lab0");
+    oci.host.shell(&format!("ip netns del lab; ip link set lab0 down; ip link set lab0 name {name}")).ok();
+}
+
+/// The kernel takes a namespace apart a moment after its last process has ended.
+#[track_caller]
+fn await_link(oci: &Oci, name: &str) {
     let until = Instant::now() + Duration::from_secs(20);
-    while !names(&ip(&oci, "link")).contains(&"lab0") {
-        assert!(Instant::now() < until, "{}", ip(&oci, "link"));
+    while !names(&ip(oci, "link")).contains(&name) {
+        assert!(Instant::now() < until, "{}", ip(oci, "link"));
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(ip(&oci, "link show lab0")[0]["address"], before[0]["address"]);
-    oci.host.shell(&format!("ip link set lab0 down; ip link set lab0 name {name}")).ok();
 }
