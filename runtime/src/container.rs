@@ -26,6 +26,7 @@ use crate::resctrl::Resctrl;
 use crate::root::Root;
 use crate::state::{self, State};
 use crate::sys;
+use oci_spec::runtime::LinuxIntelRdt;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -300,6 +301,18 @@ impl Container {
             self.state.cgroup.kill()?;
         }
         Ok(())
+    }
+
+    /// Change its share of caches and memory bandwidth (resctrl). `asked_by` is where the wish stands, for an error.
+    ///
+    /// # Errors
+    /// `InvalidSpec` for a container that was made without; `Os`.
+    pub fn share(&self, wish: &LinuxIntelRdt, asked_by: &str) -> Result<()> {
+        let Some(resctrl) = &self.state.resctrl else {
+            let why = "this container was made without linux.intelRdt".to_owned();
+            return Err(Error::InvalidSpec { path: asked_by.to_owned(), why });
+        };
+        resctrl.change(wish)
     }
 
     /// Remove its control group, and with the last container of rbox the `/rbox` above it; and what is its own of resctrl.

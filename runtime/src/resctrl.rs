@@ -98,16 +98,27 @@ impl Resctrl {
         if self.is_new {
             make(&self.group)?;
         }
-        let schemata = || match self.lines.as_slice() {
-            [] => Ok(()),
-            lines => self.write(&self.group.join("schemata"), &format!("{}\n", lines.join("\n"))),
-        };
-        let furnished = schemata().and_then(|()| self.monitor.as_deref().map_or(Ok(()), make));
+        let furnished = self.write_schemata(&self.lines).and_then(|()| self.monitor.as_deref().map_or(Ok(()), make));
         if furnished.is_err() && self.is_new {
             // Also one that is named: nobody else can be in it yet.
             let _ = fs::remove_dir(&self.group);
         }
         furnished
+    }
+
+    /// Change what the class is worth.
+    ///
+    /// # Errors
+    /// `InvalidSpec`; as [`Resctrl::make`].
+    pub(crate) fn change(&self, wish: &LinuxIntelRdt) -> Result<()> {
+        self.write_schemata(&lines(wish)?)
+    }
+
+    fn write_schemata(&self, lines: &[String]) -> Result<()> {
+        match lines {
+            [] => Ok(()),
+            lines => self.write(&self.group.join("schemata"), &format!("{}\n", lines.join("\n"))),
+        }
     }
 
     /// Put a process into it; its children are born there.

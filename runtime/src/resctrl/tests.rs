@@ -108,6 +108,17 @@ fn a_class_that_is_there_must_be_what_is_expected() {
 }
 
 #[test]
+fn a_share_can_be_changed_later() {
+    let mount = Mount::new();
+    let planned = mount.made(&json!({ "closID": "gold" }));
+    let change = |wish| planned.change(&serde_json::from_value(wish).unwrap());
+    change(json!({ "l3CacheSchema": "L3:0=3", "memBwSchema": "MB:0=30" })).unwrap();
+    assert_eq!(mount.text("gold/schemata").unwrap(), "L3:0=3\nMB:0=30\n");
+    change(json!({ "memBwSchema": "30" })).unwrap_err();
+    assert_eq!(mount.text("gold/schemata").unwrap(), "L3:0=3\nMB:0=30\n");
+}
+
+#[test]
 fn monitoring_has_a_group_of_its_own_below_the_class() {
     let mount = Mount::new();
     let planned = mount.made(&json!({ "closID": "gold", "enableMonitoring": true }));
