@@ -43,7 +43,11 @@ const WORDS: &[(&[&str], i32, &str)] = &[
         255,
         "--cgroup ../x: leads out of the container's group",
     ),
-    (&["update", "ID", "--l3-cache-schema", "x"], 1, "--l3-cache-schema: Intel RDT is not supported"),
+    (
+        &["update", "ID", "--l3-cache-schema", "x"],
+        1,
+        "--l3-cache-schema: this container was made without linux.intelRdt",
+    ),
     (
         &["update", "ID", "--memory", "x"],
         1,

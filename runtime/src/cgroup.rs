@@ -14,6 +14,7 @@
 mod check;
 mod complete;
 mod counters;
+mod delegate;
 mod devices;
 mod error;
 mod file;

@@ -22,9 +22,11 @@ use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::hooks;
 use crate::parent;
+use crate::resctrl::Resctrl;
 use crate::root::Root;
 use crate::state::{self, State};
 use crate::sys;
+use oci_spec::runtime::LinuxIntelRdt;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -282,7 +284,7 @@ impl Container {
         rbox_explain::mark("ended");
         // And a group with processes is somebody else's, who has taken its path.
         if this_boot || self.state.cgroup.pids().unwrap_or_default().is_empty() {
-            self.delete_cgroup()?;
+            self.delete_groups()?;
         }
         rbox_explain::mark("cgroup-removed");
         match std::fs::remove_dir_all(&self.directory) {
@@ -312,8 +314,21 @@ impl Container {
         Ok(())
     }
 
-    /// Remove its control group, and with the last container of rbox the `/rbox` above it.
-    fn delete_cgroup(&self) -> Result<()> {
+    /// Change its share of caches and memory bandwidth (resctrl). `asked_by` is where the wish stands, for an error.
+    ///
+    /// # Errors
+    /// `InvalidSpec` for a container that was made without; `Os`.
+    pub fn share(&self, wish: &LinuxIntelRdt, asked_by: &str) -> Result<()> {
+        let Some(resctrl) = &self.state.resctrl else {
+            let why = "this container was made without linux.intelRdt".to_owned();
+            return Err(Error::InvalidSpec { path: asked_by.to_owned(), why });
+        };
+        resctrl.change(wish)
+    }
+
+    /// Remove its control group, and with the last container of rbox the `/rbox` above it; and what is its own of resctrl.
+    fn delete_groups(&self) -> Result<()> {
+        self.state.resctrl.as_ref().map_or(Ok(()), Resctrl::remove)?;
         self.state.cgroup.delete()?;
         let ours = |path: &Path| path.parent().and_then(Path::file_name).is_some_and(|name| name == OUR_PARENT);
         if self.state.cgroup.paths().values().any(|path| ours(path)) {

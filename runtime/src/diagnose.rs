@@ -54,6 +54,7 @@ pub(crate) fn step(plan: &Plan, step: Step, report: Report) -> Option<String> {
 pub(crate) fn of_process(step: Step, errno: i32) -> Option<String> {
     match (step, errno) {
         (Step::Rlimit, libc::EPERM) => Some("operation not permitted (the hard limit is above rbox's own)".to_owned()),
+        (Step::Label, libc::ENOENT) => Some("no profile of this name is loaded".to_owned()),
         _ => None,
     }
 }

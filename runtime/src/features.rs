@@ -29,8 +29,8 @@ const SUPPORT: Support = Support {
     systemd_user_cgroup: false,
     apparmor: true,
     selinux: true,
-    intel_rdt: false,
-    net_devices: false,
+    intel_rdt: true,
+    net_devices: true,
 };
 
 /// Annotations by which a config.json gains more than its fields say.
@@ -203,7 +203,11 @@ fn linux() -> Value {
         },
         "apparmor": { "enabled": SUPPORT.apparmor },
         "selinux": { "enabled": SUPPORT.selinux },
-        "intelRdt": { "enabled": SUPPORT.intel_rdt },
+        "intelRdt": {
+            "enabled": SUPPORT.intel_rdt,
+            "schemata": SUPPORT.intel_rdt,
+            "monitoring": SUPPORT.intel_rdt,
+        },
         "mountExtensions": { "idmap": { "enabled": plan::knows_mount_option("idmap") } },
         "netDevices": { "enabled": SUPPORT.net_devices },
     })

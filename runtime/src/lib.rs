@@ -42,8 +42,11 @@ mod meaning;
 #[cfg(test)]
 #[path = "../../tests/support/mutate.rs"]
 mod mutate;
+mod net_devices;
+mod netlink;
 mod parent;
 mod plan;
+mod resctrl;
 pub mod resident;
 mod root;
 pub mod rootless;

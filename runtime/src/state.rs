@@ -11,6 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::LaterHooks;
 use crate::listener::Listener;
+use crate::resctrl::Resctrl;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) creator: ProcessName,
     pub(crate) boot_id: String,
     pub(crate) cgroup: Cgroup,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resctrl: Option<Resctrl>,
     #[serde(default, skip_serializing_if = "LaterHooks::is_empty")]
     pub(crate) hooks: LaterHooks,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -358,6 +358,16 @@ pub(crate) static HOOK: Row = row(
     "a program of the administrator's, told of the container",
     "runtime-spec config.md#posix-platform-hooks",
 );
+pub(crate) static RESCTRL: Row = row(
+    "resctrl",
+    "the container's share of caches and memory bandwidth, and what it uses of them",
+    "runtime-spec config-linux.md#intelrdt",
+);
+pub(crate) static NET_DEVICE: Row = row(
+    "netdev",
+    "a device of the host becomes the container's, with its lasting addresses",
+    "runtime-spec config-linux.md#network-devices",
+);
 pub(crate) static KILL: Row = row("kill", "send a signal to the container's first process", "pidfd_send_signal(2)");
 pub(crate) static SEAL: Row = row(
     "seal",

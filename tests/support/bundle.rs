@@ -40,8 +40,13 @@ impl Oci {
 
     /// A runtime on the machine itself, whose systemd makes the control groups.
     pub(crate) fn with_systemd() -> Oci {
+        Oci { flags: vec!["--systemd-cgroup".to_owned()], ..Oci::on_machine() }
+    }
+
+    /// A runtime on the machine itself: what cannot be in a private host is its first network namespace.
+    pub(crate) fn on_machine() -> Oci {
         let program = runtime().display().to_string();
-        Oci { host: Host::machine(), program, environment: vec![], flags: vec!["--systemd-cgroup".to_owned()] }
+        Oci { host: Host::machine(), program, environment: vec![], flags: vec![] }
     }
 
     /// Whether it is rbox-runtime, and not a peer that shows that the tests are fair.

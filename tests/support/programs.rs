@@ -77,6 +77,8 @@ pub(crate) enum Need {
     BridgeNetfilter,
     /// A machine of the tests' own that runs systemd.
     Systemd,
+    /// A machine of the tests' own with AppArmor, whose profiles are the machine's.
+    AppArmor,
     /// The test looks at something only rbox-runtime has.
     OurRuntime,
 }
@@ -99,6 +101,11 @@ pub(crate) fn lacks(what: Need) -> Option<String> {
         Need::Systemd => {
             let own = env::var_os("RBOX_TEST_VM").is_some() && Path::new("/run/systemd/system").is_dir();
             have(own, "this test starts units of systemd: only in the VM")
+        }
+        Need::AppArmor => {
+            let enabled = text("/sys/module/apparmor/parameters/enabled").trim() == "Y";
+            let own = env::var_os("RBOX_TEST_VM").is_some() && enabled && find_program("apparmor_parser").is_some();
+            have(own, "this test loads profiles of AppArmor: only in the VM")
         }
         Need::OurRuntime => have(runtime_is_rbox(), "this is about rbox-runtime alone"),
     }

@@ -103,7 +103,7 @@ fn is_base_state(line: &str) -> bool {
 const SCRIPTS: &[(&str, &str)] = &[
     ("links", "ip -o link | sed -E 's/^[0-9]+: //; s/ (qlen|state|link-netnsid) [^ ]+//g; s/\\\\.*//'"),
     ("addresses", "ip -o addr | sed -E 's/^[0-9]+: //' | grep -v ' fe80:'"),
-    ("routes", "ip route show table all | grep -v fe80; ip -6 route show table all | grep -v -e fe80 -e ff00"),
+    ("routes", "ip -4 route show table all; ip -6 route show table all | grep -v -e fe80 -e ff00 | sort"),
     ("ip rules", "ip rule; ip -6 rule"),
     ("neighbours", "ip neigh show nud permanent"),
     (

@@ -39,7 +39,9 @@ pub(crate) fn init(plan: &mut Plan, channel: BorrowedFd<'_>) -> ! {
         on.step(Step::CgroupNamespace, || sys::process::unshare(libc::CLONE_NEWCGROUP));
     }
     if plan.new_network {
-        on.step(Step::NetworkNamespace, || sys::process::unshare(libc::CLONE_NEWNET));
+        if plan.clone_flags & u64::from(libc::CLONE_NEWNET.unsigned_abs()) == 0 {
+            on.step(Step::NetworkNamespace, || sys::process::unshare(libc::CLONE_NEWNET));
+        }
         on.step(Step::Loopback, sys::socket::loopback_up);
     }
 

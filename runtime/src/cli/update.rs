@@ -5,7 +5,9 @@ use super::log::Log;
 use super::spec::without_warnings;
 use super::verbs::os;
 use oci_spec::OciSpecError;
-use oci_spec::runtime::{LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources};
+use oci_spec::runtime::{
+    LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxIntelRdt, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources,
+};
 use rbox_runtime::config::Config;
 use rbox_runtime::container::Container;
 use rbox_runtime::{Error, Result};
@@ -18,12 +20,26 @@ pub(super) fn update(root: &Path, flags: &Update, log: &Log) -> Result<()> {
         Some(file) => from_file(file, flags, log)?,
         None => from_flags(flags, log)?,
     };
+    share(&container, flags)?;
     container.update(&wanted)
+}
+
+/// What is asked of resctrl; as in runc also beside `--resources`.
+fn share(container: &Container, flags: &Update) -> Result<()> {
+    let (cache, bandwidth) = (&flags.limits.l3_cache_schema, &flags.limits.mem_bw_schema);
+    let asked_by = match (cache, bandwidth) {
+        (None, None) => return Ok(()),
+        (Some(_), _) => "--l3-cache-schema",
+        _ => "--mem-bw-schema",
+    };
+    let mut wish = LinuxIntelRdt::default();
+    wish.set_l3_cache_schema(cache.clone()).set_mem_bw_schema(bandwidth.clone());
+    container.share(&wish, asked_by)
 }
 
 /// The limits of `--resources`. As in runc the other flags are ignored then, but not silently.
 fn from_file(file: &Path, flags: &Update, log: &Log) -> Result<LinuxResources> {
-    if flags.limits != Default::default() {
+    if flags.limits.are_of_groups() {
         log.warning("the limits of --resources are taken, those of other flags are ignored");
     }
     let mut text = Vec::new();
@@ -41,11 +57,6 @@ fn from_file(file: &Path, flags: &Update, log: &Log) -> Result<LinuxResources> {
 
 fn from_flags(flags: &Update, log: &Log) -> Result<LinuxResources> {
     let limits = &flags.limits;
-    for (flag, given) in [("--l3-cache-schema", &limits.l3_cache_schema), ("--mem-bw-schema", &limits.mem_bw_schema)] {
-        if given.is_some() {
-            return Err(Error::InvalidSpec { path: flag.to_owned(), why: "Intel RDT is not supported".to_owned() });
-        }
-    }
     for (flag, given) in [("kernel-memory", &limits.kernel_memory), ("kernel-memory-tcp", &limits.kernel_memory_tcp)] {
         if given.is_some() {
             log.warning(&format!("Setting --{flag} is ignored and will be removed"));

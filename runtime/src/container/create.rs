@@ -1,12 +1,14 @@
 //! Making a container: from a [`Blueprint`] to a [`Live`] one that stands before its gate.
 
 use super::{Container, Status, groups};
-use crate::cgroup::{self, Driver};
+use crate::cgroup::Driver;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::{self, CreateHooks, LaterHooks};
 use crate::listener::{Listener, Notifying};
+use crate::net_devices::{self, Moved};
 use crate::parent::{self, Child, Ended, Surroundings};
 use crate::plan::{self, Console, Gate, InitHooks, ParentDeath, Plan};
+use crate::resctrl::Resctrl;
 use crate::root::Root;
 use crate::seccomp;
 use crate::state::{self, ProcessName, State};
@@ -102,7 +104,7 @@ impl Drop for Unmake<'_> {
     fn drop(&mut self) {
         if !self.done {
             // The error that brought us here is the one to be reported.
-            let _ = self.container.delete_cgroup();
+            let _ = self.container.delete_groups();
             let _ = std::fs::remove_dir_all(&self.container.directory);
             let _ = hooks::poststop(self.container, &self.container.state.hooks);
         }
@@ -239,7 +241,6 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     let init_hooks = hooks::of_init(spec, &container.state.rootfs, !create_hooks.is_empty())?;
     let (ours, theirs) = parent::channel()?;
     let (mut plan, root) = plan_init(container, blueprint, init_hooks, ours.as_raw_fd())?;
-    let oom_score_adj = spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
     let cgroup = &container.state.cgroup;
     let around = Surroundings { cgroup, root: &root, init: None };
     let limits = groups::resources(spec);
@@ -248,11 +249,13 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
     // A hook in between is something to be done in between.
     let at_once = start == StartedBy::UsAtOnce && !plan.hooks.before_pivot();
     let told = hooks::tell_init(&plan.hooks, container, child.pid);
-    let created = told.and_then(|()| settle(container, (&child, &plan), &limits, oom_score_adj)).and_then(|init| {
+    let settled = told.and_then(|()| settle(container, (&child, &plan), &limits, spec));
+    let created = settled.and_then(|(init, devices)| {
         if at_once {
             child.open_gate_ahead()?;
         }
         child.await_created(&plan, &around, || create_hooks.run(container, child.pid))?;
+        devices.stay();
         Ok(init)
     });
     let told = parent::tell_steps(&plan, 0);
@@ -260,9 +263,8 @@ fn make_init(container: &Container, blueprint: Blueprint<'_>) -> Result<Made> {
         Ok(init) => Ok(Made { child, init, plan, root, at_once, told }),
         Err(error) => {
             child.end();
-            // systemd cannot take a process that has ended before; why it has, is what it said.
-            let by_systemd = matches!(error, Error::Cgroup(cgroup::Error::Systemd { .. }));
-            Err(if by_systemd { child.last_words(&plan, &around).unwrap_or(error) } else { error })
+            // Nobody can do anything with a process that has ended before; why it has, is what it said.
+            Err(child.last_words(&plan, &around).unwrap_or(error))
         }
     }
 }
@@ -273,13 +275,21 @@ fn settle(
     container: &Container,
     (child, plan): (&Child, &Plan),
     limits: &LinuxResources,
-    oom_score_adj: Option<i32>,
-) -> Result<ProcessName> {
+    spec: &Spec,
+) -> Result<(ProcessName, Moved)> {
     let init = ProcessName::of(child.pid).doing(|| "read the start time of the container's init".to_owned())?;
     init.save(&container.directory)?;
     groups::after_clone(container, plan, child.pid, limits)?;
-    child.settle(oom_score_adj)?;
-    Ok(init)
+    if let Some(owner) = groups::owner(spec) {
+        container.state.cgroup.hand_over(owner)?;
+    }
+    if let Some(resctrl) = &container.state.resctrl {
+        resctrl.make()?;
+        resctrl.join(child.pid)?;
+    }
+    let devices = net_devices::move_in(plan, child.pid)?;
+    child.settle(spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj))?;
+    Ok((init, devices))
 }
 
 /// The gate: a socket in the state directory, where only root comes.
@@ -303,6 +313,7 @@ impl State {
             creator: ProcessName::this().doing(doing)?,
             boot_id: state::boot_id().doing(doing)?,
             cgroup: groups::locate(blueprint)?,
+            resctrl: Resctrl::of(spec, blueprint.id)?,
             hooks: LaterHooks::of(spec)?,
             listener: Listener::of(spec),
             annotations: spec.annotations().clone().unwrap_or_default(),

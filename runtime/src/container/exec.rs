@@ -139,7 +139,8 @@ impl Container {
             Some(_) => parent::clone(&mut plan, (ours, theirs), &around)?,
             None => in_pid_namespace(&pid_namespace, || parent::clone(&mut plan, (ours, theirs), &around))?,
         };
-        if let Err(error) = child.settle(process.oom_score_adj()) {
+        let joined = self.state.resctrl.as_ref().map_or(Ok(()), |resctrl| resctrl.join(child.pid));
+        if let Err(error) = joined.and_then(|()| child.settle(process.oom_score_adj())) {
             child.end();
             return Err(error);
         }
@@ -211,6 +212,8 @@ impl Container {
             doors: Self::open_doors(group)?,
             cgroup_namespace: plan::CgroupNamespace::Host,
             new_network: false,
+            net_devices: vec![],
+            joined_network: None,
             tree: None,
             hostname: None,
             domainname: None,

@@ -11,8 +11,10 @@ use super::Container;
 use super::create::Blueprint;
 use crate::cgroup::{self, Cgroup, Driver, Start, Unit};
 use crate::error::Result;
-use crate::plan::{CgroupView, Plan};
-use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxNamespaceType, LinuxResources, Spec};
+use crate::plan::{CgroupView, Place, Plan};
+use oci_spec::runtime::{
+    LinuxDeviceCgroupBuilder, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, LinuxResources, Spec,
+};
 use std::path::Path;
 
 /// Where the group will be.
@@ -60,6 +62,43 @@ pub(super) fn after_clone(container: &Container, plan: &Plan, pid: i32, limits: 
         cgroup.make_rest(Some(limits))?;
     }
     Ok(())
+}
+
+/// Whom on the host the group is handed to: the program's own user, when he will see it as his and can write there
+/// (runtime-spec config-linux.md#cgroup-ownership).
+pub(super) fn owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref()?;
+    let user = spec.process().as_ref()?.user().uid();
+    let namespaces = || linux.namespaces().iter().flatten();
+    let is_new = |one: &LinuxNamespace| one.path().as_ref().is_none_or(|path| path.as_os_str().is_empty());
+    let own_view = namespaces().any(|one| one.typ() == LinuxNamespaceType::Cgroup && is_new(one));
+    // Within an ordinary user's namespace, what there is belongs to him already.
+    if !own_view || !is_mounted_to_write(spec) || crate::rootless::in_user_namespace() {
+        return None;
+    }
+    match namespaces().find(|one| one.typ() == LinuxNamespaceType::User) {
+        None => Some(user),
+        Some(own) if is_new(own) => host_user(linux.uid_mappings().iter().flatten(), user),
+        // Another's: its maps are not told to us.
+        Some(_) => None,
+    }
+}
+
+/// By the specification's words.
+fn is_mounted_to_write(spec: &Spec) -> bool {
+    spec.mounts().iter().flatten().any(|mount| {
+        let place = Place::new(&mount.destination().to_string_lossy());
+        mount.source().as_ref().is_some_and(|source| source == Path::new("cgroup"))
+            && place.is_some_and(|place| place.whole.as_c_str() == c"/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|option| option == "ro")
+    })
+}
+
+fn host_user<'a>(mut maps: impl Iterator<Item = &'a LinuxIdMapping>, user: u32) -> Option<u32> {
+    maps.find_map(|map| {
+        let distance = user.checked_sub(map.container_id()).filter(|distance| *distance < map.size())?;
+        map.host_id().checked_add(distance)
+    })
 }
 
 /// What the container's own `/sys/fs/cgroup` will show.

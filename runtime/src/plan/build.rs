@@ -3,9 +3,12 @@
 use super::mounts::{CgroupView, mounts};
 use super::namespaces::Namespaces;
 use super::process::{Extra, process};
-use super::{CgroupNamespace, Console, Device, Door, Gate, InitHooks, Made, ParentDeath, Place, Plan, Sysctl, Tree};
+use super::{
+    CgroupNamespace, Console, Device, Door, Gate, InitHooks, Made, NetDevice, ParentDeath, Place, Plan, Sysctl, Tree,
+};
 use crate::defence::Defence;
 use crate::error::{Doing, Error, Result};
+use crate::net_devices;
 use crate::root::Root;
 use crate::rootless;
 use crate::seccomp::Filter;
@@ -46,8 +49,8 @@ pub(crate) struct Request<'a> {
 pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
     let spec = request.spec;
     let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("linux", "is missing"))?;
-    refuse_unsupported(linux)?;
     let namespaces = Namespaces::of(linux)?;
+    let net_devices = net_devices(linux, &namespaces)?;
     let cgroup_namespace = cgroup_namespace(&request.cgroup);
     let own_users = namespaces.has_own_users() || rootless::in_user_namespace();
     let tree = tree(&request, linux, own_users)?;
@@ -69,7 +72,9 @@ pub(crate) fn build(request: Request<'_>) -> Result<Plan> {
         domainname: uts_name("domainname", uts.1.as_deref(), &namespaces)?,
         sysctls: sysctls(linux, &namespaces)?,
         new_network: namespaces.is_new(LinuxNamespaceType::Network),
-        clone_flags: namespaces.new_flags(),
+        clone_flags: namespaces.new_flags(!net_devices.is_empty()),
+        joined_network: if net_devices.is_empty() { None } else { namespaces.joined_network()? },
+        net_devices,
         cgroup_namespace,
         tree: Some(tree),
         usher: namespaces.usher(linux)?,
@@ -95,15 +100,16 @@ fn cgroup_namespace(view: &CgroupView) -> CgroupNamespace {
     }
 }
 
-fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let refused = [
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-    ];
-    match refused.iter().find(|(_, there)| *there) {
-        Some((path, _)) => Err(Error::spec(path, "is not supported")),
-        None => Ok(()),
+/// Devices for a network namespace that is not the host's, moved by who may do so on the host.
+fn net_devices(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<NetDevice>> {
+    let wanted = net_devices::wanted(linux)?;
+    if !wanted.is_empty() && !namespaces.is_private(LinuxNamespaceType::Network) {
+        return Err(Error::spec("linux.netDevices", net_devices::NEEDS_OWN));
     }
+    if !wanted.is_empty() && rootless::in_user_namespace() {
+        return Err(Error::spec("linux.netDevices", "needs the host's root"));
+    }
+    Ok(wanted)
 }
 
 fn uts_name(key: &str, name: Option<&str>, namespaces: &Namespaces) -> Result<Option<CString>> {

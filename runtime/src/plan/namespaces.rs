@@ -82,16 +82,26 @@ impl Namespaces {
     }
 
     /// For clone3(2). The usher makes two before: user and time. The child makes two later: the cgroup namespace when it
-    /// is in its cgroup, the network namespace while the parent makes the cgroups ([`Plan::new_network`]).
-    pub(super) fn new_flags(&self) -> u64 {
+    /// is in its cgroup, the network namespace while the parent makes the cgroups ([`Plan::new_network`]), unless it is to
+    /// be there `with_network`.
+    pub(super) fn new_flags(&self, with_network: bool) -> u64 {
         let flag = |kind: &LinuxNamespaceType| KINDS.iter().find(|(known, _, _)| known == kind).map_or(0, |row| row.1);
         self.new
             .iter()
             .filter(|kind| {
                 use LinuxNamespaceType::{Cgroup, Network, Time, User};
-                !matches!(kind, Cgroup | Network | Time | User)
+                !matches!(kind, Cgroup | Time | User) && (with_network || **kind != Network)
             })
             .fold(0, |all, kind| all | i64::from(flag(kind))) as u64
+    }
+
+    /// A network namespace of others, for the parent too.
+    pub(super) fn joined_network(&self) -> Result<Option<OwnedFd>> {
+        let join = self.joins.iter().find(|join| join.kind == libc::CLONE_NEWNET);
+        let Some((join, namespace)) = join.and_then(|join| Some((join, join.namespace.as_ref()?))) else {
+            return Ok(None);
+        };
+        namespace.try_clone().map(Some).doing(|| format!("open namespace {}", join.path))
     }
 
     /// Whether somebody has to go before init, and into what.

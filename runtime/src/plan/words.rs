@@ -174,7 +174,9 @@ impl Process {
             Step::LabelFile | Step::Label => {
                 let label = process.labels.get(index)?;
                 let (file, text) = (text(&label.file), text(&label.text));
-                words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {text}", label.kind))
+                // AppArmor's verb is for the kernel; the object has the name that the user typed.
+                let name = text.strip_prefix("exec ").unwrap_or(&text);
+                words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {name}", label.kind))
             }
             Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
             Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),

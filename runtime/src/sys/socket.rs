@@ -61,6 +61,16 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     done(i64::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, ptr::from_mut(&mut request)) }))
 }
 
+/// Ask for the kernel's own sentence in the errors of a netlink socket. netlink(7) `NETLINK_EXT_ACK`, Linux 4.12.
+pub(crate) fn netlink_ext_ack(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    let size: libc::socklen_t = 4; // of a c_int
+    // SAFETY: the number outlives the call, and its size is told.
+    done(i64::from(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, ptr::from_ref(&yes).cast(), size)
+    }))
+}
+
 /// The other side of the pty whose master is `master`, opened without any path. ioctl_tty(2) `TIOCGPTPEER`, Linux 4.13.
 pub(crate) fn pty_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;

@@ -17,7 +17,7 @@ pub(crate) struct Update {
 }
 
 // One limit a flag.
-#[derive(Debug, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Limits {
     /// Share of the disks, from 10 to 1000
@@ -68,12 +68,19 @@ pub(crate) struct Limits {
     /// Ignored as in runc
     #[arg(long, value_name = "BYTES", hide = true)]
     pub(crate) kernel_memory_tcp: Option<String>,
-    /// The processor's cache by Intel RDT (not supported)
+    /// The processor's cache, by resctrl: `L3:0=ff`
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) l3_cache_schema: Option<String>,
-    /// The memory's bandwidth by Intel RDT (not supported)
+    /// The memory's bandwidth, by resctrl: `MB:0=20`
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) mem_bw_schema: Option<String>,
+}
+
+impl Limits {
+    /// Whether any is of a control group.
+    pub(crate) fn are_of_groups(&self) -> bool {
+        Limits { l3_cache_schema: None, mem_bw_schema: None, ..self.clone() } != Limits::default()
+    }
 }
 
 /// A number of bytes with a unit of 1024: `512m`, `1.5 GiB`, `4096` (github.com/docker/go-units, `RAMInBytes`); or -1.
