@@ -1,6 +1,8 @@
 //! The likely cause behind an errno, found by looking: why a program cannot be executed, why a mount was refused.
 
+use crate::cgroup::Cgroup;
 use crate::error::{Error, errno_words};
+use crate::parent::Ended;
 use crate::plan::{Plan, Process};
 use crate::root::Root;
 use crate::steps::Step;
@@ -14,15 +16,41 @@ use std::os::unix::fs::FileExt;
 
 /// Why the program of `process` cannot be executed. The words that callers match (dockerd, containerd) are kept:
 /// "executable file not found", "no such file or directory", "permission denied".
-pub(crate) fn program(process: &Process, errno: i32, root: &Root) -> Error {
+pub(crate) fn program(process: &Process, errno: i32, root: &Root, cgroup: &Cgroup) -> Error {
     let why = match errno {
         libc::ENOENT => not_found(process, root),
         libc::EACCES => denied(process, root),
         libc::ENOEXEC => wrong_format(process, root),
-        libc::ENOMEM => "its memory limit is too low for it to start".to_owned(),
+        libc::ENOMEM => too_little_memory(cgroup.memory_limit()),
         other => errno_words(other),
     };
     Error::Program { program: process.program.clone(), why, errno }
+}
+
+/// What a program with shared libraries takes to start, KiB (`true` of Debian 12); a static one may take less.
+const A_START: u64 = 512;
+
+/// The kernel does not say what was missing; what a small program takes is known.
+pub(crate) fn too_little_memory(limit: Option<u64>) -> String {
+    match limit.map(|bytes| bytes >> 10) {
+        Some(limit) if limit < A_START => {
+            let more = A_START - limit;
+            format!("its memory limit of {limit} KiB is too low for it to start: a small program takes {more} KiB more")
+        }
+        Some(limit) => format!("its memory limit of {limit} KiB is too low for it to start"),
+        None => "there is too little memory for it to start".to_owned(),
+    }
+}
+
+/// Why a program that ran was killed, if it was for want of memory.
+pub(crate) fn killed_for_memory(cgroup: &Cgroup, ended: Ended) -> Option<String> {
+    if ended != Ended::Killed(libc::SIGKILL) || cgroup.oom_kills().unwrap_or(0) == 0 {
+        return None;
+    }
+    Some(match cgroup.memory_limit() {
+        Some(limit) if limit >> 10 >= A_START => format!("it reached its memory limit of {} KiB", limit >> 10),
+        limit => too_little_memory(limit),
+    })
 }
 
 /// A more telling cause than errno's own sentence, for the steps where one is known.

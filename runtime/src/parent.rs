@@ -270,7 +270,7 @@ impl Child {
     fn failed(&self, plan: &Plan, report: Report, around: &Surroundings<'_>) -> Error {
         let words = sync::hear_words(self.channel.as_fd());
         self.end();
-        failure(plan, report, around.root, &words)
+        failure(plan, report, around, &words)
     }
 
     /// Wait until the child has said something or has become the program, unless `interrupt` is readable before: then the
@@ -324,7 +324,7 @@ impl Child {
         let doing = "create the container".to_owned();
         let (why, errno) = match ended {
             Ok(Ended::Killed(libc::SIGKILL)) if cgroup.oom_kills().is_ok_and(|kills| kills > 0) => {
-                ("its memory limit is too low for it to start".to_owned(), libc::ENOMEM)
+                (diagnose::too_little_memory(cgroup.memory_limit()), libc::ENOMEM)
             }
             Ok(Ended::Killed(signal)) => (format!("its init was killed by signal {signal}"), libc::EINTR),
             Ok(Ended::Exited(99)) => ("its init allocated memory after the clone".to_owned(), libc::EPROTO),
@@ -356,7 +356,7 @@ impl Ended {
 }
 
 /// Put a failed step into words.
-fn failure(plan: &Plan, report: Report, root: &Root, said: &[u8]) -> Error {
+fn failure(plan: &Plan, report: Report, around: &Surroundings<'_>, said: &[u8]) -> Error {
     let Some(step) = Step::from_number(report.step) else {
         return Error::Child {
             step: "?",
@@ -366,7 +366,7 @@ fn failure(plan: &Plan, report: Report, root: &Root, said: &[u8]) -> Error {
         };
     };
     if matches!(step, Step::FindProgram | Step::Execute) {
-        return diagnose::program(&plan.process, report.errno, root);
+        return diagnose::program(&plan.process, report.errno, around.root, around.cgroup);
     }
     if let Some((kind, list)) = plan.hooks.of_step(step) {
         let path = list.hooks.get(usize::from(report.index)).map(|hook| hook.path.to_string_lossy());

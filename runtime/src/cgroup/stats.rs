@@ -99,6 +99,12 @@ impl Cgroup {
         Ok(field(&self.text("memory", file)?, "oom_kill").unwrap_or(0))
     }
 
+    /// How many bytes the group may use; nothing where that is not limited, or not known.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        let file = if self.layout == Layout::V2 { "memory.max" } else { "memory.limit_in_bytes" };
+        self.number("memory", file).ok().flatten().filter(|&limit| limit < UNLIMITED)
+    }
+
     fn stats_v1(&self) -> Result<Stats, Error> {
         let memory = Memory {
             usage: self.number("memory", "memory.usage_in_bytes")?.unwrap_or(0),

@@ -212,11 +212,14 @@ fn run_container(root: &Path, flags: &Run, around: &Surroundings<'_>) -> Result<
     let start = if nobody_waits { StartedBy::UsAtOnce } else { StartedBy::Us };
     let live = begin(bundle.create(root, &flags.create, start, console)?, &flags.create)?;
     foreground.wait(live.pidfd())?;
-    let code = live.wait()?.code();
+    let ended = live.wait()?;
+    if let Some(why) = live.want_of_memory(ended) {
+        around.log.warning(&why);
+    }
     if !flags.keep {
         warn(around.log, live.into_container().delete(true)?);
     }
-    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+    Ok(u8::try_from(ended.code()).unwrap_or(u8::MAX))
 }
 
 /// What went wrong when nothing could be done about it any more.

@@ -2,6 +2,7 @@
 
 use super::{Container, Status, groups};
 use crate::cgroup::Driver;
+use crate::diagnose;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::{self, CreateHooks, LaterHooks};
 use crate::listener::{Listener, Notifying};
@@ -381,6 +382,13 @@ impl Live {
     /// `Os` when it was collected by somebody else.
     pub fn wait(&self) -> Result<Ended> {
         self.child.wait().doing(|| format!("wait for container {}", self.container.state.id))
+    }
+
+    /// Why it was killed, if the kernel did so for want of memory.
+    #[must_use]
+    pub fn want_of_memory(&self, ended: Ended) -> Option<String> {
+        let why = diagnose::killed_for_memory(&self.container.state.cgroup, ended)?;
+        Some(format!("container {} was killed: {why}", self.container.state.id))
     }
 
     /// Let go: the container is on its own, as it is on disk.

@@ -77,7 +77,7 @@ impl Container {
         }
         let planned = self.plan_again();
         if let (Some(Step::Execute), Some((process, root))) = (step, &planned) {
-            return diagnose::program(process, report.errno, root);
+            return diagnose::program(process, report.errno, root, &self.state.cgroup);
         }
         let words = step.and_then(|step| planned?.0.words(step, usize::from(report.index)));
         let why = step.and_then(|step| diagnose::of_process(step, report.errno));

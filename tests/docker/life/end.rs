@@ -92,7 +92,7 @@ pub(super) const STEPS: &[Step] = &[
     Until("@status r5", "exited"),
     See("state of --restart unless-stopped, killed", Text, "@state r5"),
     Ready("r6", "--restart always", "sh -c 'sleep 1000 & echo $! > /pid; echo ready; wait; exit 8'"),
-    See("end of a child under --restart always", Text, "exec r6 sh -c 'kill $(cat /pid)'"),
+    See("end of a child under --restart always", Text, "exec -d r6 sh -c 'kill $(cat /pid)'"),
     Until("inspect -f '{{.State.Status}} {{.RestartCount}}' r6", "running 1"),
     See("rm -f of --restart always", Text, "rm -f r6"),
     See("policies", Text, "inspect -f '{{.Name}} {{json .HostConfig.RestartPolicy}}' r1 r2 r3 r5 polite"),
