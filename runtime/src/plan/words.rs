@@ -178,7 +178,10 @@ impl Process {
                 let name = text.strip_prefix("exec ").unwrap_or(&text);
                 words(format!("echo {text:?} > /proc/self/{file}"), format!("set the {} {name}", label.kind))
             }
-            Step::Groups => words(format!("setgroups({:?})", process.groups), "set the groups"),
+            Step::Groups => {
+                let groups = process.groups.as_deref().unwrap_or_default();
+                words(format!("setgroups({groups:?})"), "set the groups")
+            }
             Step::GroupId => words(format!("setresgid({})", process.gid), format!("become group {}", process.gid)),
             Step::UserId => words(format!("setresuid({})", process.uid), format!("become user {}", process.uid)),
             Step::Bounding => words(
