@@ -198,3 +198,52 @@ fn a_user_is_told_what_is_missing_without_newuidmap() {
         .fails()
         .says("run newuidmap (of the package uidmap): no such file or directory");
 }
+
+#[test]
+fn a_user_has_the_groups_that_were_handed_to_him() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 wants all controllers or none
+    let host = Rootless::new();
+    let mut into = String::new();
+    for folder in host.oci.host.cgroup_folders() {
+        let handed = folder.join("handed");
+        fs::create_dir_all(handed.join("login")).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let set = fs::read(folder.join(file)).ok().filter(|set| set.len() > 1);
+            let below = [&handed, &handed.join("login")].map(|group| group.join(file));
+            set.iter().for_each(|set| below.iter().for_each(|file| fs::write(file, set).unwrap_or(())));
+        }
+        give(&handed, USER);
+        // As the host sees it, in a cgroup namespace of its own.
+        into += &format!("echo 0 > {}/handed/login/cgroup.procs; ", folder.parent().unwrap().display());
+    }
+    let bundle = host.bundle(false, |spec| {
+        spec["linux"]["cgroupsPath"] = json!("/handed/box");
+        spec["process"]["args"] = json!(["/bin/cat", "/proc/self/cgroup"]);
+        if !host.oci.is_v2() {
+            spec["linux"]["resources"] = json!({ "pids": { "limit": 7 } });
+            spec["process"]["args"] = json!([
+                "/bin/sh",
+                "-c",
+                "cat /proc/self/cgroup; sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'"
+            ]);
+        }
+    });
+    let root = host.oci.host.path("home/state").display().to_string();
+    let call = format!(
+        "{into} exec setpriv --reuid={USER} --regid={USER} --clear-groups {} --root {root} run --bundle {} {}",
+        runtime().display(),
+        bundle.path(),
+        bundle.id
+    );
+    let from_outside = host.run(&bundle).fails();
+    from_outside
+        .says("cannot enter the control group from outside of the tree that is the user's own: permission denied");
+    let said = host.oci.host.shell(&call);
+    assert!(said.stdout.contains("/handed/box"), "{said}");
+    if !host.oci.is_v2() {
+        assert!(said.stderr.contains("can't fork"), "the limit is felt: {said}");
+    }
+    for folder in host.oci.host.cgroup_folders() {
+        assert!(!folder.join("handed/box").exists(), "{}", folder.display());
+    }
+}

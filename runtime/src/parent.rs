@@ -58,7 +58,7 @@ pub(crate) fn clone(plan: &mut Plan, (ours, theirs): (OwnedFd, OwnedFd), around:
         (made, _) => made,
     };
     let (pid, pidfd) =
-        made.map_err(|source| Error::Os { doing: format!("make namespaces{}", namespace_hint(&source)), source })?;
+        made.map_err(|source| Error::Os { doing: clone_words(&source, directory.is_some()).to_owned(), source })?;
     // While we hold a copy of the far end, we would never see the channel close.
     drop(theirs);
     plan.release();
@@ -111,11 +111,13 @@ fn flag_names(flags: u64, into_cgroup: bool) -> String {
     there.chain(["CLONE_PIDFD"]).chain(into_cgroup.then_some("CLONE_INTO_CGROUP")).collect::<Vec<_>>().join("|")
 }
 
-/// The limit behind ENOSPC is one of several; say which file to look at.
-fn namespace_hint(error: &io::Error) -> &'static str {
+/// What was tried. The limit behind ENOSPC is one of several; EACCES is the control group's (cgroups(7), "Delegation
+/// containment": an ordinary user moves processes only within a tree that is his).
+fn clone_words(error: &io::Error, into_cgroup: bool) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::ENOSPC) => " (a limit in /proc/sys/user/max_*_namespaces is reached)",
-        _ => "",
+        Some(libc::ENOSPC) => "make namespaces (a limit in /proc/sys/user/max_*_namespaces is reached)",
+        Some(libc::EACCES) if into_cgroup => "enter the control group from outside of the tree that is the user's own",
+        _ => "make namespaces",
     }
 }
 
