@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import life
+import networks
 import oci
 from measure import ARCHIVE, BUSYBOX, DOCKER, PAIRS, RBOX, ROUNDS, WORK
 from measure import claim, docker, host, in_turns, quiet, results, timed
@@ -128,6 +129,7 @@ def main() -> None:
     oci.measure()
     start()
     life.many()
+    networks.measure()
     podman()
     traffic()
     quiet([*RBOX, "network", "reset"])

@@ -251,7 +251,7 @@ impl Side<'_, '_> {
             }
             Some(Tell::Ended(code)) => Some(Outcome::Ended(code)),
             None if packet.is_empty() => Some(Outcome::Lost),
-            Some(Tell::Started | Tell::Halting) | None => None,
+            Some(Tell::Started | Tell::Halting | Tell::Served(_)) | None => None,
         })
     }
 

@@ -28,9 +28,14 @@ pub(crate) use living::{
     ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, InspectArgs, InspectType, PortArgs, RenameArgs,
     StatsArgs, TopArgs, UpdateArgs,
 };
-pub(crate) use network::{NetworkInspectArgs, NetworkListArgs, NetworkVerb};
+pub(crate) use network::{
+    NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkInspectArgs, NetworkListArgs,
+    NetworkNamesArgs, NetworkPruneArgs, NetworkRemoveArgs, NetworkVerb,
+};
 pub(crate) use parse::{Stop, command, parse};
-pub(crate) use run::{CreateVerb, ExplainFlags, ExplainForm, LogFlags, PullPolicy, ResourceFlags, RunArgs, RunVerb};
+pub(crate) use run::{
+    CreateVerb, ExplainFlags, ExplainForm, LogFlags, NetworkFlags, PullPolicy, ResourceFlags, RunArgs, RunVerb,
+};
 
 /// Containers without a daemon, in a form that a person can read
 #[derive(Debug, Parser)]
@@ -51,6 +56,9 @@ pub(crate) struct Global {
     /// Where the running containers are remembered
     #[arg(long, env = "RBOX_STATE", default_value = "/run/rbox", value_name = "DIR")]
     pub(crate) state: PathBuf,
+    /// What an administrator has decided for this machine
+    #[arg(long, env = "RBOX_CONFIG", default_value = "/etc/rbox/config.json", value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 /// What rbox is asked to do.
@@ -118,8 +126,8 @@ pub(crate) enum Verb {
     /// Everything about images
     #[command(subcommand)]
     Image(ImageVerb),
-    /// Everything about networks
-    #[command(subcommand)]
+    /// Everything about networks (short: net)
+    #[command(subcommand, alias = "net")]
     Network(NetworkVerb),
     /// Say which rbox this is and what it stands on
     Version(VersionArgs),

@@ -66,7 +66,7 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
         Verb::Rmi(args) | Verb::Image(ImageVerb::Rm(args)) => rmi::run(global, args),
         Verb::Tag(args) | Verb::Image(ImageVerb::Tag(args)) => tag::run(global, args),
         Verb::Image(ImageVerb::Inspect(args)) => image_inspect::run(global, args),
-        Verb::Network(verb) => network::run(global, verb),
+        Verb::Network(verb) => Ok(network::run(global, verb)),
         Verb::Version(args) => version::run(args),
         Verb::Generate(verb) => generate::run(verb),
         verb => Ok(about_container(global, verb).unwrap_or_else(|error| report::print_refusal(&error))),

@@ -5,6 +5,7 @@
 //!     containers/ID/                          the bundle: config.json, hosts, hostname, resolv.conf; record.json, what is
 //!                                             shown; intent.json, what it is made of; ID-json.log, its output
 //!     names/NAME -> ID                        a link for each name: making it is what reserves the name
+//!     networks/NAME.json                      the user-defined networks (rbox-net)
 //!     …                                       images, layers, snapshots (rbox-images)
 //!   STATE /run/rbox                           gone after a reboot
 //!     claims/ID -> PURPOSE.PID.START.BOOT.NAME  who makes or holds a container; the first thing made, the last removed
@@ -12,11 +13,14 @@
 //!     live/ID/                                of one that runs: the socket of who holds it, its output's FIFOs
 //!     runtime/ID/                             the OCI runtime's state
 //!     net/                                    networks and endpoints (rbox-net)
+//!     followers/ID                            of one that runs: the links that it follows
 //!     boot                                    the boot of the machine that was last seen
 //!     lock                                    held while the dead are swept
 //! ```
 
 use std::path::{Path, PathBuf};
+
+use rbox_net::Networks;
 
 use crate::cli::Global;
 
@@ -25,12 +29,17 @@ use crate::cli::Global;
 pub(crate) struct Dirs {
     root: PathBuf,
     state: PathBuf,
+    config: PathBuf,
 }
 
 impl Dirs {
     /// The directories of the command line, made absolute: the container's mounts outlive our working directory.
     pub(crate) fn new(global: &Global) -> std::io::Result<Dirs> {
-        Ok(Dirs { root: std::path::absolute(&global.root)?, state: std::path::absolute(&global.state)? })
+        Ok(Dirs {
+            root: std::path::absolute(&global.root)?,
+            state: std::path::absolute(&global.state)?,
+            config: std::path::absolute(&global.config)?,
+        })
     }
 
     /// Data.
@@ -41,6 +50,18 @@ impl Dirs {
     /// State.
     pub(crate) fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// What an administrator has decided.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The networks, which are in both.
+    ///
+    /// Errors: a directory cannot be made.
+    pub(crate) fn networks(&self) -> rbox_net::Result<Networks> {
+        Networks::open(&self.state, &self.root)
     }
 
     /// The bundles, one directory for each container.
@@ -81,6 +102,11 @@ impl Dirs {
     /// The OCI runtime's states.
     pub(crate) fn runtime(&self) -> PathBuf {
         self.state.join("runtime")
+    }
+
+    /// Who follows other containers by `--link`, a file for each that runs.
+    pub(crate) fn followers(&self) -> PathBuf {
+        self.state.join("followers")
     }
 
     /// The boot of the machine that was last seen.

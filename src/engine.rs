@@ -5,14 +5,16 @@ use rbox_images::Store;
 use rbox_net::Networks;
 
 use crate::cli::Global;
+use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::{report, sweep};
 
-/// The two directories, and the two libraries that keep something in them.
+/// The directories, the two libraries that keep something in them, and what an administrator has decided.
 pub(crate) struct Engine {
     pub(crate) dirs: Dirs,
     pub(crate) networks: Networks,
     pub(crate) store: Store,
+    pub(crate) config: Config,
 }
 
 impl Engine {
@@ -30,8 +32,9 @@ impl Engine {
     /// Errors: a directory cannot be made.
     pub(crate) fn enter(global: &Global) -> Result<Engine> {
         let dirs = Dirs::new(global)?;
-        let networks = Networks::open(dirs.state())?;
+        let networks = dirs.networks()?;
         let store = Store::open(dirs.root())?;
-        Ok(Engine { dirs, networks, store })
+        let config = Config::read(dirs.config())?;
+        Ok(Engine { dirs, networks, store, config })
     }
 }

@@ -8,11 +8,13 @@
 mod attach;
 mod cli;
 mod cmd;
+mod config;
 mod creation;
 mod dirs;
 mod engine;
 mod explain;
 mod find;
+mod follow;
 mod log;
 mod monitor;
 mod names;

@@ -116,12 +116,6 @@ impl Request<'_> {
         }
     }
 
-    fn exposed(&self) -> BTreeSet<String> {
-        let image = self.config().and_then(|config| config.exposed_ports().as_deref()).unwrap_or_default();
-        let of_image = image.iter().filter_map(|port| value::exposed(port).ok());
-        of_image.chain(self.flags.network.expose.iter().cloned()).collect()
-    }
-
     fn labels(&self) -> BTreeMap<String, String> {
         let of_image = self.image.and_then(ImageConfiguration::labels_of_config).cloned().unwrap_or_default();
         let typed = self.flags.container.label.iter().cloned();
@@ -160,7 +154,7 @@ pub(crate) fn build(request: &Request<'_>) -> Result<Prepared, Problem> {
         make_directories: mounts::to_make(flags, request.host),
         hostname: request.hostname(),
         labels: request.labels(),
-        exposed: request.exposed(),
+        exposed: exposed(request.flags, request.image),
         stop_signal: request.stop_signal()?,
         stop_timeout: flags.container.stop_timeout,
     })
@@ -191,13 +185,20 @@ fn check(flags: &RunArgs) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The ports that a container's program listens on, by what the image and the flags say.
+pub(crate) fn exposed(flags: &RunArgs, image: Option<&ImageConfiguration>) -> BTreeSet<String> {
+    let of_image = image.and_then(|image| image.config().as_ref()?.exposed_ports().clone()).unwrap_or_default();
+    let of_image = of_image.iter().filter_map(|port| value::exposed(port).ok());
+    of_image.chain(flags.network.expose.iter().cloned()).collect()
+}
+
 /// What cannot be said of a network that is another container's, or that has no names (moby `hostconfig_unix.go`).
 ///
 /// Errors: the flag that cannot be.
 pub(crate) fn check_network(flags: &RunArgs) -> Result<(), Problem> {
     let network = &flags.network;
-    if !network.link.is_empty() && network.name() != "bridge" {
-        return Err(Problem::new(format!("--link: it works on network bridge, not on {}", network.name())));
+    if !network.link.is_empty() && (network.joined().is_some() || ["host", "none"].contains(&network.name())) {
+        return Err(Problem::new(format!("--link: no other container is reached on network {}", network.name())));
     }
     let Some(target) = network.joined() else { return Ok(()) };
     let refused = [
@@ -208,6 +209,7 @@ pub(crate) fn check_network(flags: &RunArgs) -> Result<(), Problem> {
         ("--dns", !network.dns.is_empty()),
         ("--add-host", !network.add_host.is_empty()),
         ("--mac-address", network.mac_address.is_some()),
+        ("--network-alias", !network.network_alias.is_empty()),
     ];
     match refused.iter().find(|(_, typed)| *typed) {
         None => Ok(()),

@@ -17,6 +17,7 @@ use rbox_runtime::container::Container;
 
 use crate::cli::value::RestartPolicy;
 use crate::dirs::Dirs;
+use crate::follow;
 use crate::monitor::{Task, launch};
 use crate::record::{self, Claim, Purpose, Record, Renaming};
 
@@ -150,6 +151,7 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
     let mut errors = stop(dirs, &claim.id);
     errors.extend(networks.disconnect(&claim.id).into_iter().map(Error::from));
     errors.extend(remove_directory(&dirs.live(&claim.id)));
+    follow::forget(dirs, &claim.id);
     let record = match Record::load(dirs, &claim.id) {
         Ok(record) => record,
         // Whose it is cannot be told, so what a program has written there stays.

@@ -1,10 +1,10 @@
 //! The default bridge: A-050 to A-069, A-110, A-111.
 
-use crate::support::{Host, need};
+use crate::support::{Host, Running, need};
 use serde_json::json;
 
 #[test]
-fn a_051_eth0_has_address_mac_mtu_and_flags() {
+fn a_051_a_203_eth0_has_address_mac_mtu_and_flags() {
     need!(Root);
     let host = Host::with_busybox();
     let shown = host.run(&[], &["ifconfig", "eth0"]).ok().stdout;
@@ -19,6 +19,19 @@ fn a_051_eth0_has_address_mac_mtu_and_flags() {
 }
 
 #[test]
+fn a_052_the_mac_is_made_of_the_address() {
+    need!(Root);
+    let host = Host::with_busybox();
+    for (address, mac) in [
+        ("172.17.0.2", "02:42:ac:11:00:02"),
+        ("172.17.3.4", "02:42:ac:11:03:04"),
+        ("172.17.200.255", "02:42:ac:11:c8:ff"),
+    ] {
+        assert_eq!(host.run_text(&["--ip", address], &["cat", "/sys/class/net/eth0/address"]), mac);
+    }
+}
+
+#[test]
 fn a_054_two_routes_exactly() {
     need!(Root);
     let host = Host::with_busybox();
@@ -28,53 +41,83 @@ fn a_054_two_routes_exactly() {
 }
 
 #[test]
-fn a_055_the_bridge_on_the_host() {
+fn a_056_the_bridge_is_made_at_first_use_and_kept() {
     need!(Root);
     let host = Host::with_busybox();
-    assert!(!host.shell("ip link").stdout.contains("rbox0"), "A-056: it is made at first use");
-    let web = host.serve(&[], 80);
+    let links = || host.shell("ls /sys/class/net").ok().text().to_owned();
+    assert_eq!(links(), "eth0\nlo");
+    host.run(&["--network", "none"], &["true"]).ok();
+    assert_eq!(links(), "eth0\nlo", "nobody has used it yet");
+    host.run(&[], &["true"]).ok();
+    assert_eq!(links(), "eth0\nlo\nrbox0");
+}
+
+#[test]
+fn a_057_a_203_the_bridge_on_the_host() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _web = host.serve(&[], 80);
     let shown = host.shell("ip addr show rbox0").ok().stdout;
-    for words in [
-        "<BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue",
-        "state UP group default",
-        "link/ether 02:42:",
-        "inet 172.17.0.1/16 brd 172.17.255.255 scope global rbox0",
-        "inet6 fe80::42:",
-    ] {
-        assert!(shown.contains(words), "A-057: {words}: {shown}");
-    }
-    web.end();
-    assert!(host.shell("ip link show rbox0").code == 0, "A-056: it is kept");
+    let lines: Vec<&str> = shown.lines().map(str::trim).filter(|line| !line.starts_with("valid_lft")).collect();
+    let head = "rbox0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default";
+    assert_eq!(lines[0].split_once(": ").unwrap().1.trim(), head);
+    let mac = lines[1].split_whitespace().nth(1).unwrap();
+    assert_eq!(lines[1], format!("link/ether {mac} brd ff:ff:ff:ff:ff:ff"));
+    assert_eq!(lines[2], "inet 172.17.0.1/16 brd 172.17.255.255 scope global rbox0");
+    // The kernel makes the address of the MAC: 02:42:d7:6f:b4:ff becomes fe80::42:d7ff:fe6f:b4ff (RFC 4291, appendix A).
+    assert!(mac.starts_with("02:42:"), "{mac}");
+    let word = |index: usize| u32::from_str_radix(mac.split(':').nth(index).unwrap(), 16).unwrap();
+    let own = format!("fe80::42:{:x}:fe{:02x}:{:x}", word(2) << 8 | 0xff, word(3), word(4) << 8 | word(5));
+    assert!(lines[3].starts_with(&format!("inet6 {own}/64 scope link")), "{own}: {shown}");
+    assert_eq!(lines.len(), 4, "{shown}");
+    // The four bytes are random, else two hosts on one wire would clash.
+    let other = Host::with_busybox();
+    other.run(&[], &["true"]).ok();
+    assert_ne!(other.shell("cat /sys/class/net/rbox0/address").ok().text(), mac);
+}
+
+/// The name, on the host, of the other end of a container's `eth0`.
+fn port_of(host: &Host, container: &Running) -> String {
+    let index = container.inside("cat /sys/class/net/eth0/iflink").ok();
+    let line = host.shell(&format!("ip -o link | grep '^{}: '", index.text())).ok();
+    line.text().split_whitespace().nth(1).unwrap().split('@').next().unwrap().to_owned()
 }
 
 #[test]
-fn a_058_each_container_adds_one_veth_on_the_bridge() {
+fn a_058_a_059_a_064_each_container_adds_one_veth_on_the_bridge() {
     need!(Root);
     let host = Host::with_busybox();
-    let before = host.shell("ip -o link | wc -l").ok().text().parse::<u32>().unwrap();
-    let web = host.serve(&[], 80);
-    let links = host.shell("ip -o link show type veth").ok().stdout;
-    let line = links.lines().find(|line| line.contains("master rbox0")).unwrap_or_else(|| panic!("{links}")).to_owned();
-    for words in ["<BROADCAST,MULTICAST,UP,LOWER_UP>", "mtu 1500", "qdisc noqueue", "state UP", "link-netnsid "] {
-        assert!(line.contains(words), "{words}: {line}");
-    }
-    let name = line.split_whitespace().nth(1).unwrap().trim_end_matches(':').to_owned();
-    let (name, peer) = name.split_once("@if").unwrap();
-    let tail = name.strip_prefix("veth").unwrap();
-    assert!(tail.len() == 7 && tail.bytes().all(|byte| byte.is_ascii_hexdigit()), "A-059: {name}");
-    let inside = web.inside("cat /sys/class/net/eth0/ifindex").ok();
-    assert_eq!(inside.text(), peer, "A-059: the pair's indexes");
-    let addresses = host.shell(&format!("ip -o addr show dev {name}")).ok().stdout;
-    assert!(!addresses.contains("inet "), "A-064: no IPv4 address: {addresses}");
-    assert!(host.shell("bridge link").ok().stdout.contains(name), "A-064");
-    // The bridge and the veth.
-    assert_eq!(host.shell("ip -o link | wc -l").ok().text().parse::<u32>().unwrap(), before + 2);
+    let count = || host.shell("ls /sys/class/net | wc -l").ok().text().parse::<u32>().unwrap();
+    let before = count();
+    let [web, other] = [(); 2].map(|()| host.serve(&[], 80));
+    // The bridge and two cables.
+    assert_eq!(count(), before + 3);
+    let macs = [&web, &other].map(|container| {
+        let name = port_of(&host, container);
+        let tail = name.strip_prefix("veth").unwrap();
+        assert!(tail.len() == 7 && tail.bytes().all(|byte| byte.is_ascii_hexdigit()), "A-059: {name}");
+        let shown = host.shell(&format!("ip addr show {name}")).ok().stdout;
+        let lines: Vec<&str> = shown.lines().map(str::trim).filter(|line| !line.starts_with("valid_lft")).collect();
+        let inside = container.inside("cat /sys/class/net/eth0/ifindex").ok().text().to_owned();
+        let head = format!(
+            "{name}@if{inside}: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue master rbox0 state UP group default"
+        );
+        assert_eq!(lines[0].split_once(": ").unwrap().1.trim(), head, "A-058, A-059");
+        let mac = lines[1].split_whitespace().nth(1).unwrap().to_owned();
+        assert!(lines[1].starts_with("link/ether ") && lines[1].contains(" link-netnsid "), "A-058: {shown}");
+        assert!(lines[2..].iter().all(|line| line.starts_with("inet6 fe80::")), "A-058, A-064: {shown}");
+        let port = host.shell(&format!("bridge link show dev {name}")).ok().stdout;
+        assert!(port.contains(" master rbox0 state forwarding"), "A-064: {port}");
+        mac
+    });
+    assert!(macs[0] != macs[1] && !macs[0].starts_with("02:42:ac:11"), "A-058, random: {macs:?}");
     web.end();
-    assert!(!host.shell("ip -o link").ok().stdout.contains(name));
+    other.end();
+    assert_eq!(count(), before + 1);
 }
 
 #[test]
-fn a_061_addresses_are_the_lowest_free() {
+fn a_060_a_061_a_200_addresses_are_the_lowest_free() {
     need!(Root);
     let host = Host::with_busybox();
     let first = host.serve(&[], 80);
@@ -85,12 +128,12 @@ fn a_061_addresses_are_the_lowest_free() {
     second.end();
     let again = host.serve(&[], 80);
     assert_eq!(again.address(), "172.17.0.3");
-    let mac = again.inside("cat /sys/class/net/eth0/address").ok();
-    assert_eq!(mac.text(), "02:42:ac:11:00:03", "A-052");
+    let routes = again.inside("ip route").ok();
+    assert!(routes.stdout.starts_with("default via 172.17.0.1 dev eth0"), "A-060: {routes}");
 }
 
 #[test]
-fn a_062_containers_talk_to_each_other_by_address() {
+fn a_062_a_207_containers_talk_to_each_other_by_address() {
     need!(Root);
     let host = Host::with_busybox();
     let first = host.serve(&[], 80);
@@ -101,7 +144,7 @@ fn a_062_containers_talk_to_each_other_by_address() {
 }
 
 #[test]
-fn a_063_the_outside_is_reached_through_the_bridge_with_the_hosts_address() {
+fn a_050_a_063_a_100_the_outside_is_reached_through_the_bridge_with_the_hosts_address() {
     need!(Root);
     let host = Host::with_busybox();
     let probe = crate::support::probe().display().to_string();
@@ -109,30 +152,69 @@ fn a_063_the_outside_is_reached_through_the_bridge_with_the_hosts_address() {
     let pid = std::fs::read_to_string(host.path("neighbour.pid")).unwrap();
     let mut server = host.spawn("nsenter", &[&format!("--net=/proc/{pid}/ns/net"), &probe, "serve", "7000"]);
     server.wait_for("ready");
-    let heard = host.run(&[], &["/probe", "connect", "192.0.2.3", "7000"]).ok().json();
+    let web = host.serve(&[], 80);
+    let passed = || host.shell("cat /sys/class/net/rbox0/statistics/rx_bytes").ok().text().parse::<u64>().unwrap();
+    let before = passed();
+    let heard = web.inside("/probe connect 192.0.2.3 7000").ok().json();
     assert!(heard["you"].as_str().unwrap().starts_with("192.0.2.2:"), "{heard}");
+    assert!(passed() > before, "A-050: through rbox0");
+    // A-063: whom it asked to carry it is the bridge itself.
+    let bridge = host.shell("cat /sys/class/net/rbox0/address").ok().text().to_owned();
+    let neighbours = web.inside("cat /proc/net/arp").ok().stdout;
+    let gateway =
+        neighbours.lines().find(|line| line.starts_with("172.17.0.1 ")).unwrap_or_else(|| panic!("{neighbours}"));
+    assert!(gateway.contains(&bridge), "{bridge}: {gateway}");
 }
 
 #[test]
-fn a_065_the_bridge_learns_the_containers_mac() {
+fn a_065_from_container_to_container_by_arp_and_what_the_bridge_has_learned() {
     need!(Root);
     let host = Host::with_busybox();
-    let first = host.serve(&[], 80);
-    let second = host.serve(&[], 80);
-    let heard = second.inside(&format!("/probe connect {} 80", first.address())).ok();
-    assert!(heard.json()["you"].is_string());
-    let fdb = host.shell("bridge fdb show br rbox0").ok().stdout;
-    assert!(fdb.contains("02:42:ac:11:00:02") && fdb.contains("02:42:ac:11:00:03"), "{fdb}");
+    let [first, second, third] = [(); 3].map(|()| host.serve(&[], 80));
+    let route = second.inside("ip route get 172.17.0.2").ok();
+    assert!(route.stdout.starts_with("172.17.0.2 dev eth0 "), "on the link, without a gateway: {route}");
+    // What arrives at the third one's card: the question to all, and nothing of the talk that follows.
+    let enter = format!("nsenter --net=/proc/{}/ns/net nft", third.container_pid());
+    let card = "add table netdev t; add chain netdev t c { type filter hook ingress device eth0 priority 0; }
+        add rule netdev t c arp operation request arp daddr ip 172.17.0.2 counter comment question
+        add rule netdev t c ether type ip counter comment talk";
+    let written = std::process::Command::new("sh").args(["-c", &format!("{enter} -f - <<'EOF'\n{card}\nEOF")]).status();
+    assert!(written.unwrap().success());
+    for _ in 0..20 {
+        second.inside("/probe connect 172.17.0.2 80").ok();
+    }
+    let listed =
+        std::process::Command::new("sh").args(["-c", &format!("{enter} list table netdev t")]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let count = |comment: &str| -> u32 {
+        let rule = listed.lines().find(|line| line.contains(comment)).unwrap_or_else(|| panic!("{listed}"));
+        rule.split("packets ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(count("question") >= 1, "{listed}");
+    assert_eq!(count("talk"), 0, "{listed}");
+    let neighbours = second.inside("cat /proc/net/arp").ok().stdout;
+    assert!(neighbours.contains("172.17.0.2 ") && neighbours.contains("02:42:ac:11:00:02"), "{neighbours}");
+    let learned = host.shell("bridge fdb show br rbox0").ok().stdout;
+    for (mac, container) in [("02:42:ac:11:00:02", &first), ("02:42:ac:11:00:03", &second)] {
+        let line = format!("{mac} dev {} master rbox0", port_of(&host, container));
+        assert!(learned.lines().any(|entry| entry.trim() == line), "{line}: {learned}");
+    }
 }
 
 #[test]
-fn a_067_two_containers_without_a_network_cannot_talk() {
+fn a_067_containers_without_a_network_cannot_talk() {
     need!(Root);
     let host = Host::with_busybox();
-    let _first = host.serve(&["--network", "none"], 80);
-    host.run(&["--network", "none"], &["/probe", "connect", "172.17.0.2", "80"]).fails().says("NetworkUnreachable");
+    let alone = host.serve(&["--network", "none"], 80);
+    let _web = host.serve(&[], 80);
+    let _other = host.serve(&["--network", "none"], 81);
+    for there in ["172.17.0.1 80", "172.17.0.2 80", "192.0.2.2 80"] {
+        alone.inside(&format!("/probe connect {there}")).fails().says("NetworkUnreachable");
+    }
     // lo is each one's own.
-    host.run(&["--network", "none"], &["/probe", "connect", "127.0.0.1", "80"]).fails().says("ConnectionRefused");
+    alone.inside("/probe connect 127.0.0.1 80").ok();
+    alone.inside("/probe connect 127.0.0.1 81").fails().says("ConnectionRefused");
+    host.connect("127.0.0.1", 80, "tcp").fails().says("ConnectionRefused");
 }
 
 #[test]
@@ -149,7 +231,7 @@ fn a_053_lo_is_up_and_ipv6_is_off_in_an_ipv4_network() {
 }
 
 #[test]
-fn a_110_the_hosts_file() {
+fn a_110_a_111_the_hosts_file() {
     need!(Root);
     let host = Host::with_busybox();
     let script = "cat /etc/hosts; hostname";
@@ -236,27 +318,4 @@ fn a_209_the_hosts_own_interface_is_not_touched() {
     let before = host.shell(shown).ok().stdout;
     host.run(&["-p", "8080:80"], &["true"]).ok();
     assert_eq!(host.shell(shown).ok().stdout, before);
-}
-
-#[test]
-fn a_154_no_veth_is_left_when_the_container_is_killed() {
-    need!(Root);
-    let host = Host::with_busybox();
-    let web = host.serve(&[], 80);
-    nix::sys::signal::kill(web.container_pid(), nix::sys::signal::Signal::SIGKILL).unwrap();
-    web.wait().code(137);
-    assert_eq!(host.shell("ip -o link show type veth | grep -c rbox0").text(), "0");
-}
-
-#[test]
-fn a_151_the_new_network_namespace_has_its_own_everything() {
-    need!(Root);
-    let host = Host::with_busybox();
-    let _web = host.serve(&[], 80);
-    let script = "ls /sys/class/net; readlink /proc/net; cat /proc/sys/net/ipv4/ip_forward; cat /proc/net/unix | wc -l";
-    let output = host.run_text(&[], &["sh", "-c", script]);
-    let lines: Vec<&str> = output.lines().collect();
-    assert_eq!(lines[..3], ["eth0", "lo", "self/net"], "{output}");
-    // The port is free in each namespace.
-    let _second = host.serve(&[], 80);
 }

@@ -53,7 +53,7 @@ fn fetch(url: &str) -> String {
 }
 
 #[test]
-fn a_016_nginx_on_a_published_port_is_reached_from_everywhere() {
+fn a_016_a_027_a_080_to_a_086_a_095_a_098_a_099_nginx_on_a_published_port_is_reached_from_everywhere() {
     need!(Root);
     let host = host();
     let web = nginx(&host, &["--name", "nginx", "-p", "8080:80"], "127.0.0.1:8080");
@@ -122,8 +122,14 @@ fn listed(table: &str, chain: &str) -> Vec<(u64, String)> {
     .collect()
 }
 
+/// `10 seconds`, and Docker's two other forms for what is younger.
+fn is_age(text: &str) -> bool {
+    let many = text.strip_suffix(" seconds").is_some_and(|number| number.parse::<u8>().is_ok_and(|number| number > 1));
+    many || text == "1 second" || text == "Less than a second"
+}
+
 #[test]
-fn a_105_to_107_exposed_ports_are_published_and_listed() {
+fn a_019_a_105_to_a_107_exposed_ports_are_published_and_listed() {
     need!(Root);
     let host = host();
     let _first = nginx(&host, &["-P", "--name", "tomcat1"], "127.0.0.1:49153");
@@ -140,7 +146,8 @@ fn a_105_to_107_exposed_ports_are_published_and_listed() {
         assert!(row[0].len() == 12 && row[0].bytes().all(|byte| byte.is_ascii_hexdigit()), "A-107: {row:?}");
         // An argument with a space stands in quotes, and after 20 letters there is an end of it, as in Docker's.
         assert_eq!(row[1..3], [DEBIAN, "\"nginx -g 'daemon of…\""], "A-107");
-        assert!(row[3].ends_with(" ago") && row[4].starts_with("Up "), "A-107: {row:?}");
+        let age = row[4].strip_prefix("Up ").unwrap_or_else(|| panic!("A-107: {row:?}"));
+        assert!(is_age(age) && row[3].strip_suffix(" ago").is_some_and(is_age), "A-107: {row:?}");
         assert_eq!(row[5], format!("0.0.0.0:{port}->80/tcp, :::{port}->80/tcp"), "A-106");
         assert_eq!(row[6], name, "A-107");
     }
@@ -200,7 +207,7 @@ fn a_045_to_048_nginx_on_the_hosts_network() {
 }
 
 #[test]
-fn a_050_to_069_the_bridge_in_the_words_of_net_tools_and_iputils() {
+fn a_050_to_a_055_a_061_to_a_063_a_065_a_068_a_207_the_bridge_in_the_words_of_net_tools_and_iputils() {
     need!(Root);
     let host = host();
     let web = nginx(&host, &[], "172.17.0.2");
@@ -239,25 +246,32 @@ fn a_050_to_069_the_bridge_in_the_words_of_net_tools_and_iputils() {
     assert!(!neighbours.contains("192.0.2.3"), "A-068: the host's wire is another segment: {neighbours}");
 
     // From the host's side, by a container on the host's network.
-    let bridge = run(&host, &["--network", "host"], "ifconfig rbox0; arp -n").ok();
-    shows(
-        &bridge,
-        &[
-            "rbox0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500\n",
-            "inet 172.17.0.1  netmask 255.255.0.0  broadcast 172.17.255.255\n",
-            "inet6 fe80::42:",
-            "prefixlen 64  scopeid 0x20<link>\n",
-            "ether 02:42:",
-            "txqueuelen 0  (Ethernet)\n",
-        ],
-    );
+    as_ifconfig_shows_the_bridge(&host);
     let seen = host.neighbour().shell("ip neigh show dev eth0").ok().stdout;
     assert!(seen.contains("192.0.2.2") && !seen.contains("172.17.0"), "A-068: only the host is on the wire: {seen}");
     web.end().ok();
 }
 
+/// A-055: `ifconfig rbox0`, to the letter.
+#[track_caller]
+fn as_ifconfig_shows_the_bridge(host: &Host) {
+    let shown = run(host, &["--network", "host"], "ifconfig rbox0").ok().stdout;
+    let mac = host.shell("cat /sys/class/net/rbox0/address").ok().text().to_owned();
+    assert!(mac.starts_with("02:42:"), "{mac}");
+    let local = host.shell("ip -o -6 addr show dev rbox0 scope link").ok();
+    let local = local.text().split_whitespace().nth(3).unwrap().strip_suffix("/64").unwrap();
+    assert!(local.starts_with("fe80::42:"), "{local}");
+    let head = format!(
+        "rbox0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500
+        inet 172.17.0.1  netmask 255.255.0.0  broadcast 172.17.255.255
+        inet6 {local}  prefixlen 64  scopeid 0x20<link>
+        ether {mac}  txqueuelen 0  (Ethernet)\n"
+    );
+    assert!(shown.starts_with(&head), "{head}{shown}");
+}
+
 #[test]
-fn redis_is_reached_by_its_address_and_not_without_a_network() {
+fn a_028_a_062_a_067_a_099_redis_is_reached_by_its_address_and_not_without_a_network() {
     need!(Root);
     let host = host();
     let server = ["redis-server", "--protected-mode", "no"];
@@ -281,4 +295,28 @@ fn redis_is_reached_by_its_address_and_not_without_a_network() {
     assert_eq!(alone.inside("redis-cli ping").ok().text(), "PONG");
     assert_eq!(alone.inside("redis-cli get user").ok().text(), "", "the data is its own");
     store.end().ok();
+}
+
+#[test]
+fn a_123_ping_shows_the_name_and_the_network_of_who_answers() {
+    need!(Root);
+    let host = host();
+    let words = ["network", "create", "--driver", "bridge", "--subnet", "192.168.0.0/16", "--gateway", "192.168.0.1"];
+    host.rbox(&[&words[..], &["mynetwork"]].concat()).ok();
+    for name in ["tomcat4", "tomcat5"] {
+        host.rbox(&["run", "-itd", "-P", "--network", "mynetwork", "--name", name, DEBIAN, "sleep", "1000"]).ok();
+    }
+    let ping = host.rbox(&["exec", "tomcat4", "ping", "-c", "1", "tomcat5"]).ok();
+    shows(
+        &ping,
+        &[
+            "PING tomcat5 (192.168.0.3) 56(84) bytes of data.",
+            "64 bytes from tomcat5.mynetwork (192.168.0.3): icmp_seq=1 ttl=64",
+        ],
+    );
+    let back = host.rbox(&["exec", "tomcat5", "ping", "-c", "1", "tomcat4"]).ok();
+    shows(&back, &["64 bytes from tomcat4.mynetwork (192.168.0.2): icmp_seq=1 ttl=64"]);
+    // By glibc too, and by a name that has more than one part.
+    let seen = host.rbox(&["exec", "tomcat4", "getent", "hosts", "tomcat5.mynetwork"]).ok();
+    assert_eq!(seen.stdout.split_whitespace().collect::<Vec<_>>(), ["192.168.0.3", "tomcat5.mynetwork"]);
 }

@@ -15,7 +15,7 @@ fn short_id(host: &Host, name: &str) -> String {
 }
 
 #[test]
-fn a_112_a_link_is_a_line_of_name_alias_and_id_before_the_own_line() {
+fn a_112_to_a_114_a_link_is_a_line_of_name_alias_and_id_before_the_own_line() {
     need!(Root);
     let host = Host::with_busybox();
     let _first = idle(&host, "tomcat1", &[]);
@@ -82,8 +82,8 @@ fn what_cannot_be_linked_is_refused() {
         (&["--link", "done"], "cannot link to container done: it is not running"),
         (&["--link", "lonely"], "it is not on network bridge"),
         (&["--link", "a:b:c"], "not of the form NAME[:ALIAS]"),
-        (&["--link", "lonely", "--network", "none"], "--link: it works on network bridge, not on none"),
-        (&["--link", "lonely", "--network", "host"], "--link: it works on network bridge, not on host"),
+        (&["--link", "lonely", "--network", "none"], "--link: no other container is reached on network none"),
+        (&["--link", "lonely", "--network", "host"], "--link: no other container is reached on network host"),
     ] {
         host.run(flags, &["true"]).code(125).says(words);
     }
@@ -91,7 +91,7 @@ fn what_cannot_be_linked_is_refused() {
 }
 
 #[test]
-fn a_070_a_joined_container_shares_the_network_and_nothing_else() {
+fn a_037_a_070_to_a_073_a_joined_container_shares_the_network_and_nothing_else() {
     need!(Root);
     let host = Host::with_busybox();
     let _redis = host.serve(&["--name", "redis"], 6379);
@@ -175,4 +175,46 @@ fn joiners_live_on_without_the_network_when_its_container_ends() {
     host.rbox(&["rm", "-f", "web", "joiner"]).ok();
     drop((again.wait(), joiner.wait()));
     host.assert_unchanged(&before);
+}
+
+#[test]
+fn a_115_a_link_that_follows_goes_with_the_other_container() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let lines = |name: &str| -> Vec<String> {
+        let hosts = host.rbox(&["exec", name, "cat", "/etc/hosts"]).ok().stdout;
+        hosts.lines().filter(|line| line.starts_with("172.17.")).map(str::to_owned).collect()
+    };
+    let id = |name: &str| host.rbox(&["inspect", "--format", "{{.Id}}", name]).ok().text()[..12].to_owned();
+    let address =
+        |name: &str| host.rbox(&["inspect", "--format", "{{.NetworkSettings.IPAddress}}", name]).ok().text().to_owned();
+    let idle = |name: &str, flags: &[&str]| {
+        host.detached(&[&["--name", name], flags].concat(), &["sleep", "1000"]);
+    };
+    idle("db", &[]);
+    idle("app", &["--link", "db:store,follow"]);
+    idle("stone", &["--link", "db:store"]);
+    assert_eq!(lines("app"), [format!("172.17.0.2\tdb store {}", id("db")), format!("172.17.0.3\t{}", id("app"))]);
+    assert_eq!(lines("stone")[0], lines("app")[0]);
+    // Another address, after another has got the old one.
+    host.rbox(&["stop", "-t", "0", "db"]).ok();
+    idle("other", &[]);
+    host.rbox(&["start", "db"]).ok();
+    assert_eq!(lines("app")[0], format!("172.17.0.5\tdb store {}", id("db")));
+    assert_eq!(lines("stone")[0], format!("172.17.0.2\tdb store {}", id("db")), "written in stone");
+    // Another container of that name, in a host that is by now at another address.
+    host.rbox(&["rm", "-f", "db"]).ok();
+    idle("guest", &[]);
+    idle("db", &[]);
+    assert_eq!(lines("app")[0], format!("172.17.0.6\tdb store {}", id("db")));
+    assert_eq!(host.rbox(&["exec", "app", "ping", "-c", "1", "-W", "1", "store"]).code, 0);
+    // The follower starts while nobody has that name, and learns of it when somebody has.
+    host.rbox(&["rm", "-f", "db"]).ok();
+    host.rbox(&["restart", "-t", "0", "app"]).ok();
+    assert_eq!(lines("app").len(), 1, "its own");
+    idle("db", &["--hostname", "again"]);
+    assert_eq!(lines("app")[0], format!("{}\tdb store again", address("db")));
+    // Of one that has ended nothing is left.
+    host.rbox(&["rm", "-f", "app"]).ok();
+    assert_eq!(host.shell(&format!("ls {}/followers", host.path("state").display())).ok().stdout, "");
 }

@@ -9,7 +9,7 @@ fn idle(host: &Host, name: &str, flags: &[&str]) -> Running {
 }
 
 #[test]
-fn a_072_a_container_is_found_by_name_id_and_a_beginning_of_its_id() {
+fn a_container_is_found_by_name_id_and_a_beginning_of_its_id() {
     need!(Root);
     let host = Host::with_busybox();
     let _web = idle(&host, "web", &["--network", "none"]);
@@ -172,7 +172,7 @@ fn update_changes_the_kernels_limits_and_what_is_remembered() {
 }
 
 #[test]
-fn a_106_port_lists_where_ports_are_published() {
+fn port_lists_where_ports_are_published() {
     need!(Root);
     let host = Host::with_busybox();
     let _web = idle(&host, "web", &["-p", "8080:80", "-p", "127.0.0.1:9000-9001:90-91/udp"]);
@@ -185,7 +185,7 @@ fn a_106_port_lists_where_ports_are_published() {
 }
 
 #[test]
-fn a_009_info_knows_the_drivers_and_counts_the_containers() {
+fn a_009_a_010_info_knows_the_drivers_and_counts_the_containers() {
     need!(Root);
     let host = Host::with_busybox();
     assert_eq!(host.rbox(&["info", "--format", "{{ .Plugins.Network }}"]).ok().text(), "[bridge host null]");

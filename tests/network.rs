@@ -1,10 +1,25 @@
-//! `--network none`, `host` and the predefined networks: A-001, A-010, A-015, A-030 to A-048.
+//! `--network none`, `host` and the predefined networks: A-030 to A-048.
 
 use crate::support::{Host, need};
 use serde_json::json;
 
+/// A loopback that nobody has used yet, in busybox's words.
+const LO: [&str; 7] = [
+    "lo        Link encap:Local Loopback",
+    "inet addr:127.0.0.1  Mask:255.0.0.0",
+    "UP LOOPBACK RUNNING  MTU:65536  Metric:1",
+    "RX packets:0 errors:0 dropped:0 overruns:0 frame:0",
+    "TX packets:0 errors:0 dropped:0 overruns:0 carrier:0",
+    "collisions:0 txqueuelen:1000",
+    "RX bytes:0 (0.0 B)  TX bytes:0 (0.0 B)",
+];
+
+fn trimmed(shown: &str) -> Vec<&str> {
+    shown.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
 #[test]
-fn a_030_network_ls_lists_the_predefined_three_sorted() {
+fn a_001_a_010_a_030_to_a_032_network_ls_lists_the_predefined_three_sorted() {
     need!(Root);
     let host = Host::new();
     let lines: Vec<Vec<String>> = host
@@ -27,7 +42,7 @@ fn a_030_network_ls_lists_the_predefined_three_sorted() {
 }
 
 #[test]
-fn a_015_network_inspect_bridge() {
+fn a_010_a_015_network_inspect_bridge() {
     need!(Root);
     let host = Host::with_busybox();
     let web = host.serve(&["--name", "web"], 80);
@@ -55,18 +70,31 @@ fn a_015_network_inspect_bridge() {
 }
 
 #[test]
-fn a_040_none_has_only_lo() {
+fn a_033_the_bridge_is_the_network_if_none_is_named() {
     need!(Root);
     let host = Host::with_busybox();
-    let shown = host.run(&["--network", "none"], &["ifconfig", "-a"]).ok();
-    let blocks: Vec<&str> = shown.stdout.split("\n\n").filter(|block| !block.trim().is_empty()).collect();
-    assert_eq!(blocks.len(), 1, "{shown}");
-    for words in
-        ["lo ", "inet addr:127.0.0.1  Mask:255.0.0.0", "UP LOOPBACK RUNNING  MTU:65536  Metric:1", "txqueuelen:1000"]
-    {
-        assert!(shown.stdout.contains(words), "{words}: {shown}");
+    let mut ids = [&[][..], &["--network", "bridge"]].map(|flags| host.detached(flags, &["sleep", "1000"]));
+    for id in &ids {
+        let networks = host.rbox(&["inspect", "--format", "{{json .NetworkSettings.Networks}}", id]).ok().json();
+        assert_eq!(networks.as_object().unwrap().keys().collect::<Vec<_>>(), ["bridge"]);
     }
-    assert!(shown.stdout.contains("RX packets:0") && shown.stdout.contains("TX packets:0"), "{shown}");
+    let bridge = host.rbox(&["network", "inspect", "bridge"]).ok().json()[0]["Containers"].take();
+    ids.sort();
+    assert_eq!(bridge.as_object().unwrap().keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!(host.shell("ip -o link show master rbox0 | wc -l").ok().text(), "2");
+}
+
+#[test]
+fn a_040_a_053_a_203_lo_is_up_and_on_none_there_is_nothing_else() {
+    need!(Root);
+    let host = Host::with_busybox();
+    for program in [&["ifconfig"][..], &["ifconfig", "-a"]] {
+        assert_eq!(trimmed(&host.run(&["--network", "none"], program).ok().stdout), LO);
+    }
+    // On the bridge it has counted a packet by then: with arp_notify it announces itself, to itself.
+    let uncounted = |line: &&str| !line.contains("X packets:") && !line.contains("X bytes:");
+    let shown = host.run(&[], &["ifconfig", "lo"]).ok().stdout;
+    assert!(trimmed(&shown).into_iter().filter(uncounted).eq(LO.into_iter().filter(uncounted)), "{shown}");
 }
 
 #[test]
@@ -95,22 +123,30 @@ fn a_042_none_has_no_route() {
 fn a_036_none_is_a_network_that_can_be_configured_from_the_host() {
     need!(Root);
     let host = Host::with_busybox();
-    let running = host.run_ready(&["--network", "none"], &["/probe", "signal-wait"]);
-    let pid = running.container_pid();
-    // From outside with the host's own tools, as root of the machine.
-    let status = std::process::Command::new("nsenter")
-        .args(["--net", "--target", &pid.to_string(), "ip", "addr", "add", "10.9.8.7/24", "dev", "lo"])
-        .status();
-    assert!(status.unwrap().success());
-    assert!(running.inside("ip addr show lo").stdout.contains("10.9.8.7"));
-    running.end();
+    let alone = host.run_ready(&["--name", "alone", "--network", "none"], &["/probe", "signal-wait"]);
+    let pid = host.rbox(&["inspect", "--format", "{{.State.Pid}}", "alone"]).ok().text().to_owned();
+    alone.inside("ping -q -c 1 -W 5 10.9.8.1").fails().says("unreachable");
+    // By hand, with the host's own tools: a cable, and an address at each end.
+    let script = format!(
+        "set -e
+         ip link add hand0 type veth peer name eth0 netns {pid}
+         ip addr add 10.9.8.1/24 dev hand0; ip link set hand0 up
+         n='nsenter --net=/proc/{pid}/ns/net'
+         $n ip addr add 10.9.8.7/24 dev eth0; $n ip link set eth0 up"
+    );
+    host.shell(&script).ok();
+    alone.inside("ping -q -c 1 -W 5 10.9.8.1").ok();
+    host.shell("ping -q -c 1 -W 5 10.9.8.7").ok();
+    alone.end();
 }
 
 #[test]
-fn a_045_host_reaches_the_outside() {
+fn a_045_host_reaches_the_outside_by_name() {
     need!(Root);
     let host = Host::with_busybox();
-    let output = host.run(&["--network", "host"], &["ping", "-q", "-c", "1", "192.0.2.3"]).ok();
+    host.shell("echo '192.0.2.3 moelove.info' >> /etc/hosts").ok();
+    let output = host.run(&["--network", "host"], &["ping", "-q", "-c", "1", "moelove.info"]).ok();
+    assert!(output.stdout.starts_with("PING moelove.info (192.0.2.3): 56 data bytes"), "{output}");
     assert!(output.stdout.contains("1 packets transmitted, 1 packets received, 0% packet loss"), "{output}");
 }
 
@@ -124,13 +160,17 @@ fn a_046_host_has_the_hosts_hosts_file() {
 }
 
 #[test]
-fn a_047_host_is_the_hosts_network_namespace() {
+fn a_022_a_038_a_047_host_is_the_hosts_network_namespace() {
     need!(Root);
     let host = Host::with_busybox();
     let own = host.shell("readlink /proc/self/ns/net").ok().text().to_owned();
     for words in [&["--network", "host"][..], &["--network=host"], &["--net", "host"], &["--net=host"]] {
         assert_eq!(host.see(words)["namespaces"]["net"], own, "A-022: {words:?}");
     }
+    let running = host.run_ready(&["--network", "host"], &["/probe", "signal-wait"]);
+    let outside = std::fs::read_link(format!("/proc/{}/ns/net", running.container_pid())).unwrap();
+    assert_eq!(outside.to_str(), Some(own.as_str()));
+    running.end();
 }
 
 #[test]

@@ -286,10 +286,12 @@ fn a_remount_changes_the_flags_of_a_bind_mount() {
     oci.host.shell("mkdir -p /run/src && mount -t tmpfs src /run/src").ok();
     let seen = oci.see(|spec| {
         add(spec, "/mnt", "bind", "/run/src", &["bind"]);
-        add(spec, "/mnt", "bind", "/run/src", &["bind", "remount", "ro", "nosuid"]);
+        add(spec, "/mnt", "bind", "/run/src", &["bind", "remount", "ro", "nosuid", "unbindable"]);
     });
-    let words = words(&seen, "/mnt", "options");
-    assert!(words.contains(&"ro".to_owned()) && words.contains(&"nosuid".to_owned()), "{words:?}");
+    let options = words(&seen, "/mnt", "options");
+    assert!(options.contains(&"ro".to_owned()) && options.contains(&"nosuid".to_owned()), "{options:?}");
+    let propagation = words(&seen, "/mnt", "propagation");
+    assert!(propagation.contains(&"unbindable".to_owned()), "{propagation:?}");
 }
 
 #[test]
@@ -305,6 +307,22 @@ fn a_remount_changes_a_file_system_that_is_there() {
     assert!(words(&seen, "/mnt", "super").contains(&"size=2048k".to_owned()), "{seen:#}");
     let options = words(&seen, "/mnt", "options");
     assert!(options.contains(&"ro".to_owned()) && options.contains(&"nosuid".to_owned()), "{options:?}");
+}
+
+#[test]
+fn what_is_for_a_new_file_system_is_refused_elsewhere() {
+    need!(Root, OurRuntime); // Debian's runc 1.1.5 drops them
+    let oci = Oci::new();
+    let cases: [(&str, &[&str]); 4] = [
+        ("bind", &["bind", "tmpcopyup"]),
+        ("tmpfs", &["remount", "tmpcopyup"]),
+        ("proc", &["tmpcopyup"]),
+        ("tmpfs", &["remount", "iversion"]),
+    ];
+    for (kind, options) in cases {
+        let bundle = oci.bundle(|spec| add(spec, "/dev/shm", kind, "/etc", options));
+        oci.run(&bundle).fails().says("for a new ");
+    }
 }
 
 #[test]

@@ -358,10 +358,18 @@ fn a_device_stays_where_the_namespace_stays_and_a_virtual_one_ends_with_it() {
 /// The VM's second network card: nobody else uses it.
 const CARD: &str = "/sys/bus/virtio/drivers/virtio_net";
 
+/// There is one card, and two tests that use it.
+pub(crate) fn the_card() -> std::fs::File {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open("/run/rbox-test-card").unwrap();
+    file.lock().unwrap();
+    file
+}
+
 /// "its physical network devices are moved back to the initial network namespace", network_namespaces(7).
 #[test]
 fn a_physical_device_comes_back_when_the_container_has_ended() {
     need!(Root, OurRuntime, Systemd);
+    let _alone = the_card();
     let oci = Oci::on_machine();
     let links = ip(&oci, "link");
     let card = |name: &&str| Path::new(CARD).exists() && Path::new(&format!("/sys/class/net/{name}/device")).exists();

@@ -14,7 +14,7 @@ fn tcp(host: &Host, address: &str, port: u16) -> Output {
 }
 
 #[test]
-fn a_095_a_published_port_is_reached_from_everywhere() {
+fn a_095_a_098_to_a_100_a_published_port_is_reached_from_everywhere() {
     need!(Root);
     let host = Host::with_busybox();
     let web = host.serve(&["-p", "8080:80"], 80);
@@ -53,7 +53,7 @@ fn the_same_with_bridge_netfilter_on_and_off() {
 }
 
 #[test]
-fn what_is_not_published_is_not_reached_from_outside() {
+fn a_100_what_is_not_published_is_not_reached_from_outside() {
     need!(Root);
     let host = Host::with_busybox();
     let _web = host.serve(&[], 80);
@@ -153,7 +153,7 @@ fn a_free_port_is_found_where_none_is_named() {
 }
 
 #[test]
-fn a_105_capital_p_publishes_what_is_exposed() {
+fn a_105_a_205_capital_p_publishes_what_is_exposed() {
     need!(Root);
     let host = Host::with_busybox();
     let _web = host.serve(&["-P", "--expose", "80", "--expose", "90"], 80);
@@ -210,7 +210,7 @@ fn ten_thousand_ports_are_one_rule() {
 }
 
 /// The lines of one chain without comments and counters, in iptables-save's words.
-fn chain(rules: &str, name: &str) -> Vec<String> {
+pub(crate) fn chain(rules: &str, name: &str) -> Vec<String> {
     let own = rules.lines().filter(|line| line.starts_with(&format!("-A {name} ")));
     own.map(without_comment).collect()
 }

@@ -61,7 +61,7 @@ fn folder_of(host: &Host, pid: i32, controller: &str) -> PathBuf {
 }
 
 #[test]
-fn every_limit_is_in_the_kernels_own_file() {
+fn a_155_every_limit_is_in_the_kernels_own_file() {
     need!(Root);
     let host = Host::with_busybox();
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
@@ -104,7 +104,7 @@ fn limits_of_the_process_itself() {
 }
 
 #[test]
-fn a_program_that_takes_too_much_memory_is_killed_alone() {
+fn a_155_a_program_that_takes_too_much_memory_is_killed_alone() {
     need!(Root);
     let host = Host::with_busybox();
     host.run(&["--network", "none", "-m", "64m"], &["/probe", "alloc", "16"]).ok();

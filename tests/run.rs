@@ -241,7 +241,7 @@ fn a_small_init_reaps_orphans() {
 }
 
 #[test]
-fn the_namespaces_are_private_or_the_hosts() {
+fn a_150_the_namespaces_are_private_or_the_hosts() {
     need!(Root);
     let host = Host::with_busybox();
     let own = |name: &str| host.shell(&format!("readlink /proc/self/ns/{name}")).ok().text().to_owned();

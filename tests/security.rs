@@ -194,10 +194,11 @@ fn no_descriptor_of_rbox_leaks_in() {
 }
 
 #[test]
-fn a_ping_works_without_further_flags() {
+fn a_028_the_tools_of_the_network_work_without_further_flags() {
     need!(Root);
     let host = Host::with_busybox();
-    // A-028; root has NET_RAW, others have ping_group_range.
+    host.run(&[], &["sh", "-ec", "ifconfig; ip r; ps -ef; netstat -ntl"]).ok();
+    // Root has NET_RAW, others have ping_group_range.
     host.run(&[], &["ping", "-q", "-c", "1", "-W", "2", "172.17.0.1"]).ok();
     host.run(&[], &["ping", "-q", "-c", "1", "-W", "2", "192.0.2.3"]).ok();
 }

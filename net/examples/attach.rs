@@ -4,12 +4,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use rbox_net::{EPHEMERAL_PORTS, EndpointRequest, Networks, Owner};
+use rbox_net::dns::Upstream;
+use rbox_net::{EPHEMERAL_PORTS, EndpointRequest, Networks, Owner, Request};
 
 const RUNS: usize = 50;
 
@@ -19,7 +19,7 @@ fn main() -> Result<(), Error> {
     // Our own "host": nothing of the machine changes.
     unshare(CloneFlags::CLONE_NEWNET)?;
     let state = tempfile::tempdir()?;
-    let networks = Networks::open(state.path())?;
+    let networks = Networks::open(state.path(), state.path())?;
     let mut out = std::io::stdout();
     writeln!(out, "{:<28}{:>9}{:>9}{:>9}{:>9}  (ms, median of {RUNS})", "", "reserve", "connect", "leave", "finish")?;
     for (title, publish) in [
@@ -52,13 +52,12 @@ fn one(networks: &Networks, publish: &[&str], run: usize, times: &mut [Vec<Durat
         start_time: 1,
         boot_id: String::new(),
     };
-    let request = EndpointRequest {
+    let request = Request {
         owner,
-        network: "bridge".into(),
         hostname: "attach".into(),
-        ip: None::<Ipv4Addr>,
-        mac: None,
+        networks: vec![EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() }],
         publish: publish.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+        names_on_default: false,
         ephemeral_ports: EPHEMERAL_PORTS,
     };
     let mut took = |of: usize, since: Instant| times[of].push(since.elapsed());
@@ -67,7 +66,7 @@ fn one(networks: &Networks, publish: &[&str], run: usize, times: &mut [Vec<Durat
     let reservation = networks.reserve(&request)?;
     took(0, began);
     let began = Instant::now();
-    let endpoint = reservation.connect(netns.as_fd())?;
+    let endpoint = reservation.connect(netns.as_fd(), Upstream::host())?;
     took(1, began);
     // As long as a short program runs; the kernel takes the namespace of the run before apart meanwhile.
     std::thread::sleep(Duration::from_millis(15));

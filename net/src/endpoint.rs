@@ -2,19 +2,22 @@
 //!
 //! Everything an endpoint owns stands in its record before it is made, so whoever finds the record can undo it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{MacAddress, Subnet};
+use crate::connect::Maker;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::firewall::Rule;
 use crate::netlink::Netlink;
+use crate::network::SubMode;
 use crate::networks::Networks;
-use crate::ports::{Held, PortMapping};
-use crate::relay::Relay;
+use crate::ports::PortMapping;
+use crate::service::Service;
 
 /// The process that an endpoint lives and dies with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,23 +34,61 @@ pub struct Owner {
     pub boot_id: String,
 }
 
-/// What a container has in a bridge network.
+/// What a container has in a network where it has an address of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Its address.
     pub address: Ipv4Addr,
     /// The subnet around it.
     pub subnet: Subnet,
-    /// Its default gateway: the bridge.
-    pub gateway: Ipv4Addr,
+    /// What would be its default gateway; none in an internal network.
+    pub gateway: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub v6: Option<Attachment6>,
     /// Its hardware address.
     pub mac: MacAddress,
     /// The largest packet, as on the host's way out.
     pub mtu_bytes: u32,
-    /// The bridge's link name.
-    pub bridge: String,
-    /// The host's end of the cable, `veth` and 7 hex digits.
-    pub veth: String,
+    /// The name of its interface in the container, `eth0`.
+    pub interface: String,
+    /// How that leads out of the container.
+    pub link: Link,
+}
+
+/// What a container has of IPv6 in a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment6 {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// The subnet around it.
+    pub subnet: Subnet,
+    /// What would be its default gateway.
+    pub gateway: Option<Ipv6Addr>,
+}
+
+/// What the interface of a container is at its other end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// A cable to a bridge.
+    Cable {
+        /// The bridge's link name.
+        bridge: String,
+        /// The host's end, `veth` and 7 hex digits.
+        host: String,
+        /// Whether it may not reach the other containers.
+        isolated: bool,
+    },
+    /// A link of its own on one of the host's: macvlan, ipvlan.
+    Sub {
+        /// The host's link.
+        parent: String,
+        /// Its mode there.
+        mode: SubMode,
+        /// The host's link by which the host reaches it.
+        #[serde(default)]
+        shim: Option<String>,
+    },
 }
 
 /// An endpoint, as it is remembered on disk.
@@ -61,10 +102,31 @@ pub struct EndpointRecord {
     pub network: String,
     /// Who keeps it alive.
     pub owner: Owner,
+    /// Who connects or disconnects it at this moment, where that is not the owner.
+    #[serde(default)]
+    pub maker: Option<Maker>,
+    /// When it was leased: RFC 3339.
+    #[serde(default)]
+    pub leased: String,
     /// The container's host name.
     pub hostname: String,
-    /// What it has in a bridge network; nothing in `host` and `none`.
+    /// Whether the network's containers know each other by name.
+    #[serde(default)]
+    pub is_named: bool,
+    /// Further names of the container in this network.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Names by which this container alone knows others of this network: name, container.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
+    /// Of several networks, that with the highest is the way out.
+    #[serde(default)]
+    pub priority: i32,
+    /// What it has in a network with addresses; nothing in `host` and `none`.
     pub attachment: Option<Attachment>,
+    /// A device of the host's, which is of no network.
+    #[serde(default)]
+    pub device: Option<Device>,
     /// Its published ports.
     pub ports: Vec<PortMapping>,
     /// The rules that carry them.
@@ -77,74 +139,141 @@ impl EndpointRecord {
         format!("{container}-{}", short(id))
     }
 
+    /// Its file's name. While somebody works at it who is not its owner, the name says so: then it is looked into even
+    /// where the owner is alive.
     pub(crate) fn file_name(&self) -> String {
-        format!("{}.{}.json", self.owner.container, short(&self.id))
+        let half = if self.maker.is_some() { HALF } else { "" };
+        format!("{}.{}{half}.json", self.owner.container, short(&self.id))
     }
 
     /// The container of the record in that file.
     pub(crate) fn container_of(file: &Path) -> Option<&str> {
         Some(file.file_name()?.to_str()?.split_once('.')?.0)
     }
+
+    /// Whether the record in that file may be half made.
+    pub(crate) fn is_half(file: &Path) -> bool {
+        file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!("{HALF}.json")))
+    }
+
+    /// The name of its interface in the container, where it has one.
+    pub fn interface(&self) -> Option<&str> {
+        let of_device = self.device.as_ref().map(|device| device.inside.as_str());
+        self.attachment.as_ref().map(|it| it.interface.as_str()).or(of_device)
+    }
+
+    /// Whether containers of its network find each other by name.
+    pub fn has_names(&self) -> bool {
+        self.attachment.is_some() && self.is_named
+    }
+
+    /// Whether it can be the container's way out.
+    fn has_gateway(&self, ipv6: bool) -> bool {
+        self.attachment.as_ref().is_some_and(|it| match ipv6 {
+            true => it.v6.as_ref().is_some_and(|v6| v6.gateway.is_some()),
+            false => it.gateway.is_some(),
+        })
+    }
+
+    /// Whether anything leaves the container by it.
+    pub(crate) fn is_way_out(&self) -> bool {
+        self.has_gateway(false) || self.has_gateway(true)
+    }
+
+    /// Whether ports of the host can lead to it.
+    fn is_publishable(&self) -> bool {
+        self.has_gateway(false) && matches!(self.attachment, Some(Attachment { link: Link::Cable { .. }, .. }))
+    }
+}
+
+/// What the name of a file says whose record is half made.
+const HALF: &str = ".half";
+
+/// Among a container's endpoints, that which leads out: the one of the highest priority, and of those the first by its
+/// network's name (libnetwork, `endpoint.Less`).
+pub(crate) fn way_out(records: &[EndpointRecord], ipv6: bool) -> Option<&EndpointRecord> {
+    first(records, |record| record.has_gateway(ipv6))
+}
+
+/// The endpoint that published ports lead to.
+pub(crate) fn published_at(records: &[EndpointRecord]) -> Option<&EndpointRecord> {
+    first(records, EndpointRecord::is_publishable)
+}
+
+fn first(records: &[EndpointRecord], fits: impl Fn(&EndpointRecord) -> bool) -> Option<&EndpointRecord> {
+    let order = |record: &&EndpointRecord| (std::cmp::Reverse(record.priority), record.network.clone());
+    records.iter().filter(|record| fits(record)).min_by_key(order)
 }
 
 fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// A connected container. Dropping it disconnects it; errors are lost then, so call [`Endpoint::disconnect`].
-pub struct Endpoint {
-    pub(crate) networks: Networks,
-    pub(crate) record: EndpointRecord,
-    /// Sockets that keep the host ports ours.
-    held: Vec<Held>,
-    relay: Option<Relay>,
+/// A connected container: its endpoints, and what this process does for them. Dropping it disconnects it; errors are lost
+/// then, so call [`Endpoints::disconnect`].
+pub struct Endpoints {
+    networks: Networks,
+    container: String,
+    records: Vec<EndpointRecord>,
+    service: Service,
     is_ours: bool,
 }
 
-impl Endpoint {
-    pub(crate) fn new(networks: Networks, record: EndpointRecord, mut held: Vec<Held>) -> Result<Endpoint> {
-        let relay = match &record.attachment {
-            Some(attachment) => Relay::new(&mut held, attachment.address)?,
-            None => None,
-        };
-        Ok(Endpoint { networks, record, held, relay, is_ours: true })
+impl Endpoints {
+    pub(crate) fn new(
+        networks: Networks,
+        container: String,
+        records: Vec<EndpointRecord>,
+        service: Service,
+    ) -> Endpoints {
+        Endpoints { networks, container, records, service, is_ours: true }
     }
 
-    /// What must be served so that IPv6 clients reach the container; nothing when no port needs it.
-    ///
-    /// While nobody serves it, a client's connection is accepted by the kernel and then hangs.
-    pub fn relay(&mut self) -> Option<&mut Relay> {
-        self.relay.as_mut()
+    /// What must be served while the container lives.
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.service
     }
 
-    /// What is on disk about it.
-    pub fn record(&self) -> &EndpointRecord {
-        &self.record
+    /// What was on disk about them when they were connected, in the order of the request.
+    pub fn records(&self) -> &[EndpointRecord] {
+        &self.records
     }
 
-    /// Take everything back: rules, link, lease, ports. Errors are collected; what is gone already is none.
+    /// That of the container's way out, or else the first with an address: whose address the container is known by.
+    pub fn main(&self) -> Option<&EndpointRecord> {
+        let with_address = || self.records.iter().find(|record| record.attachment.is_some());
+        way_out(&self.records, false).or_else(with_address)
+    }
+
+    /// Every published port.
+    pub fn ports(&self) -> Vec<PortMapping> {
+        self.records.iter().flat_map(|record| record.ports.clone()).collect()
+    }
+
+    /// Take everything back: rules, links, leases, ports. Errors are collected; what is gone already is none.
     pub fn disconnect(self) -> Vec<Error> {
         self.leave().finish()
     }
 
-    /// Begin to disconnect: after this no published port leads to the container.
+    /// Begin to disconnect: after this no name and no published port leads to the container.
     ///
     /// The cable is left to the container's network namespace, which takes it along when it ends; removing it
     /// by hand waits 13 to 25 ms for the kernel (rcu_barrier at the end of RTM_DELLINK; moving it ends the same way).
     /// Do other work, then call [`Leaving::finish`].
     pub fn leave(mut self) -> Leaving {
         self.is_ours = false;
-        self.release_ports();
-        Leaving::begin(self.networks.clone(), self.record.clone())
+        self.begin_to_leave()
     }
 
-    /// Relayed connections end here too: the container that answered is gone.
-    fn release_ports(&mut self) {
-        self.held.clear();
-        self.relay = None;
+    fn begin_to_leave(&mut self) -> Leaving {
+        // Relayed connections end here too: the container that answered is gone.
+        self.service = Service::default();
+        // Since then it may have been connected to others, or disconnected from some.
+        let records = self.networks.of_container(&self.container).unwrap_or_else(|_| self.records.clone());
+        Leaving::begin(self.networks.clone(), records)
     }
 
-    /// Forget it without undoing anything: another process owns it from now on.
+    /// Forget them without undoing anything: another process owns them from now on.
     ///
     /// That process must hold the sockets of the ports too: it was forked from this one, or it calls
     /// [`Networks::resume`].
@@ -153,49 +282,54 @@ impl Endpoint {
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for Endpoints {
     fn drop(&mut self) {
         if self.is_ours {
-            self.release_ports();
-            drop(Leaving::begin(self.networks.clone(), self.record.clone()));
+            drop(self.begin_to_leave());
         }
     }
 }
 
-/// An endpoint on its way out: its rules are gone, its cable may still be there. Dropping it finishes too.
+/// Endpoints on their way out: their rules are gone, their cables may still be there. Dropping it finishes too.
 #[must_use]
 pub struct Leaving {
     networks: Networks,
-    record: Option<EndpointRecord>,
+    records: Vec<EndpointRecord>,
     errors: Vec<Error>,
 }
 
-/// How long the container's namespace gets to take the cable along: 1 ms is usual where its sandbox was furnished more
+/// How long the container's namespace gets to take the cables along: 1 ms is usual where its sandbox was furnished more
 /// than 20 ms ago (see sandbox.rs).
 const NAMESPACE_ENDS_WITHIN: Duration = Duration::from_millis(50);
 
 impl Leaving {
-    pub(crate) fn begin(networks: Networks, record: EndpointRecord) -> Leaving {
-        let errors = networks.delete_rules(&record).err().into_iter().collect();
-        Leaving { networks, record: Some(record), errors }
+    pub(crate) fn begin(networks: Networks, records: Vec<EndpointRecord>) -> Leaving {
+        let mut errors: Vec<Error> = networks.withdraw(&records).err().into_iter().collect();
+        errors.extend(records.iter().filter_map(|record| networks.delete_rules(record).err()));
+        Leaving { networks, records, errors }
     }
 
-    /// Wait until the cable is gone, then give the address and the ports back.
+    /// Wait until the cables are gone, then give the addresses and the ports back.
     ///
-    /// Where the network namespace lives on (another container is in it), the cable is taken out by hand.
+    /// Where the network namespace lives on (another container is in it), the cables are taken out by hand.
     pub fn finish(mut self) -> Vec<Error> {
         self.end();
         std::mem::take(&mut self.errors)
     }
 
     fn end(&mut self) {
-        let Some(record) = self.record.take() else { return };
-        if let Some(attachment) = &record.attachment {
-            self.errors.extend(unplug(&attachment.veth).err());
-        }
-        if self.errors.is_empty() {
-            // With an error the record stays: the next sweep tries again.
-            self.errors.extend(self.networks.forget(&record).err());
+        let deadline = Instant::now() + NAMESPACE_ENDS_WITHIN;
+        for record in std::mem::take(&mut self.records) {
+            if let Some(attachment) = &record.attachment {
+                self.errors.extend(unplug(attachment, deadline).err());
+            }
+            if let Some(device) = &record.device {
+                self.errors.extend(device.give_back(None).err());
+            }
+            if self.errors.is_empty() {
+                // With an error the record stays: the next sweep tries again.
+                self.errors.extend(self.networks.forget(&record).err());
+            }
         }
     }
 }
@@ -206,14 +340,27 @@ impl Drop for Leaving {
     }
 }
 
-fn unplug(veth: &str) -> Result<()> {
+fn unplug(attachment: &Attachment, deadline: Instant) -> Result<()> {
     let mut netlink = Netlink::here()?;
-    let deadline = Instant::now() + NAMESPACE_ENDS_WITHIN;
+    let Link::Cable { host: veth, .. } = &attachment.link else { return pull_out(&mut netlink, attachment) };
     while netlink.show_link(veth)?.is_some() {
         if Instant::now() >= deadline {
-            return netlink.delete_link(veth);
+            return pull_out(&mut netlink, attachment);
         }
         std::thread::sleep(Duration::from_micros(200));
     }
     Ok(())
+}
+
+/// Take away what leads to a container's interface on the host. The interface goes along with a cable; one on a link of the
+/// host's ends with the namespace that it is in.
+pub(crate) fn pull_out(netlink: &mut Netlink, attachment: &Attachment) -> Result<()> {
+    match &attachment.link {
+        Link::Cable { host, .. } => netlink.delete_link(host),
+        Link::Sub { shim: Some(shim), .. } => match netlink.show_link(shim)? {
+            Some(link) => netlink.delete_link_route((link.index, shim), Subnet::around(attachment.address, u8::MAX)),
+            None => Ok(()),
+        },
+        Link::Sub { shim: None, .. } => Ok(()),
+    }
 }

@@ -16,6 +16,12 @@ pub enum Error {
     /// More than one network's id begins with these digits.
     #[error("network {0}: more than one id begins like this")]
     Ambiguous(String),
+    /// A network of this name is there already.
+    #[error("network {0}: there is one of this name already")]
+    Exists(String),
+    /// One that rbox makes by itself cannot be removed.
+    #[error("network {0}: it is there from the beginning, and cannot be removed")]
+    Predefined(String),
     /// Something the user typed cannot be understood or cannot be had.
     #[error("{object}: {why}")]
     Invalid {
@@ -44,7 +50,7 @@ pub enum Error {
     #[error("cannot lease address {address}: already in use{}", by(.holder))]
     AddressInUse {
         /// The address.
-        address: std::net::Ipv4Addr,
+        address: std::net::IpAddr,
         /// Who has it.
         holder: Option<String>,
     },
@@ -55,6 +61,18 @@ pub enum Error {
         what: String,
         /// What fills the pool.
         why: String,
+    },
+    /// A container is not in this network.
+    #[error("network {network}: the container is not in it")]
+    NotConnected {
+        /// The network's name.
+        network: String,
+    },
+    /// A container has ended while something was done to its network.
+    #[error("container {container}: it has ended meanwhile")]
+    Gone {
+        /// The container's name.
+        container: String,
     },
     /// A container is still connected.
     #[error("cannot {doing}: {holder} is connected")]

@@ -14,14 +14,14 @@ const TEMPORARY: &str = ".new-";
 
 /// The lock of the state directory; the kernel lets go of it when its owner ends, however that is.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Wait for the lock of `dir`. flock(2).
-    pub(crate) fn take(dir: &Path) -> Result<Lock> {
-        let path = dir.join("lock");
+    /// Wait for a lock of `dir`. flock(2).
+    pub(crate) fn take(dir: &Path, name: &str) -> Result<Lock> {
+        let path = dir.join(name);
         let doing = || format!("lock {}", path.display());
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).doing(doing)?;
         file.lock().doing(doing)?;
@@ -80,11 +80,15 @@ pub(crate) struct Entries {
     pub(crate) temporary: Vec<PathBuf>,
 }
 
-/// List the records in `dir`.
+/// List the records in `dir`; none where there is no such directory.
 pub(crate) fn entries(dir: &Path) -> Result<Entries> {
     let doing = || format!("list {}", dir.display());
     let mut entries = Entries { records: Vec::new(), temporary: Vec::new() };
-    for entry in fs::read_dir(dir).doing(doing)? {
+    let listed = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+        listed => listed.doing(doing)?,
+    };
+    for entry in listed {
         let entry = entry.doing(doing)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -96,6 +100,14 @@ pub(crate) fn entries(dir: &Path) -> Result<Entries> {
     }
     entries.records.sort();
     Ok(entries)
+}
+
+/// Delete the temporary files of the dead in these directories. The caller has the lock, so nobody writes one now.
+pub(crate) fn clean(_lock: &Lock, dirs: &[PathBuf]) -> Result<()> {
+    for dir in dirs {
+        entries(dir)?.temporary.iter().try_for_each(|file| remove(file))?;
+    }
+    Ok(())
 }
 
 /// Draw a random id: 64 hex digits.

@@ -27,7 +27,7 @@ pub struct Entry {
 
 impl Entry {
     /// The container's own line: its host name, after its full name where it has a domain (A-111).
-    pub fn own(address: Ipv4Addr, hostname: &str, domainname: &str) -> Entry {
+    pub fn own(address: IpAddr, hostname: &str, domainname: &str) -> Entry {
         let full = match domainname {
             "" => hostname.to_owned(),
             domain => format!("{hostname}.{domain}"),
@@ -36,15 +36,36 @@ impl Entry {
             Some((short, _)) if !short.is_empty() => vec![full.clone(), short.to_owned()],
             _ => vec![full],
         };
-        Entry { address: address.into(), names }
+        Entry { address, names }
     }
 }
 
 /// Write the hosts file of a container: the base lines, then `others` (`--add-host`, `--link`), then its own.
 ///
-/// A container on the none network has no own line.
-pub fn hosts_file(others: &[Entry], own: Option<&Entry>) -> String {
+/// A container on the none network has no own line; one that has several addresses has one for each.
+pub fn hosts_file(others: &[Entry], own: &[Entry]) -> String {
     extend_hosts(BASE, &others.iter().chain(own).cloned().collect::<Vec<_>>())
+}
+
+/// Put another container's line into a hosts file, in place of that by which `alias` was known before; where there was none,
+/// before the last, which is the own one.
+pub fn relink_hosts(hosts: &str, alias: &str, entry: &Entry) -> String {
+    let line = format!("{}\t{}\n", entry.address, entry.names.join(" "));
+    let names = |line: &str| line.split_whitespace().skip(1).any(|name| name == alias) && !line.starts_with('#');
+    let mut lines: Vec<&str> = hosts.split_inclusive('\n').collect();
+    let at = lines.iter().position(|line| names(line));
+    let before_last = lines.len().saturating_sub(1);
+    match at {
+        Some(at) => lines[at] = &line,
+        None => lines.insert(before_last, &line),
+    }
+    lines.concat()
+}
+
+/// Take the lines of these addresses out of a hosts file.
+pub fn shorten_hosts(hosts: &str, addresses: &[IpAddr]) -> String {
+    let address = |line: &str| line.split_whitespace().next().and_then(|word| word.parse::<IpAddr>().ok());
+    hosts.split_inclusive('\n').filter(|line| address(line).is_none_or(|it| !addresses.contains(&it))).collect()
 }
 
 /// Write the hosts file of a container on the host network: the host's own, then `others` (A-046).
@@ -116,7 +137,7 @@ impl Dns {
 }
 
 /// The servers of last resort, when the host has none that a container can reach: Google's, as in Docker.
-const FALLBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)), IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4))];
+pub(crate) const FALLBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)), IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4))];
 
 /// Where systemd-resolved writes the real name servers while `/etc/resolv.conf` names only its own 127.0.0.53.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
@@ -161,6 +182,20 @@ pub fn host_network_resolv_conf(host: &str, dns: &Dns) -> String {
     if dns.is_default() { host.to_owned() } else { compose(host, dns, &servers(host)) }
 }
 
+/// Where a container of a user-defined network finds its name server.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// Write the resolv.conf of a container of a user-defined network: it asks the name server of its own, which asks others
+/// (libnetwork, `rebuildDNS`). A name without a dot is a container's, so it is asked for as it is.
+pub fn embedded_resolv_conf(host: &str, dns: &Dns) -> String {
+    let mut options = if dns.options.is_empty() { last_words(host, &["options"]) } else { dns.options.clone() };
+    if !options.iter().any(|option| option.starts_with("ndots:")) {
+        options.push("ndots:0".into());
+    }
+    let own = Dns { servers: vec![NAME_SERVER.into()], search: dns.search.clone(), options };
+    compose(host, &own, &[])
+}
+
 fn compose(host: &str, dns: &Dns, from_host: &[IpAddr]) -> String {
     let mut text = String::new();
     let search = if dns.search.is_empty() { last_words(host, &["search", "domain"]) } else { dns.search.clone() };
@@ -177,7 +212,7 @@ fn compose(host: &str, dns: &Dns, from_host: &[IpAddr]) -> String {
     text
 }
 
-fn servers(text: &str) -> Vec<IpAddr> {
+pub(crate) fn servers(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(server).collect()
 }
 
@@ -211,9 +246,9 @@ mod tests {
     #[test]
     fn the_hosts_file_is_the_seeds_byte_for_byte() {
         // A-110, A-111
-        let own = Entry::own(Ipv4Addr::new(172, 17, 0, 2), "444b69a1b0fc", "");
+        let own = Entry::own(Ipv4Addr::new(172, 17, 0, 2).into(), "444b69a1b0fc", "");
         assert_eq!(
-            hosts_file(&[], Some(&own)),
+            hosts_file(&[], &[own]),
             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
              ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n172.17.0.2\t444b69a1b0fc\n"
         );
@@ -226,14 +261,14 @@ mod tests {
             address: "172.17.0.2".parse().unwrap(),
             names: ["tomcat1", "tomcat", "444b69a1b0fc"].map(str::to_owned).into(),
         };
-        let own = Entry::own(Ipv4Addr::new(172, 17, 0, 4), "2285ef816f2a", "");
-        let text = hosts_file(&[link], Some(&own));
+        let own = Entry::own(Ipv4Addr::new(172, 17, 0, 4).into(), "2285ef816f2a", "");
+        let text = hosts_file(&[link], &[own]);
         assert!(text.ends_with("ip6-allrouters\n172.17.0.2\ttomcat1 tomcat 444b69a1b0fc\n172.17.0.4\t2285ef816f2a\n"));
     }
 
     #[test]
     fn a_domain_gives_the_full_name_first() {
-        let ip = Ipv4Addr::new(172, 17, 0, 2);
+        let ip = Ipv4Addr::new(172, 17, 0, 2).into();
         assert_eq!(Entry::own(ip, "web", "example.org").names, ["web.example.org", "web"]);
         assert_eq!(Entry::own(ip, "web.example.org", "").names, ["web.example.org", "web"]);
     }
@@ -265,6 +300,36 @@ mod tests {
         let text = resolv_conf(HOST, &Dns::default());
         assert_eq!(text, "# by hand\ndomain lan\nsearch corp.example lan\nnameserver 10.0.0.53\noptions ndots:2\n");
         assert_eq!(host_network_resolv_conf(HOST, &Dns::default()), HOST);
+    }
+
+    #[test]
+    fn a_container_of_a_user_defined_network_asks_its_own_name_server() {
+        let text = embedded_resolv_conf("search lan\nnameserver 10.0.0.53\noptions edns0\n", &Dns::default());
+        assert_eq!(text, "search lan\nnameserver 127.0.0.11\noptions edns0 ndots:0\n");
+        let dns = Dns {
+            servers: vec!["1.1.1.1".parse().unwrap()],
+            search: vec![".".into()],
+            options: vec!["ndots:2".into()],
+        };
+        assert_eq!(embedded_resolv_conf("search lan\n", &dns), "nameserver 127.0.0.11\noptions ndots:2\n");
+    }
+
+    #[test]
+    fn a_link_is_put_in_the_place_of_its_line() {
+        let entry =
+            Entry { address: "10.0.0.9".parse().unwrap(), names: ["db", "store", "0123"].map(str::to_owned).into() };
+        let text = "127.0.0.1\tlocalhost\n10.0.0.2\tdb store 4567\n10.0.0.3\tme\n";
+        let now = "127.0.0.1\tlocalhost\n10.0.0.9\tdb store 0123\n10.0.0.3\tme\n";
+        assert_eq!(relink_hosts(text, "store", &entry), now);
+        assert_eq!(relink_hosts("127.0.0.1\tlocalhost\n10.0.0.3\tme\n", "store", &entry), now);
+        assert_eq!(relink_hosts(now, "store", &entry), now);
+    }
+
+    #[test]
+    fn lines_of_an_address_are_taken_out() {
+        let text = "127.0.0.1\tlocalhost\n# mine\n10.0.0.2\tweb\n10.0.0.22\tother\nfd00::2 web";
+        let gone = ["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        assert_eq!(shorten_hosts(text, &gone), "127.0.0.1\tlocalhost\n# mine\n10.0.0.22\tother\n");
     }
 
     #[test]

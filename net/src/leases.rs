@@ -5,7 +5,7 @@
 //! other. That file may be lost or be old at any time; what it does not tell is read in the records.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,24 @@ pub(crate) struct Holder {
 /// Of an [`Attachment`](crate::endpoint::Attachment), what nobody else may have.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Place {
-    pub(crate) address: Ipv4Addr,
+    address: Ipv4Addr,
+    #[serde(default)]
+    v6: Option<Place6>,
+}
+
+/// The same of IPv6.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Place6 {
+    address: Ipv6Addr,
+}
+
+impl Leases {
+    /// Every address.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let place = self.attachment.as_ref();
+        let v6 = place.and_then(|place| place.v6.as_ref()).map(|v6| IpAddr::V6(v6.address));
+        place.map(|place| IpAddr::V4(place.address)).into_iter().chain(v6)
+    }
 }
 
 impl Networks {

@@ -1,10 +1,10 @@
-//! The container network model without a daemon: networks, endpoints, published ports.
+//! The container network model without a daemon: networks, endpoints, published ports, names.
 //!
 //! This library knows nothing of containers or images: it gets an open network namespace, a container's id and
 //! name as text, and port mappings. The nouns are those of the Container Network Model:
 //!
 //! ```text
-//!   Networks ── Network (bridge, host, none) ── Endpoint (one container in one network) ── sandbox: the netns
+//!   Networks ── Network (bridge, macvlan …) ── Endpoint (one container in one network) ── sandbox: the netns
 //!
 //!                      host                                      container
 //!   ┌──────────────────────────────────────────────────┐     ┌──────────────────┐
@@ -19,39 +19,60 @@
 //! 2. [`Networks::reserve`] checks everything and leases address and ports, under one lock. Nothing exists yet.
 //! 3. [`Sandbox::new`] makes the namespace, [`Reservation::connect`] link, address, route and rules; on an error it
 //!    takes all back.
-//! 4. [`Endpoint::leave`] and [`Leaving::finish`] take it apart; or [`Networks::disconnect`] does, in any process.
+//! 4. [`Endpoints::service`] is served while it lives: ports are kept, IPv6 callers relayed, names answered. Meanwhile
+//!    [`Networks::connect`] and [`Networks::part`] change the networks that it is in, from any process.
+//! 5. [`Endpoints::leave`] and [`Leaving::finish`] take it apart; or [`Networks::disconnect`] does, in any process.
 //!
 //! What has been made stands on disk before it is made, so step 1 can undo step 3 after `kill -9` at any point.
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod connect;
+mod create;
+mod device;
+#[cfg(test)]
+#[path = "../../tests/support/dice.rs"]
+mod dice;
+pub mod dns;
 mod driver;
 mod endpoint;
 mod error;
 mod files;
 mod firewall;
 pub mod hosts;
+mod inspection;
 mod ipam;
 mod leases;
+mod names;
 mod netlink;
 mod netns;
 mod network;
 mod networks;
+mod options;
 mod ports;
 mod relay;
 mod reservation;
+mod rules;
 mod sandbox;
+mod service;
 mod steps;
 mod sysctl;
 
 pub use address::{MacAddress, Subnet};
-pub use endpoint::{Attachment, Endpoint, EndpointRecord, Leaving, Owner};
+pub use connect::{Maker, Running};
+pub use create::{NetworkRequest, is_name};
+pub use device::Device;
+pub use endpoint::{Attachment, Attachment6, EndpointRecord, Endpoints, Leaving, Link, Owner};
 pub use error::{Error, Result};
+pub use files::Lock;
 pub use firewall::{Rule, Table};
-pub use network::{Bridged, Driver, Inspection, Network};
+pub use inspection::Inspection;
+pub use names::Named;
+pub use network::{Bridge, Driver, Network, Parent, Passage, Pool, Shim, SubMode};
 pub use networks::Networks;
 pub use ports::{Expose, PortMapping, PortRange, Protocol, Publish};
-pub use relay::Relay;
-pub use reservation::{EPHEMERAL_PORTS, EndpointRequest, Reservation};
+pub use reservation::{EPHEMERAL_PORTS, EndpointRequest, Request, Reservation};
+pub use rules::Line;
 pub use sandbox::Sandbox;
+pub use service::Service;

@@ -1,12 +1,11 @@
-//! A network: what it is called, how it is driven, and what `network inspect` says of it.
+//! A network: what it is called, how it is driven, and where its addresses come from.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{MacAddress, Subnet};
-use crate::endpoint::EndpointRecord;
 
 /// How a network joins its containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +13,10 @@ use crate::endpoint::EndpointRecord;
 pub enum Driver {
     /// A Linux bridge, with veth pairs, NAT and published ports.
     Bridge,
+    /// Each container has a network card of its own on the segment of one of the host's.
+    Macvlan,
+    /// The same, with the hardware address of the host's card.
+    Ipvlan,
     /// The host's own network.
     Host,
     /// No network but the loopback.
@@ -22,10 +25,23 @@ pub enum Driver {
     Container,
 }
 
+impl Driver {
+    /// Those of a network that can be created: `--driver`.
+    pub const CREATABLE: [(&'static str, Driver); 3] =
+        [("bridge", Driver::Bridge), ("ipvlan", Driver::Ipvlan), ("macvlan", Driver::Macvlan)];
+
+    /// Whether a container may be in several such networks at once.
+    pub fn is_shareable(self) -> bool {
+        matches!(self, Driver::Bridge | Driver::Macvlan | Driver::Ipvlan)
+    }
+}
+
 impl std::fmt::Display for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Driver::Bridge => "bridge",
+            Driver::Macvlan => "macvlan",
+            Driver::Ipvlan => "ipvlan",
             Driver::Host => "host",
             Driver::Null => "null",
             Driver::Container => "container",
@@ -44,9 +60,27 @@ pub struct Network {
     pub created: String,
     /// How it works.
     pub driver: Driver,
-    /// What a bridge network has beyond its name.
-    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
-    pub bridged: Option<Bridged>,
+    /// Whether its containers have IPv6 addresses too.
+    #[serde(default)]
+    pub ipv6: bool,
+    /// Whether nothing leads in or out of it.
+    #[serde(default)]
+    pub internal: bool,
+    /// Where its containers' addresses come from: one of IPv4 at least, and with `ipv6` one of IPv6.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// What a bridge network has in the kernel.
+    #[serde(default)]
+    pub bridge: Option<Bridge>,
+    /// What a macvlan or ipvlan network is made on.
+    #[serde(default)]
+    pub parent: Option<Parent>,
+    /// The largest packet; nothing stands for that of the host's way out, as it is when a container starts.
+    #[serde(default)]
+    pub mtu_bytes: Option<u32>,
+    /// How its containers' interfaces begin: `eth`.
+    #[serde(default)]
+    pub interface_prefix: Option<String>,
     /// The user's `--opt`.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
@@ -55,33 +89,140 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The parts of a bridge network.
+/// A subnet of a network, and what of it is for containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bridged {
-    /// Where its containers' addresses come from.
+pub struct Pool {
+    /// All of it.
     pub subnet: Subnet,
-    /// The bridge's own address, the containers' default gateway.
-    pub gateway: Ipv4Addr,
-    /// The bridge's link name, `rbox0`.
-    pub bridge: String,
-    /// The bridge's hardware address. Random, so it also tells our bridge from another of the same name.
+    /// The containers' default gateway; with a bridge, the bridge's own address.
+    pub gateway: Option<IpAddr>,
+    /// `--ip-range`: only from here does a container get an address by itself.
+    #[serde(default)]
+    pub range: Option<Subnet>,
+    /// `--aux-address`: these belong to others, and why.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, IpAddr>,
+}
+
+/// The bridge of a bridge network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// Its link name, `rbox0`.
+    pub name: String,
+    /// Its hardware address. Random, so it also tells our bridge from another of the same name.
     pub mac: MacAddress,
+    /// Whether its containers may speak to each other.
+    pub icc: bool,
+    /// How packets to and from the outside pass: IPv4, IPv6.
+    pub passage: [Passage; 2],
+    /// The address of the host that ports are published on where `-p` names none.
+    #[serde(default)]
+    pub binding: Option<IpAddr>,
+}
+
+/// How packets between a bridge network and the world outside pass the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Passage {
+    /// Translated: out with the host's address, in by published ports alone.
+    Nat,
+    /// Not translated on the way out; whoever has a route reaches the containers' own addresses.
+    Unmasqueraded,
+    /// Not translated at all: who has a route reaches the published ports at the containers' own addresses.
+    Routed,
+}
+
+/// The link of the host's that a macvlan or ipvlan network is made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its name, `eth0` or `eth0.10`.
+    pub link: String,
+    /// Whether rbox has made it, and takes it away with the network.
+    pub is_ours: bool,
+    /// `bridge`, `l2`: the mode of the containers' links on it.
+    pub mode: SubMode,
+    /// The host's own link on the segment, by which host and containers reach each other.
+    #[serde(default)]
+    pub shim: Option<Shim>,
+}
+
+/// The mode of a macvlan or ipvlan link. macvlan: ip-link(8); ipvlan: kernel networking/ipvlan.rst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "they are the kernel's own words")]
+pub enum SubMode {
+    Bridge,
+    Private,
+    Vepa,
+    Passthru,
+    L2,
+    L3,
+    L3s,
+}
+
+impl SubMode {
+    /// Those of a driver, the default first.
+    pub fn of(driver: Driver) -> &'static [(&'static str, SubMode)] {
+        match driver {
+            Driver::Ipvlan => &[("l2", SubMode::L2), ("l3", SubMode::L3), ("l3s", SubMode::L3s)],
+            _ => &[
+                ("bridge", SubMode::Bridge),
+                ("private", SubMode::Private),
+                ("vepa", SubMode::Vepa),
+                ("passthru", SubMode::Passthru),
+            ],
+        }
+    }
+}
+
+impl std::fmt::Display for SubMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SubMode::Bridge => "bridge",
+            SubMode::Private => "private",
+            SubMode::Vepa => "vepa",
+            SubMode::Passthru => "passthru",
+            SubMode::L2 => "l2",
+            SubMode::L3 => "l3",
+            SubMode::L3s => "l3s",
+        })
+    }
+}
+
+/// The host's place on the segment of a macvlan network (A-168).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shim {
+    /// Its link name, `rbm-` and 11 hex digits.
+    pub link: String,
+    /// The host's address there.
+    pub address: Ipv4Addr,
 }
 
 impl Network {
     /// Whether rbox made it by itself, and it can be neither made nor removed.
     pub fn is_predefined(&self) -> bool {
-        ["bridge", "host", "none"].contains(&self.name.as_str())
+        is_predefined(&self.name)
     }
 
     /// The network of another container: not one that can be listed or left.
     pub(crate) fn of_container(name: &str) -> Network {
+        Network::new(name, String::new(), String::new(), Driver::Container)
+    }
+
+    /// A network with nothing but a name.
+    pub(crate) fn new(name: &str, id: String, created: String, driver: Driver) -> Network {
         Network {
             name: name.to_owned(),
-            id: String::new(),
-            created: String::new(),
-            driver: Driver::Container,
-            bridged: None,
+            id,
+            created,
+            driver,
+            ipv6: false,
+            internal: false,
+            pools: Vec::new(),
+            bridge: None,
+            parent: None,
+            mtu_bytes: None,
+            interface_prefix: None,
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
         }
@@ -91,140 +232,42 @@ impl Network {
     pub fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
     }
-}
 
-/// `network inspect`: Docker's keys in Docker's order (A-130 to A-141).
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Inspection {
-    name: String,
-    id: String,
-    created: String,
-    scope: &'static str,
-    driver: String,
-    #[serde(rename = "EnableIPv6")]
-    enable_ipv6: bool,
-    #[serde(rename = "IPAM")]
-    ipam: Ipam,
-    internal: bool,
-    attachable: bool,
-    ingress: bool,
-    config_from: ConfigFrom,
-    config_only: bool,
-    containers: BTreeMap<String, Connected>,
-    options: BTreeMap<String, String>,
-    labels: BTreeMap<String, String>,
-}
+    /// Its subnets of one family.
+    pub(crate) fn pools_of(&self, ipv6: bool) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().filter(move |pool| pool.subnet.is_ipv6() == ipv6)
+    }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Ipam {
-    driver: &'static str,
-    options: BTreeMap<String, String>,
-    config: Vec<IpamConfig>,
-}
+    /// Addresses of its subnets that no container gets.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = IpAddr> {
+        let of_pools =
+            self.pools.iter().flat_map(|pool| pool.gateway.into_iter().chain(pool.reserved.values().copied()));
+        of_pools.chain(self.shim().map(IpAddr::V4))
+    }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct IpamConfig {
-    subnet: String,
-    gateway: String,
-}
+    /// The host's own address on a macvlan network.
+    pub(crate) fn shim(&self) -> Option<Ipv4Addr> {
+        Some(self.parent.as_ref()?.shim.as_ref()?.address)
+    }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ConfigFrom {
-    network: String,
-}
+    /// The bridge's own IPv4 address and the subnet around it; nothing where it has none.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        self.pools.iter().find_map(|pool| match pool.gateway {
+            Some(IpAddr::V4(gateway)) => Some(gateway),
+            _ => None,
+        })
+    }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Connected {
-    name: String,
-    #[serde(rename = "EndpointID")]
-    endpoint_id: String,
-    mac_address: String,
-    #[serde(rename = "IPv4Address")]
-    ipv4_address: String,
-    #[serde(rename = "IPv6Address")]
-    ipv6_address: String,
-}
-
-impl Inspection {
-    /// Describe `network` with the endpoints that are in it.
-    pub(crate) fn of(network: &Network, endpoints: &[EndpointRecord]) -> Inspection {
-        let mut options = network.options.clone();
-        if let (Some(bridged), true) = (&network.bridged, network.is_predefined()) {
-            options.insert("com.docker.network.bridge.default_bridge".into(), "true".into());
-            options.insert("com.docker.network.bridge.name".into(), bridged.bridge.clone());
-        }
-        let config = network
-            .bridged
-            .iter()
-            .map(|bridged| IpamConfig { subnet: bridged.subnet.to_string(), gateway: bridged.gateway.to_string() });
-        let here = endpoints.iter().filter(|endpoint| endpoint.network_id == network.id);
-        Inspection {
-            name: network.name.clone(),
-            id: network.id.clone(),
-            created: network.created.clone(),
-            scope: "local",
-            driver: network.driver.to_string(),
-            enable_ipv6: false,
-            ipam: Ipam { driver: "default", options: BTreeMap::new(), config: config.collect() },
-            internal: false,
-            attachable: false,
-            ingress: false,
-            config_from: ConfigFrom { network: String::new() },
-            config_only: false,
-            containers: here.map(|endpoint| (endpoint.owner.container.clone(), Connected::of(endpoint))).collect(),
-            options,
-            labels: network.labels.clone(),
-        }
+    /// The same of IPv6.
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        self.pools.iter().find_map(|pool| match pool.gateway {
+            Some(IpAddr::V6(gateway)) => Some(gateway),
+            _ => None,
+        })
     }
 }
 
-impl Connected {
-    fn of(endpoint: &EndpointRecord) -> Connected {
-        let attachment = endpoint.attachment.as_ref();
-        Connected {
-            name: endpoint.owner.name.clone(),
-            endpoint_id: endpoint.id.clone(),
-            mac_address: attachment.map(|a| a.mac.to_string()).unwrap_or_default(),
-            ipv4_address: attachment.map(|a| format!("{}/{}", a.address, a.subnet.prefix())).unwrap_or_default(),
-            ipv6_address: String::new(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inspect_has_dockers_keys_in_dockers_order() {
-        let network = Network {
-            name: "mynetwork".into(),
-            id: "ab".repeat(32),
-            created: "2021-04-19T22:18:28.200260231+08:00".into(),
-            driver: Driver::Bridge,
-            bridged: Some(Bridged {
-                subnet: "192.168.0.0/16".parse().unwrap(),
-                gateway: "192.168.0.1".parse().unwrap(),
-                bridge: "rbox-mynetwork".into(),
-                mac: "02:42:00:00:00:01".parse().unwrap(),
-            }),
-            options: BTreeMap::new(),
-            labels: BTreeMap::new(),
-        };
-        let text = serde_json::to_string(&Inspection::of(&network, &[])).unwrap();
-        let id = "ab".repeat(32);
-        assert_eq!(
-            text,
-            format!(
-                r#"{{"Name":"mynetwork","Id":"{id}","Created":"2021-04-19T22:18:28.200260231+08:00","Scope":"local","Driver":"bridge","EnableIPv6":false,"IPAM":{{"Driver":"default","Options":{{}},"Config":[{{"Subnet":"192.168.0.0/16","Gateway":"192.168.0.1"}}]}},"Internal":false,"Attachable":false,"Ingress":false,"ConfigFrom":{{"Network":""}},"ConfigOnly":false,"Containers":{{}},"Options":{{}},"Labels":{{}}}}"#
-            )
-        );
-        let back: Network = serde_json::from_str(&serde_json::to_string(&network).unwrap()).unwrap();
-        assert_eq!(back, network);
-    }
+/// Whether a network of this name is there from the beginning.
+pub(crate) fn is_predefined(name: &str) -> bool {
+    ["bridge", "host", "none"].contains(&name)
 }

@@ -1,27 +1,35 @@
 //! All networks of one state directory: where everything of this crate begins.
 //!
 //! ```text
-//!   STATE/net/
+//!   STATE/net/                              gone after a reboot
 //!     lock                                  one flock, held for one reservation or one change of the bridge
+//!     changes                               another, held while a running container is connected or disconnected
 //!     firewall                              another, held by each program that puts rules in
-//!     networks/bridge.json host.json …      Network
+//!     networks/bridge.json host.json none.json    Network: those that are there from the beginning
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
 //!     endpoints/leases                      Leases: what was read of those records
+//!     making/NAME.json                      a network that is being made, and by whom
+//!     names/NETWORK-ID.json                 Names: who is known in a network, for its name servers
+//!   DATA/networks/NAME.json                 Network: the user-defined ones
 //! ```
 
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::Zoned;
 
-use crate::driver;
-use crate::endpoint::{Endpoint, EndpointRecord, Leaving, Owner};
+use crate::dns::Upstream;
+use crate::endpoint::{EndpointRecord, Endpoints, Leaving, Owner, pull_out};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
-use crate::firewall::{Iptables, Table};
+use crate::firewall::Firewall;
+use crate::inspection::Inspection;
 use crate::netlink::Netlink;
-use crate::network::{Driver, Inspection, Network};
+use crate::network::{Driver, Network, is_predefined};
+use crate::service::Service;
+use crate::{create, driver};
 
 /// The networks and endpoints below one state directory. Cheap to open and to clone.
 ///
@@ -32,16 +40,20 @@ pub struct Networks(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
-    firewall: OnceLock<Iptables>,
+    defined: PathBuf,
+    firewall: Firewall,
 }
 
 impl Networks {
-    /// Use `<state_dir>/net`; made with the three predefined networks when it is not there.
+    /// Use `<state_dir>/net`, made with the three predefined networks when it is not there; and `<data_dir>/networks` for
+    /// those that outlive the machine's next start.
     ///
     /// # Errors
     /// `Os` when the directory cannot be made; `Exhausted` when no subnet is free.
-    pub fn open(state_dir: &Path) -> Result<Networks> {
-        let networks = Networks(Arc::new(Inner { dir: state_dir.join("net"), firewall: OnceLock::new() }));
+    pub fn open(state_dir: &Path, data_dir: &Path) -> Result<Networks> {
+        let dir = state_dir.join("net");
+        let firewall = Firewall::new(dir.join("firewall"));
+        let networks = Networks(Arc::new(Inner { dir, defined: data_dir.join("networks"), firewall }));
         if !networks.network_file("none").exists() {
             networks.make_predefined()?;
         }
@@ -49,7 +61,7 @@ impl Networks {
     }
 
     fn make_predefined(&self) -> Result<()> {
-        for dir in [self.0.dir.join("networks"), self.endpoints_dir()] {
+        for dir in [self.0.dir.join("networks"), self.endpoints_dir(), self.0.dir.join("names")] {
             fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
         }
         let lock = self.lock()?;
@@ -59,7 +71,11 @@ impl Networks {
             if !file.exists() {
                 let mut network = new_network(name, driver)?;
                 if driver == Driver::Bridge {
-                    driver::bridge::plan(&mut Netlink::here()?, &mut network)?;
+                    match driver::bridge::plan(self, &mut Netlink::here()?, &mut network) {
+                        // Only who uses it has to hear of that. It is planned again then.
+                        Err(Error::Exhausted { .. }) => {}
+                        planned => planned?,
+                    }
                 }
                 files::write(&lock, &file, &network)?;
             }
@@ -73,11 +89,24 @@ impl Networks {
     /// `Os`, `Record`: the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<Network>> {
         let mut networks: Vec<Network> = Vec::new();
-        for file in files::entries(&self.0.dir.join("networks"))?.records {
-            networks.extend(files::read(&file)?);
+        for dir in [&self.0.dir.join("networks"), &self.0.defined] {
+            for file in files::entries(dir)?.records {
+                networks.extend(files::read(&file)?);
+            }
         }
         networks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(networks)
+    }
+
+    /// Find the network that was called `name` and has this id: whoever is called so by now is not meant.
+    ///
+    /// # Errors
+    /// `NetworkNotFound`.
+    pub fn find_pinned(&self, name: &str, id: &str) -> Result<Network> {
+        match self.find(name) {
+            Ok(network) if network.id == id => Ok(network),
+            _ => self.list()?.into_iter().find(|it| it.id == id).ok_or_else(|| Error::NetworkNotFound(name.to_owned())),
+        }
     }
 
     /// Find a network by its name, its id, or the beginning of its id.
@@ -85,8 +114,13 @@ impl Networks {
     /// # Errors
     /// `NetworkNotFound`; `Ambiguous` when several ids begin so.
     pub fn find(&self, name_or_id: &str) -> Result<Network> {
+        if create::is_name(name_or_id)
+            && let Some(network) = files::read(&self.network_file(name_or_id))?
+        {
+            return Ok(network);
+        }
         let networks = self.list()?;
-        if let Some(network) = networks.iter().find(|n| n.name == name_or_id || n.id == name_or_id) {
+        if let Some(network) = networks.iter().find(|n| n.id == name_or_id) {
             return Ok(network.clone());
         }
         let mut matching = networks.into_iter().filter(|n| !name_or_id.is_empty() && n.id.starts_with(name_or_id));
@@ -103,16 +137,6 @@ impl Networks {
     /// `Os`, `Record`: the state directory cannot be read.
     pub fn inspect(&self, network: &Network) -> Result<Inspection> {
         Ok(Inspection::of(network, &self.endpoints()?))
-    }
-
-    /// List the rules of rbox as the kernel has them: table, and the line of `iptables-save`.
-    ///
-    /// # Errors
-    /// `Firewall` when iptables refuses or is not here.
-    pub fn rules(&self, network: &Network) -> Result<Vec<(Table, String)>> {
-        let Some(bridged) = &network.bridged else { return Ok(Vec::new()) };
-        let endpoints = self.endpoints()?;
-        self.firewall()?.show(&bridged.bridge, |line| endpoints.iter().any(|e| line.contains(&e.owner.container)))
     }
 
     /// Read every endpoint's record, sorted by container.
@@ -136,21 +160,23 @@ impl Networks {
 
     /// The same, but for containers that are known to be `held`: their records are not even read.
     pub fn sweep_but(&self, held: &dyn Fn(&str) -> bool, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
-        let mut errors = Vec::new();
+        let mut errors = self.sweep_makings(alive);
         let entries = match files::entries(&self.endpoints_dir()) {
             Ok(entries) => entries,
             Err(error) => return vec![error],
         };
         for file in entries.records {
-            if EndpointRecord::container_of(&file).is_some_and(held) {
+            let is_held = EndpointRecord::container_of(&file).is_some_and(held);
+            if is_held && !EndpointRecord::is_half(&file) {
                 continue;
             }
             match files::read::<EndpointRecord>(&file) {
-                Ok(Some(record)) if !alive(&record.owner) => {
+                Ok(Some(record)) if is_held || alive(&record.owner) => errors.extend(self.mend(&file, &record, alive)),
+                Ok(Some(record)) => {
                     errors.extend(self.settle(&record).err());
                     errors.extend(self.undo(&record));
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => {
                     // Records are written whole, so only a lost disk cache leaves half of one, and then the kernel
                     // started anew too. Kept, it would be in the way of every reservation.
@@ -173,9 +199,7 @@ impl Networks {
             Err(error) => vec![error],
             Ok(records) => {
                 let mut errors: Vec<Error> = records.iter().filter_map(|record| self.settle(record).err()).collect();
-                let leaving: Vec<Leaving> =
-                    records.into_iter().map(|record| Leaving::begin(self.clone(), record)).collect();
-                errors.extend(leaving.into_iter().flat_map(Leaving::finish));
+                errors.extend(Leaving::begin(self.clone(), records).finish());
                 errors
             }
         }
@@ -188,22 +212,32 @@ impl Networks {
     pub fn hand_over(&self, owner: &Owner) -> Result<()> {
         let lock = self.lock()?;
         for mut record in self.of_container(&owner.container)? {
+            let is_renamed = record.owner.name != owner.name;
             record.owner = owner.clone();
             files::write(&lock, &self.endpoint_file(&record), &record)?;
+            if is_renamed {
+                self.announce_under(&lock, std::slice::from_ref(&record))?;
+            }
         }
         self.forget_leases(&lock)
     }
 
-    /// Take a container's endpoint up again in another process: holds its ports anew and relays them.
+    /// Take a container's endpoints up again in another process: holds its ports anew and relays them.
     ///
-    /// Nothing when the container has no endpoint.
+    /// `names`: the container's network namespace, where it still has one, and whom its name server asks.
+    ///
+    /// Answers with what could not be served: a port that somebody took in between, a name server that cannot be opened.
     ///
     /// # Errors
-    /// `PortInUse` when somebody took a port in between.
-    pub fn resume(&self, container: &str) -> Result<Option<Endpoint>> {
-        let Some(record) = self.of_container(container)?.into_iter().next() else { return Ok(None) };
-        let held = crate::reservation::hold_again(&record.ports)?;
-        Endpoint::new(self.clone(), record, held).map(Some)
+    /// `Record`: the endpoints cannot be read.
+    pub fn resume(
+        &self,
+        container: &str,
+        names: Option<(BorrowedFd<'_>, Upstream)>,
+    ) -> Result<(Endpoints, Vec<Error>)> {
+        let records = self.of_container(container)?;
+        let (service, errors) = Service::resume(self, &records, names);
+        Ok((Endpoints::new(self.clone(), container.to_owned(), records, service), errors))
     }
 
     /// Remove the bridges, the shared rules and the chains: everything that stays when the last container ends.
@@ -220,32 +254,39 @@ impl Networks {
             let holder = format!("container {}", endpoint.owner.name);
             return Err(Error::Busy { doing: "reset the networks".into(), holder });
         }
+        let mut netlink = Netlink::here()?;
         for network in self.list()? {
-            if let Some(bridged) = &network.bridged {
-                driver::bridge::remove(&mut Netlink::here()?, self.firewall()?, bridged)?;
-            }
+            driver::bridge::remove(&mut netlink, self.firewall(), &network)?;
+            driver::sub::remove(&mut netlink, &network, false)?;
         }
-        Ok(())
+        self.firewall().remove_chains()
     }
 
-    fn of_container(&self, container: &str) -> Result<Vec<EndpointRecord>> {
+    /// Read a container's records, in the order of its interfaces.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
+    pub fn of_container(&self, container: &str) -> Result<Vec<EndpointRecord>> {
         let mut records = Vec::new();
         for file in files::entries(&self.endpoints_dir())?.records {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with(&format!("{container}.")) {
-                records.extend(files::read(&file)?);
+                records.extend(files::read::<EndpointRecord>(&file)?);
             }
         }
+        // In the order in which they were connected: that of their interfaces.
+        records.sort_by_key(|record| record.interface().map(|name| (name.len(), name.to_owned())));
         Ok(records)
     }
 
     /// Undo one endpoint whose container is dead.
     pub(crate) fn undo(&self, record: &EndpointRecord) -> Vec<Error> {
-        let mut errors: Vec<Error> = self.delete_rules(record).err().into_iter().collect();
+        let mut errors: Vec<Error> = self.withdraw(std::slice::from_ref(record)).err().into_iter().collect();
+        errors.extend(self.delete_rules(record).err());
         if let Some(attachment) = &record.attachment {
-            let unplug = Netlink::here().and_then(|mut netlink| netlink.delete_link(&attachment.veth));
-            errors.extend(unplug.err());
+            errors.extend(Netlink::here().and_then(|mut netlink| pull_out(&mut netlink, attachment)).err());
         }
+        errors.extend(record.device.as_ref().and_then(|device| device.give_back(None).err()));
         if errors.is_empty() {
             errors.extend(self.forget(record).err());
         }
@@ -253,15 +294,15 @@ impl Networks {
     }
 
     /// Its owner may have been killed while a program put in its rules.
-    fn settle(&self, record: &EndpointRecord) -> Result<()> {
-        if record.rules.is_empty() { Ok(()) } else { self.firewall()?.settle() }
+    pub(crate) fn settle(&self, record: &EndpointRecord) -> Result<()> {
+        if record.rules.is_empty() { Ok(()) } else { self.firewall().settle() }
     }
 
     pub(crate) fn delete_rules(&self, record: &EndpointRecord) -> Result<()> {
         if record.rules.is_empty() {
             return Ok(());
         }
-        self.firewall()?.delete(&record.rules, &EndpointRecord::comment(&record.owner.container, &record.id))
+        self.firewall().delete(record.rules.iter(), &EndpointRecord::comment(&record.owner.container, &record.id))
     }
 
     /// Under the lock: who changes a record (`hand_over`) must not write one anew that has gone since it was read.
@@ -270,20 +311,46 @@ impl Networks {
         files::remove(&self.endpoint_file(record))
     }
 
-    pub(crate) fn firewall(&self) -> Result<&Iptables> {
-        if let Some(firewall) = self.0.firewall.get() {
-            return Ok(firewall);
-        }
-        let found = Iptables::find(self.0.dir.join("firewall"))?;
-        Ok(self.0.firewall.get_or_init(|| found))
+    pub(crate) fn firewall(&self) -> &Firewall {
+        &self.0.firewall
     }
 
-    pub(crate) fn lock(&self) -> Result<Lock> {
-        Lock::take(&self.0.dir)
+    /// Wait until nobody else changes anything here.
+    ///
+    /// # Errors
+    /// `Os`: the state directory cannot be written.
+    pub fn lock(&self) -> Result<Lock> {
+        Lock::take(&self.0.dir, "lock")
+    }
+
+    /// Held while a running container is connected or disconnected: two that do it to one container would each settle its
+    /// way out as they see it.
+    pub(crate) fn lock_changes(&self) -> Result<Lock> {
+        Lock::take(&self.0.dir, "changes")
+    }
+
+    /// The directory of the files that name servers read: see [`crate::dns::Settings`].
+    pub fn names_dir(&self) -> PathBuf {
+        self.0.dir.join("names")
     }
 
     pub(crate) fn network_file(&self, name: &str) -> PathBuf {
-        self.0.dir.join("networks").join(format!("{name}.json"))
+        let dir = if is_predefined(name) { self.0.dir.join("networks") } else { self.defined_dir() };
+        dir.join(format!("{name}.json"))
+    }
+
+    /// Where the user-defined networks are; there may be none yet.
+    pub(crate) fn defined_dir(&self) -> PathBuf {
+        self.0.defined.clone()
+    }
+
+    /// Networks that are being made: one is there until it stands with the others.
+    pub(crate) fn making_dir(&self) -> PathBuf {
+        self.0.dir.join("making")
+    }
+
+    pub(crate) fn making_file(&self, name: &str) -> PathBuf {
+        self.making_dir().join(format!("{name}.json"))
     }
 
     pub(crate) fn endpoint_file(&self, record: &EndpointRecord) -> PathBuf {
@@ -300,14 +367,8 @@ impl Networks {
     }
 }
 
-fn new_network(name: &str, driver: Driver) -> Result<Network> {
-    Ok(Network {
-        name: name.to_owned(),
-        id: files::random_id()?,
-        created: Zoned::now().strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
-        driver,
-        bridged: None,
-        options: Default::default(),
-        labels: Default::default(),
-    })
+/// A network that is made now.
+pub(crate) fn new_network(name: &str, driver: Driver) -> Result<Network> {
+    let created = Zoned::now().strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string();
+    Ok(Network::new(name, files::random_id()?, created, driver))
 }

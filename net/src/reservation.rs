@@ -2,180 +2,243 @@
 //! nothing exists in the kernel yet but the sockets that keep the ports.
 //!
 //! ```text
-//!   reserve ──▶ Reservation ──connect(netns)──▶ Endpoint ──leave──▶ Leaving ──finish──▶ nothing is left
-//!     lock: read the leases, choose, hold ports, write the record
+//!   reserve ──▶ Reservation ──connect(netns)──▶ Endpoints ──leave──▶ Leaving ──finish──▶ nothing is left
+//!     lock: read the leases, choose, hold ports, write the records
 //! ```
 
-use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 
+use jiff::Zoned;
+
 use crate::address::MacAddress;
-use crate::driver::bridge;
-use crate::endpoint::{Attachment, Endpoint, EndpointRecord, Owner};
+use crate::dns::Upstream;
+use crate::driver::{self, Sandboxed, bridge};
+use crate::endpoint::{EndpointRecord, Endpoints, Owner, published_at, way_out};
 use crate::error::{Error, Result};
 use crate::files::{self, Lock};
-use crate::firewall::{Rule, published};
+use crate::firewall::published;
+use crate::ipam;
 use crate::leases::Leases;
-use crate::netlink::Netlink;
-use crate::network::{Bridged, Driver, Network};
+use crate::netlink::{HostRoutes, Netlink};
+use crate::network::{Driver, Network};
 use crate::networks::Networks;
-use crate::ports::{Held, Lease, Leased, PortMapping, Publish, Taken, hold};
+use crate::ports::{Held, Lease, Leased, PortMapping, Publish, Taken};
+use crate::service::Service;
 
 /// Where free host ports are looked for when nothing else is said (A-105, A-205).
 pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 49153..=65535;
 
-/// What a container wants of one network.
+/// What a container wants of its networks.
 #[derive(Debug, Clone)]
-pub struct EndpointRequest {
+pub struct Request {
     /// Who will keep it.
     pub owner: Owner,
-    /// The network, by name or id; `container:ID` for another container's.
-    pub network: String,
     /// `--hostname`.
     pub hostname: String,
-    /// `--ip`: this address and no other.
-    pub ip: Option<Ipv4Addr>,
-    /// `--mac-address`: instead of the one that follows the address.
-    pub mac: Option<MacAddress>,
-    /// Every `-p`, and for `-P` every exposed port. Host and none networks publish nothing.
+    /// Its networks; the first is that of its first interface.
+    pub networks: Vec<EndpointRequest>,
+    /// Whether containers of the default network know each other by name, as those of user-defined ones do.
+    pub names_on_default: bool,
+    /// Every `-p`, and for `-P` every exposed port. They lead to the bridge network that is the way out; without one nothing
+    /// is published.
     pub publish: Vec<Publish>,
     /// Where free host ports are looked for, lowest first: [`EPHEMERAL_PORTS`].
     pub ephemeral_ports: RangeInclusive<u16>,
 }
 
+/// What a container wants of one network.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointRequest {
+    /// The network, by name or id; `container:ID` for another container's.
+    pub network: String,
+    /// Its id, where it is known: then only that one is meant.
+    pub network_id: Option<String>,
+    /// `--ip`: this address and no other.
+    pub ip: Option<Ipv4Addr>,
+    /// `--ip6`: the same of IPv6.
+    pub ip6: Option<Ipv6Addr>,
+    /// `--mac-address`: instead of the one that follows the address.
+    pub mac: Option<MacAddress>,
+    /// Further names of the container in this network.
+    pub aliases: Vec<String>,
+    /// Names by which this container alone knows others of this network: name, container.
+    pub links: Vec<(String, String)>,
+    /// The name of its interface, instead of the first free of `eth0`, `eth1` …
+    pub interface: Option<String>,
+    /// Of several networks, that with the highest is the way out.
+    pub priority: i32,
+}
+
 /// Addresses and ports that are ours, for a container that is not connected yet. Dropping it gives them back.
 pub struct Reservation {
     networks: Networks,
-    network: Network,
-    record: EndpointRecord,
+    container: String,
+    parts: Vec<(Network, EndpointRecord)>,
     held: Vec<Held>,
     netlink: Option<Netlink>,
     is_ours: bool,
 }
 
+/// What a reservation looks at, all of it under one lock.
+pub(crate) struct Ledger<'a> {
+    pub(crate) lock: Lock,
+    pub(crate) leases: Vec<Leases>,
+    pub(crate) routes: HostRoutes,
+    pub(crate) netlink: &'a mut Netlink,
+}
+
+impl<'a> Ledger<'a> {
+    pub(crate) fn open(networks: &Networks, netlink: &'a mut Netlink) -> Result<Ledger<'a>> {
+        let routes = netlink.host_routes(false)?;
+        let lock = networks.lock()?;
+        let leases = networks.leases(&lock)?;
+        Ok(Ledger { lock, leases, routes, netlink })
+    }
+}
+
 impl Networks {
-    /// Check everything a container wants of a network, and lease it.
+    /// Check everything a container wants of its networks, and lease it.
     ///
     /// # Errors
     /// `NetworkNotFound`; `Invalid` for an address outside the subnet; `AddressInUse`, `PortInUse` with
     /// the holder; `PortUnavailable`; `Exhausted`.
-    pub fn reserve(&self, request: &EndpointRequest) -> Result<Reservation> {
-        let mut network = match request.network.starts_with("container:") {
-            true => Network::of_container(&request.network),
-            false => self.find(&request.network)?,
+    pub fn reserve(&self, request: &Request) -> Result<Reservation> {
+        let wanted = request.networks.iter().map(|wanted| Ok((self.wanted(wanted)?, wanted)));
+        let wanted = wanted.collect::<Result<Vec<(Network, &EndpointRequest)>>>()?;
+        let mut parts: Vec<(Network, EndpointRecord)> = Vec::new();
+        if !wanted.iter().any(|(network, _)| network.driver.is_shareable()) {
+            let lock = self.lock()?;
+            for (network, wanted) in wanted {
+                let record = record(request, (&network, wanted))?;
+                self.put(&lock, &record)?;
+                parts.push((network, record));
+            }
+            let (networks, container) = (self.clone(), request.owner.container.clone());
+            return Ok(Reservation { networks, container, parts, held: Vec::new(), netlink: None, is_ours: true });
+        }
+        let mut here = Netlink::here()?;
+        let mut ledger = Ledger::open(self, &mut here)?;
+        for (mut network, wanted) in wanted {
+            let mut record = record(request, (&network, wanted))?;
+            let before: Vec<EndpointRecord> = parts.iter().map(|(_, record)| record.clone()).collect();
+            self.lease(&mut ledger, (&mut network, wanted), &mut record, &before)?;
+            parts.push((network, record));
+        }
+        let held = self.publish(&ledger.leases, request, &mut parts)?;
+        for (_, record) in &parts {
+            self.put(&ledger.lock, record)?;
+        }
+        let (networks, container) = (self.clone(), request.owner.container.clone());
+        Ok(Reservation { networks, container, parts, held, netlink: Some(here), is_ours: true })
+    }
+
+    fn wanted(&self, wanted: &EndpointRequest) -> Result<Network> {
+        let network = match wanted.network.starts_with("container:") {
+            true => Network::of_container(&wanted.network),
+            false => self.wanted_network(wanted)?,
         };
-        let mut record = EndpointRecord {
-            id: files::random_id()?,
-            network_id: network.id.clone(),
-            network: network.name.clone(),
-            owner: request.owner.clone(),
-            hostname: request.hostname.clone(),
-            attachment: None,
-            ports: Vec::new(),
-            rules: Vec::new(),
-        };
-        if network.driver != Driver::Bridge && (request.ip.is_some() || request.mac.is_some()) {
+        let is_bare = wanted.ip.is_none() && wanted.ip6.is_none() && wanted.mac.is_none();
+        if !network.driver.is_shareable() && !is_bare {
             let why = "its containers have no address of their own".into();
             return Err(Error::Invalid { object: format!("network {}", network.name), why });
         }
-        let mut held = Vec::new();
-        let mut netlink = None;
-        if network.driver == Driver::Bridge {
-            let mut here = Netlink::here()?;
-            let routes = here.host_routes()?;
-            let mtu_bytes = bridge::mtu(&mut here, &routes)?;
-            let lock = self.lock()?;
-            let leases = self.leases(&lock)?;
-            let possible =
-                network.bridged.as_ref().map(|it| bridge::is_possible(&mut here, it, &routes)).transpose()?;
-            if possible != Some(true) && !leases.iter().any(|it| it.network_id == network.id) {
-                // The plan is old: since then somebody else took its subnet or its name.
-                bridge::plan(&mut here, &mut network)?;
-                files::write(&lock, &self.network_file(&network.name), &network)?;
-            }
-            let bridged = planned(&network)?;
-            record.attachment = Some(lease_address(request, bridged, &leases, mtu_bytes)?);
-            let taken = lease_ports(request, &leases)?;
-            held = taken.held;
-            record.ports = taken.mappings;
-            finish(&mut record, bridged);
-            self.put(&lock, &record)?;
-            netlink = Some(here);
-        } else {
-            self.put(&self.lock()?, &record)?;
-        }
-        Ok(Reservation { networks: self.clone(), network, record, held, netlink, is_ours: true })
+        Ok(network)
     }
 
-    fn put(&self, lock: &Lock, record: &EndpointRecord) -> Result<()> {
+    pub(crate) fn wanted_network(&self, wanted: &EndpointRequest) -> Result<Network> {
+        match &wanted.network_id {
+            Some(id) => self.find_pinned(&wanted.network, id),
+            None => self.find(&wanted.network),
+        }
+    }
+
+    /// Lease what a container has in one network; `others` are its endpoints that stand beside it.
+    pub(crate) fn lease(
+        &self,
+        ledger: &mut Ledger<'_>,
+        (network, wanted): (&mut Network, &EndpointRequest),
+        record: &mut EndpointRecord,
+        others: &[EndpointRecord],
+    ) -> Result<()> {
+        if network.driver == Driver::Bridge {
+            self.check_plan(ledger, network)?;
+        }
+        let interface = ipam::interface(network, wanted, others)?;
+        record.attachment = Some(driver::attachment(ledger, (network, wanted), &record.id, interface)?);
+        Ok(())
+    }
+
+    /// Whether the plan of the network's bridge still holds. The default network's is made anew where it does not.
+    fn check_plan(&self, ledger: &mut Ledger<'_>, network: &mut Network) -> Result<()> {
+        let conflict = match &network.bridge {
+            Some(_) => bridge::conflict(ledger.netlink, network, &ledger.routes)?,
+            None => Some(String::new()),
+        };
+        match conflict {
+            None => Ok(()),
+            _ if ledger.leases.iter().any(|lease| lease.network_id == network.id) => Ok(()),
+            // Since then somebody else took its subnet or its name.
+            Some(_) if network.is_predefined() => {
+                bridge::plan(self, ledger.netlink, network)?;
+                files::write(&ledger.lock, &self.network_file(&network.name), network)
+            }
+            Some(why) => Err(Error::Invalid { object: format!("network {}", network.name), why }),
+        }
+    }
+
+    /// Lease the ports, and word the rules: from here on the records tell all that will be made.
+    pub(crate) fn publish(
+        &self,
+        leases: &[Leases],
+        request: &Request,
+        parts: &mut [(Network, EndpointRecord)],
+    ) -> Result<Vec<Held>> {
+        let records: Vec<EndpointRecord> = parts.iter().map(|(_, record)| record.clone()).collect();
+        let Some(id) = published_at(&records).map(|record| record.id.clone()) else { return Ok(Vec::new()) };
+        let part = parts.iter_mut().find(|(_, record)| record.id == id);
+        let (network, record) = part.expect("it is one of them");
+        let taken = lease_ports(request, network, record, leases)?;
+        record.ports = taken.mappings;
+        word_rules(network, record);
+        Ok(taken.held)
+    }
+
+    pub(crate) fn put(&self, lock: &Lock, record: &EndpointRecord) -> Result<()> {
         files::write(lock, &self.endpoint_file(record), record)
     }
 }
 
-fn planned(network: &Network) -> Result<&Bridged> {
-    network.bridged.as_ref().ok_or_else(|| Error::Record {
-        file: format!("network {}", network.name),
-        why: "a bridge network without a subnet".into(),
+/// An endpoint that has nothing yet.
+pub(crate) fn record(request: &Request, (network, wanted): (&Network, &EndpointRequest)) -> Result<EndpointRecord> {
+    Ok(EndpointRecord {
+        id: files::random_id()?,
+        network_id: network.id.clone(),
+        network: network.name.clone(),
+        owner: request.owner.clone(),
+        maker: None,
+        leased: Zoned::now().timestamp().to_string(),
+        hostname: request.hostname.clone(),
+        is_named: !network.is_predefined() || request.names_on_default,
+        aliases: wanted.aliases.clone(),
+        links: wanted.links.clone(),
+        priority: wanted.priority,
+        attachment: None,
+        device: None,
+        ports: Vec::new(),
+        rules: Vec::new(),
     })
 }
 
-/// Name the cable and word the rules: from here on the record tells all that will be made.
-fn finish(record: &mut EndpointRecord, bridged: &Bridged) {
-    let Some(attachment) = &mut record.attachment else { return };
-    attachment.veth = format!("veth{}", &record.id[..7]);
+/// Word the rules of an endpoint's ports.
+pub(crate) fn word_rules(network: &Network, record: &mut EndpointRecord) {
     let comment = EndpointRecord::comment(&record.owner.container, &record.id);
-    record.rules = published(&record.ports, attachment.address, &bridged.bridge, &comment);
+    let attachment = record.attachment.as_ref();
+    record.rules = attachment.map(|to| published(&record.ports, network, to, &comment)).unwrap_or_default();
 }
 
-fn lease_address(
-    request: &EndpointRequest,
-    bridged: &Bridged,
-    leases: &[Leases],
-    mtu_bytes: u32,
-) -> Result<Attachment> {
-    let subnet = bridged.subnet;
-    let of = |lease: &Leases| lease.attachment.as_ref().map(|place| place.address);
-    let address = match request.ip {
-        Some(wanted) => {
-            let invalid = |why: String| Error::Invalid { object: format!("address {wanted}"), why };
-            if !subnet.contains(wanted) {
-                return Err(invalid(format!("not in subnet {subnet} of network {}", request.network)));
-            }
-            if wanted == bridged.gateway {
-                return Err(invalid(format!("it is the gateway of network {}", request.network)));
-            }
-            if wanted == subnet.first() || wanted == subnet.last() {
-                return Err(invalid(format!("the first and the last address of {subnet} belong to nobody")));
-            }
-            if let Some(other) = leases.iter().find(|lease| of(lease) == Some(wanted)) {
-                let holder = Some(format!("container {}", other.owner.name));
-                return Err(Error::AddressInUse { address: wanted, holder });
-            }
-            wanted
-        }
-        None => {
-            let mut taken: HashSet<Ipv4Addr> = leases.iter().filter_map(of).collect();
-            taken.insert(bridged.gateway);
-            crate::ipam::lowest_free(subnet, &taken).ok_or_else(|| Error::Exhausted {
-                what: format!("address on network {}", request.network),
-                why: format!("all of {subnet} are leased"),
-            })?
-        }
-    };
-    Ok(Attachment {
-        address,
-        subnet,
-        gateway: bridged.gateway,
-        mac: request.mac.unwrap_or_else(|| MacAddress::of(address)),
-        mtu_bytes,
-        bridge: bridged.bridge.clone(),
-        veth: String::new(),
-    })
-}
-
-fn lease_ports(request: &EndpointRequest, leases: &[Leases]) -> Result<Taken> {
+fn lease_ports(request: &Request, network: &Network, record: &EndpointRecord, leases: &[Leases]) -> Result<Taken> {
     if request.publish.is_empty() {
         return Ok(Taken::default());
     }
@@ -183,99 +246,81 @@ fn lease_ports(request: &EndpointRequest, leases: &[Leases]) -> Result<Taken> {
         .iter()
         .flat_map(|lease| lease.ports.iter().map(|mapping| (*mapping, lease.owner.name.clone())))
         .collect();
-    let mut lease = Lease::new(&leased, &request.owner.name, request.ephemeral_ports.clone());
+    let binding = network.bridge.as_ref().and_then(|bridge| bridge.binding);
+    let has_ipv6 = record.attachment.as_ref().is_some_and(|it| it.v6.is_some());
+    let mut lease = Lease::new(&leased, &request.owner.name, request.ephemeral_ports.clone(), has_ipv6);
     for publish in &request.publish {
-        lease.take(publish)?;
+        lease.take(&Publish { host_ip: publish.host_ip.or(binding), ..*publish })?;
     }
     Ok(lease.done())
 }
 
-/// Hold the ports of an endpoint that another process held before.
-pub(crate) fn hold_again(mappings: &[PortMapping]) -> Result<Vec<Held>> {
-    let mut held = Vec::new();
-    for mapping in mappings {
-        for port in mapping.host.ports().take(crate::ports::HELD_PORTS_MAX) {
-            held.extend(hold(mapping, port)?);
-        }
-    }
-    Ok(held)
-}
-
 impl Reservation {
-    /// The container's address; nothing on host and none networks.
-    pub fn address(&self) -> Option<Ipv4Addr> {
-        self.record.attachment.as_ref().map(|it| it.address)
+    /// Every network it is for.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.parts.iter().map(|(network, _)| network)
     }
 
-    /// Its default gateway: the bridge.
-    pub fn gateway(&self) -> Option<Ipv4Addr> {
-        self.record.attachment.as_ref().map(|it| it.gateway)
-    }
-
-    /// Its hardware address.
-    pub fn mac(&self) -> Option<MacAddress> {
-        self.record.attachment.as_ref().map(|it| it.mac)
-    }
-
-    /// The largest packet of its network card.
-    pub fn mtu_bytes(&self) -> Option<u32> {
-        self.record.attachment.as_ref().map(|it| it.mtu_bytes)
+    /// What is on disk about it, in the order of the request.
+    pub fn records(&self) -> Vec<EndpointRecord> {
+        self.parts.iter().map(|(_, record)| record.clone()).collect()
     }
 
     /// Its published ports, every number known.
-    pub fn ports(&self) -> &[PortMapping] {
-        &self.record.ports
+    pub fn ports(&self) -> Vec<PortMapping> {
+        self.parts.iter().flat_map(|(_, record)| record.ports.clone()).collect()
     }
 
-    /// The network it is for.
-    pub fn network(&self) -> &Network {
-        &self.network
-    }
-
-    /// What is on disk about it.
-    pub fn record(&self) -> &EndpointRecord {
-        &self.record
-    }
-
-    /// Connect the container whose network namespace is `netns`: link, address, route, rules.
+    /// Connect the container whose network namespace is `netns`: links, addresses, routes, rules.
     ///
-    /// On an error everything is taken back, the reservation too.
+    /// Its name server, where it has one, asks `upstream` what is nobody's name. On an error everything is taken back, the
+    /// reservation too.
     ///
     /// # Errors
     /// `Os`, `Firewall`: what the kernel or iptables refused.
-    pub fn connect(mut self, netns: BorrowedFd<'_>) -> Result<Endpoint> {
+    pub fn connect(mut self, netns: BorrowedFd<'_>, upstream: Upstream) -> Result<Endpoints> {
         self.act(netns)?;
+        let records = self.records();
         let held = std::mem::take(&mut self.held);
-        let endpoint = Endpoint::new(self.networks.clone(), self.record.clone(), held)?;
+        let service = Service::new(&self.networks, &records, held, Some((netns, upstream)))?;
+        self.networks.announce(&records)?;
         self.is_ours = false;
-        Ok(endpoint)
+        Ok(Endpoints::new(self.networks.clone(), self.container.clone(), records, service))
     }
 
     fn act(&mut self, netns: BorrowedFd<'_>) -> Result<()> {
-        match (self.network.driver, &self.record.attachment, &mut self.netlink) {
-            (Driver::Bridge, Some(attachment), Some(netlink)) => {
-                let bridged = planned(&self.network)?;
-                let index = bridge::ensure(netlink, &self.networks, bridged, attachment.mtu_bytes)?;
-                let plugged = bridge::attach(netlink, index, attachment, netns)?;
-                // Before the rules, because it closes the socket inside: see sandbox.rs.
-                plugged.announce(netlink, attachment)?;
-                publish(&self.networks, bridged, &self.record.rules)
+        let Some(netlink) = &mut self.netlink else {
+            // A namespace that is not another's gets its loopback, and nothing else.
+            return match self.parts.iter().all(|(network, _)| network.driver == Driver::Null) {
+                true => driver::isolate(netns),
+                false => Ok(()),
+            };
+        };
+        let records: Vec<EndpointRecord> = self.parts.iter().map(|(_, record)| record.clone()).collect();
+        let parts: Vec<(&Network, &EndpointRecord)> =
+            self.parts.iter().map(|(network, record)| (network, record)).collect();
+        let mut plugged = driver::plug(&self.networks, netlink, &parts, (netns, Sandboxed::New))?;
+        for ipv6 in [false, true] {
+            if let Some(record) = way_out(&records, ipv6) {
+                plugged.lead_out(record, ipv6)?;
             }
-            (Driver::Null, ..) => bridge::isolate(netns),
-            _ => Ok(()),
         }
+        // Before the rules, because it closes the socket inside: see sandbox.rs.
+        plugged.announce(netlink)?;
+        for (network, record) in &self.parts {
+            bridge::publish(&self.networks, network, &record.rules)?;
+        }
+        Ok(())
     }
-}
-
-fn publish(networks: &Networks, bridged: &Bridged, rules: &[Rule]) -> Result<()> {
-    bridge::publish(networks, bridged, rules)
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.is_ours {
-            // Nobody can be told; the record stays where undoing fails, and the next sweep tries again.
-            drop(self.networks.undo(&self.record));
+            for (_, record) in &self.parts {
+                // Nobody can be told; the record stays where undoing fails, and the next sweep tries again.
+                drop(self.networks.undo(record));
+            }
         }
     }
 }

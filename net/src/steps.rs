@@ -28,6 +28,35 @@ pub(crate) static HAIRPIN: Row = Row {
     why: "lets a container reach itself through its own published port: the frame leaves by the port it came from",
     see: "bridge(8)",
 };
+pub(crate) static ISOLATED: Row = Row {
+    key: "isolated",
+    why: "the network's containers may not speak to each other: no frame passes from one isolated port to another",
+    see: "bridge(8)",
+};
+pub(crate) static SUB_LINK: Row = Row {
+    key: "sub-link",
+    why: "a network card of the container's own, on the segment of one of the host's",
+    see: "ip-link(8), kernel networking/ipvlan.rst",
+};
+pub(crate) static PARENT: Row = Row {
+    key: "parent",
+    why: "the network's containers stand on this link, which the host did not have",
+    see: "ip-link(8)",
+};
+pub(crate) static PARENT_UP: Row =
+    Row { key: "parent-up", why: "what stands on a link that is down hears nothing", see: "ip-link(8)" };
+pub(crate) static SHIM: Row = Row {
+    key: "shim",
+    why: "the kernel keeps a link from speaking to those on top of it: so the host gets one beside them",
+    see: "ip-link(8), macvlan",
+};
+pub(crate) static DEVICE: Row = Row {
+    key: "device",
+    why: "a device of the host's goes into the container, or comes back: it is in one network at a time",
+    see: "ip-link(8), network_namespaces(7)",
+};
+pub(crate) static ADDRESS_SHOW: Row =
+    Row { key: "address-show", why: "a device loses its addresses when it is moved", see: "rtnetlink(7) RTM_GETADDR" };
 pub(crate) static ADDRESS: Row =
     Row { key: "address", why: "the leased address, so that others on the bridge can reach it", see: "ip-address(8)" };
 pub(crate) static LINK_UP: Row = Row { key: "link-up", why: "from here frames may pass", see: "ip-link(8)" };
@@ -77,6 +106,18 @@ pub(crate) static SYSCTL_IPV6_OFF: Row = Row {
     why: "the network has no IPv6, so no card of the container may speak it behind the firewall's back",
     see: "kernel networking/ip-sysctl.rst",
 };
+pub(crate) static SYSCTL_IPV6_ON: Row =
+    Row { key: "ipv6-on", why: "the network has IPv6", see: "kernel networking/ip-sysctl.rst, disable_ipv6" };
+pub(crate) static SYSCTL_IPV6_LEASED: Row = Row {
+    key: "ipv6-leased",
+    why: "addresses and routes are leased, so no neighbour is asked and no router believed",
+    see: "kernel networking/ip-sysctl.rst, accept_ra, accept_dad",
+};
+pub(crate) static SYSCTL_ACCEPT_RA: Row = Row {
+    key: "accept-ra",
+    why: "a host that forwards stops listening to routers: this link has its way out from one, and goes on listening",
+    see: "kernel networking/ip-sysctl.rst, accept_ra",
+};
 pub(crate) static SYSCTL_ARP_NOTIFY: Row = Row {
     key: "arp-notify",
     why: "cards of this namespace announce their address by themselves",
@@ -108,4 +149,14 @@ pub(crate) static PORT_RELAY: Row = Row {
     key: "port-relay",
     why: "the container has no IPv6 address to translate to, so rbox listens itself and copies",
     see: "listen(2), ipv6(7) IPV6_V6ONLY",
+};
+pub(crate) static NAME_SERVER: Row = Row {
+    key: "name-server",
+    why: "containers of a network find each other by name: they ask 127.0.0.11, and rbox listens there for each of them",
+    see: "resolv.conf(5), RFC 1035",
+};
+pub(crate) static RULES_REDIRECT: Row = Row {
+    key: "rules-redirect",
+    why: "port 53 of 127.0.0.11 leads to the name server, so that the container may use port 53 for itself",
+    see: "iptables-restore(8), iptables-extensions(8) DNAT",
 };

@@ -1,5 +1,7 @@
 //! What is refused, in which words, and that nothing is left of it.
 
+use rbox_net::dns::Upstream;
+
 use crate::world::{Host, request};
 
 #[test]
@@ -9,8 +11,8 @@ fn requests_that_cannot_be_met_are_refused_with_the_reason() {
     let _web = host.container("web", &[]);
     let refused = |network: &str, ip: Option<&str>, publish: &[&str]| {
         let mut request = request("other", publish).unwrap();
-        request.network = network.into();
-        request.ip = ip.map(|ip| ip.parse().unwrap());
+        request.networks[0].network = network.into();
+        request.networks[0].ip = ip.map(|ip| ip.parse().unwrap());
         host.networks.reserve(&request).err().expect("refused").to_string()
     };
     assert_eq!(refused("nowhere", None, &[]), "network nowhere: not found");
@@ -52,7 +54,13 @@ fn a_namespace_that_has_an_eth0_already_is_refused_and_all_is_taken_back() {
     let before = host.traces();
     let netns = crate::world::Netns::new();
     netns.run("ip link add eth0 type bridge");
-    let error = host.reserve("web", &["8080:80"]).unwrap().connect(netns.0.as_fd()).err().unwrap().to_string();
+    let error = host
+        .reserve("web", &["8080:80"])
+        .unwrap()
+        .connect(netns.0.as_fd(), Upstream::host())
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.starts_with("cannot create link veth") && error.contains("file exists"), "{error}");
     assert_eq!(host.traces(), before);
     assert_eq!(host.networks.endpoints().unwrap().len(), 0);

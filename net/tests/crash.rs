@@ -3,6 +3,8 @@
 use std::os::fd::AsFd;
 use std::process::Command;
 
+use rbox_net::dns::Upstream;
+
 use crate::world::{Host, Netns, request};
 
 /// What the killed process runs: this test program again, with only this "test".
@@ -14,9 +16,9 @@ const NETNS: &str = "RBOX_TEST_NETNS";
 fn connects_and_disconnects() {
     let Ok(state) = std::env::var(STATE) else { return };
     let netns = std::fs::File::open(std::env::var(NETNS).unwrap()).unwrap();
-    let networks = rbox_net::Networks::open(state.as_ref()).unwrap();
+    let networks = rbox_net::Networks::open(state.as_ref(), state.as_ref()).unwrap();
     let reservation = networks.reserve(&request("web", &["8080:80", "53:53/udp"]).unwrap()).unwrap();
-    let endpoint = reservation.connect(netns.as_fd()).unwrap();
+    let endpoint = reservation.connect(netns.as_fd(), Upstream::host()).unwrap();
     assert!(endpoint.disconnect().is_empty());
 }
 
@@ -74,21 +76,22 @@ fn another_process_can_go_on_with_an_endpoint() {
     need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8080:80"]);
-    let record = web.endpoint.record().clone();
-    web.endpoint.keep();
+    let record = web.endpoints.records()[0].clone();
+    web.endpoints.keep();
     let mut monitor = record.owner.clone();
     monitor.pid = 4242;
     host.networks.hand_over(&monitor).unwrap();
     assert!(host.networks.sweep(&|owner| owner.pid == 4242).is_empty());
-    let mut resumed = host.networks.resume(&record.owner.container).unwrap().unwrap();
-    assert!(resumed.relay().is_some());
+    let (mut resumed, errors) = host.networks.resume(&record.owner.container, None).unwrap();
+    assert!(errors.is_empty(), "{errors:?}");
+    assert!(resumed.service().fds().next().is_some());
     assert!(std::net::TcpListener::bind("0.0.0.0:8080").is_err());
     assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("web"));
     drop(web.netns);
     resumed.keep();
     assert!(host.networks.disconnect(&record.owner.container).is_empty());
     assert!(!crate::world::rules().contains("comment"));
-    assert!(host.networks.resume(&record.owner.container).unwrap().is_none());
+    assert!(host.networks.of_container(&record.owner.container).unwrap().is_empty());
 }
 
 #[test]

@@ -16,6 +16,9 @@ macro_rules! need {
 
 mod bad_input;
 mod crash;
+#[path = "../../tests/support/dice.rs"]
+mod dice;
+mod dns;
 mod parallel;
 mod ports;
 mod reach;

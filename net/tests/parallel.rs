@@ -7,6 +7,8 @@ use std::sync::Barrier;
 
 use nix::sched::{CloneFlags, setns};
 
+use rbox_net::dns::Upstream;
+
 use crate::world::{Host, Netns, greeting, request, rules};
 
 #[test]
@@ -22,9 +24,9 @@ fn forty_at_once_get_addresses_and_ports_of_their_own() {
         let netns = Netns::new();
         let name: &'static str = format!("c{number}").leak();
         let reservation = host.networks.reserve(&request(name, &["80"]).unwrap()).unwrap();
-        let endpoint = reservation.connect(netns.0.as_fd()).unwrap();
+        let endpoint = reservation.connect(netns.0.as_fd(), Upstream::host()).unwrap();
         netns.serve(80, name);
-        let record = endpoint.record().clone();
+        let record = endpoint.records()[0].clone();
         all_up.wait();
         assert_eq!(greeting("127.0.0.1", record.ports[0].host.first()).as_deref(), Ok(name));
         all_seen.wait();

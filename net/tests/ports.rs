@@ -62,12 +62,12 @@ fn free_ports_begin_at_49153() {
     let host = Host::new();
     //
     let first = host.reserve("first", &["8080"]).unwrap();
-    assert_eq!(shown(first.ports()), ["0.0.0.0:49153->8080/tcp", ":::49153->8080/tcp"]);
+    assert_eq!(shown(&first.ports()), ["0.0.0.0:49153->8080/tcp", ":::49153->8080/tcp"]);
     let second = host.reserve("second", &["8080"]).unwrap();
-    assert_eq!(shown(second.ports()), ["0.0.0.0:49154->8080/tcp", ":::49154->8080/tcp"]);
+    assert_eq!(shown(&second.ports()), ["0.0.0.0:49154->8080/tcp", ":::49154->8080/tcp"]);
     drop(first);
     let third = host.reserve("third", &["127.0.0.1::80", "53/udp"]).unwrap();
-    assert_eq!(shown(third.ports()), ["127.0.0.1:49153->80/tcp", "0.0.0.0:49153->53/udp", ":::49153->53/udp"]);
+    assert_eq!(shown(&third.ports()), ["127.0.0.1:49153->80/tcp", "0.0.0.0:49153->53/udp", ":::49153->53/udp"]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn reserved_and_taken_ports_are_passed_over() {
     std::fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", "49153-49155").unwrap();
     let _listener = TcpListener::bind("127.0.0.1:49156").unwrap();
     let web = host.reserve("web", &["80"]).unwrap();
-    assert_eq!(shown(web.ports()), ["0.0.0.0:49157->80/tcp", ":::49157->80/tcp"]);
+    assert_eq!(shown(&web.ports()), ["0.0.0.0:49157->80/tcp", ":::49157->80/tcp"]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn ten_thousand_ports_are_one_rule_each_way() {
     let host = Host::new();
     let before = crate::world::rules().lines().count();
     let web = host.container("web", &["20000-29999:20000-29999"]);
-    assert_eq!(shown(&web.endpoint.record().ports), ["0.0.0.0:20000-29999->20000-29999/tcp"]);
+    assert_eq!(shown(&web.endpoints.records()[0].ports), ["0.0.0.0:20000-29999->20000-29999/tcp"]);
     let rules = crate::world::rules();
     assert_eq!(rules.lines().filter(|line| line.contains("20000:29999")).count(), 4, "{before} {rules}");
     web.netns.serve(27777, "deep");

@@ -1,6 +1,7 @@
 //! What stands on the host and in the container: links, addresses, routes, rules, as the kernel lists them.
 
-use rbox_net::Networks;
+use rbox_net::dns::Upstream;
+use rbox_net::{Link, Networks, Reservation};
 
 use crate::world::{Host, Netns, owner, request, rules, run};
 use std::os::fd::AsFd;
@@ -10,7 +11,7 @@ fn json(text: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_containers_card_is_as_listed() {
+fn a_051_to_a_054_the_containers_card_is_as_listed() {
     need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &[]);
@@ -69,7 +70,7 @@ fn the_rules_are_dockers_with_the_additions() {
     need!(Root, Iptables);
     let host = Host::new();
     let web = host.container("web", &["8080:80"]);
-    let comment = format!(" -m comment --comment {}-{}", owner("web").container, &web.endpoint.record().id[..12]);
+    let comment = format!(" -m comment --comment {}-{}", owner("web").container, &web.endpoints.records()[0].id[..12]);
     // firewall.md, table by table
     assert_eq!(
         rules().replace(&comment, ""),
@@ -100,8 +101,8 @@ fn the_rules_are_dockers_with_the_additions() {
          -A RBOX-INNER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\n"
     );
     // What rbox says of them is what the kernel has.
-    let shown = host.networks.rules(&host.networks.find("bridge").unwrap()).unwrap();
-    let mut shown: Vec<String> = shown.into_iter().map(|(_, line)| line).collect();
+    let shown = host.networks.rules(&[host.networks.find("bridge").unwrap()]).unwrap();
+    let mut shown: Vec<String> = shown.into_iter().map(|line| line.text).collect();
     let mut listed: Vec<String> = rules().lines().map(str::to_owned).collect();
     shown.sort();
     listed.sort();
@@ -131,7 +132,7 @@ fn rules_of_others_stay_and_come_after_ours() {
 }
 
 #[test]
-fn addresses_are_the_lowest_free() {
+fn a_060_a_061_addresses_are_the_lowest_free() {
     need!(Root, Iptables);
     let host = Host::new();
     let first = host.container("first", &[]);
@@ -143,7 +144,7 @@ fn addresses_are_the_lowest_free() {
 }
 
 #[test]
-fn a_subnet_of_the_host_is_not_taken_twice() {
+fn a_208_a_subnet_of_the_host_is_not_taken_twice() {
     need!(Root, Iptables);
     let host = Host::new();
     // Planned as 172.17.0.0/16 when the state was made; since then docker0 came up.
@@ -156,24 +157,30 @@ fn a_subnet_of_the_host_is_not_taken_twice() {
     assert_eq!(web.ip(), "172.19.0.2");
     assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("web"));
     // It stays what it is, also in another process.
-    let again = Networks::open(host.state.path()).unwrap();
+    let again = Networks::open(host.state.path(), host.state.path()).unwrap();
     let reserved = again.reserve(&request("next", &[]).unwrap()).unwrap();
-    assert_eq!(reserved.address().unwrap().to_string(), "172.19.0.3");
-    assert_eq!(reserved.gateway().unwrap().to_string(), "172.19.0.1");
+    assert_eq!(address(&reserved).unwrap(), "172.19.0.3");
+    assert_eq!(reserved.networks().next().unwrap().gateway().unwrap().to_string(), "172.19.0.1");
 }
 
 #[test]
-fn a_second_rbox_gets_a_bridge_of_its_own() {
+fn a_067_a_second_rbox_gets_a_bridge_of_its_own() {
     need!(Root, Iptables);
     let host = Host::new();
     let first = host.container("first", &["8080:80"]);
     let state = tempfile::tempdir().unwrap();
-    let other = Networks::open(state.path()).unwrap();
+    let other = Networks::open(state.path(), state.path()).unwrap();
     let netns = Netns::new();
-    let second = other.reserve(&request("second", &["8081:80"]).unwrap()).unwrap().connect(netns.0.as_fd()).unwrap();
+    let second = other
+        .reserve(&request("second", &["8081:80"]).unwrap())
+        .unwrap()
+        .connect(netns.0.as_fd(), Upstream::host())
+        .unwrap();
     netns.serve(80, "second");
-    let attachment = second.record().attachment.clone().unwrap();
-    assert_eq!((attachment.bridge.as_str(), attachment.address.to_string().as_str()), ("rbox1", "172.18.0.2"));
+    let attachment = second.records()[0].attachment.clone().unwrap();
+    let host_end = format!("veth{}", &second.records()[0].id[..7]);
+    let cable = Link::Cable { bridge: "rbox1".into(), host: host_end, isolated: false };
+    assert_eq!((attachment.link, attachment.address.to_string().as_str()), (cable, "172.18.0.2"));
     assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("first"));
     assert_eq!(crate::world::greeting("127.0.0.1", 8081).as_deref(), Ok("second"));
     // A-067: two networks are apart.
@@ -209,7 +216,7 @@ fn the_predefined_networks_are_three_and_stay_the_same() {
     // A-031
     assert_eq!(names, [("bridge", "bridge"), ("host", "host"), ("none", "null")]);
     assert!(first.iter().all(|(_, _, id)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
-    assert_eq!(listed(&Networks::open(host.state.path()).unwrap()), first);
+    assert_eq!(listed(&Networks::open(host.state.path(), host.state.path()).unwrap()), first);
     assert_eq!(host.networks.find(&first[0].2[..12]).unwrap().name, "bridge");
     assert_eq!(host.networks.find("nowhere").unwrap_err().to_string(), "network nowhere: not found");
 }
@@ -223,7 +230,7 @@ fn inspect_shows_the_endpoints() {
     let shown = serde_json::to_value(host.networks.inspect(&bridge).unwrap()).unwrap();
     let container = &shown["Containers"][&owner("web").container];
     assert_eq!(container["Name"], "web");
-    assert_eq!(container["EndpointID"], web.endpoint.record().id.as_str());
+    assert_eq!(container["EndpointID"], web.endpoints.records()[0].id.as_str());
     assert_eq!(container["MacAddress"], "02:42:ac:11:00:02");
     assert_eq!(container["IPv4Address"], "172.17.0.2/16");
     assert_eq!(shown["IPAM"]["Config"][0]["Gateway"], "172.17.0.1");
@@ -240,10 +247,10 @@ fn none_and_host_have_no_address() {
     for network in ["none", "host"] {
         let netns = Netns::new();
         let mut request = request(network, &["8080:80"]).unwrap();
-        request.network = network.into();
+        request.networks[0].network = network.into();
         let reservation = host.networks.reserve(&request).unwrap();
-        assert_eq!((reservation.address(), reservation.ports().len()), (None, 0));
-        let endpoint = reservation.connect(netns.0.as_fd()).unwrap();
+        assert_eq!((address(&reservation), reservation.ports().len()), (None, 0));
+        let endpoint = reservation.connect(netns.0.as_fd(), Upstream::host()).unwrap();
         assert_eq!(host.traces(), before);
         // A-040: no ::1 without a network; the host's own is left as it is
         let ipv6 = netns.run("ip -6 address show lo").contains("::1");
@@ -279,15 +286,15 @@ fn what_is_leased_is_known_whatever_became_of_the_file_that_keeps_it() {
             Some(text) => std::fs::write(&kept, text).unwrap(),
         }
         held.push(host.reserve("one more", &[]).unwrap());
-        let addresses: std::collections::HashSet<_> = held.iter().chain([&web]).map(|it| it.address()).collect();
+        let addresses: std::collections::HashSet<_> = held.iter().chain([&web]).map(address).collect();
         assert_eq!(addresses.len(), held.len() + 1, "{text:?}: an address is leased twice");
         let taken = host.reserve("other", &["8080:80"]).err().unwrap().to_string();
         assert!(taken.contains("container web"), "{text:?}: {taken}");
     }
     // What is given back is free again, though it is kept.
-    let lowest = web.address();
+    let lowest = address(&web);
     drop(web);
-    assert_eq!(host.reserve("next", &["8080:80"]).unwrap().address(), lowest);
+    assert_eq!(address(&host.reserve("next", &["8080:80"]).unwrap()), lowest);
     drop(held);
     host.networks.reset(&|_| true).unwrap();
     assert!(!kept.exists());
@@ -330,4 +337,8 @@ fn the_socket_that_deleted_rules_is_closed_by_the_kernel() {
         assert!(std::time::Instant::now() < deadline, "it is still open");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+}
+
+fn address(reservation: &Reservation) -> Option<String> {
+    reservation.records()[0].attachment.as_ref().map(|it| it.address.to_string())
 }

@@ -14,7 +14,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rbox_net::{EPHEMERAL_PORTS, Endpoint, EndpointRequest, Networks, Owner, Reservation, Result};
+use rbox_net::dns::Upstream;
+use rbox_net::{EPHEMERAL_PORTS, EndpointRequest, Endpoints, Networks, Owner, Request, Reservation, Result, Service};
 use tempfile::TempDir;
 
 /// The host's address on the wire.
@@ -140,16 +141,16 @@ impl Host {
         let neighbour = Netns::new();
         wire(&neighbour);
         let state = tempfile::tempdir().unwrap();
-        let networks = Networks::open(state.path()).unwrap();
+        let networks = Networks::open(state.path(), state.path()).unwrap();
         Host { neighbour, networks, state }
     }
 
     /// Connect a new container that serves its name on port 80.
     pub(crate) fn container(&self, name: &'static str, publish: &[&str]) -> Container {
         let netns = Netns::new();
-        let endpoint = self.reserve(name, publish).unwrap().connect(netns.0.as_fd()).unwrap();
+        let endpoints = self.reserve(name, publish).unwrap().connect(netns.0.as_fd(), Upstream::host()).unwrap();
         netns.serve(80, name);
-        Container { netns, endpoint }
+        Container { netns, endpoints }
     }
 
     pub(crate) fn reserve(&self, name: &str, publish: &[&str]) -> Result<Reservation> {
@@ -171,37 +172,38 @@ impl Host {
                 setns(here.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
                 act()
             });
-            let relay = container.endpoint.relay().expect("it has a relay");
+            let service = container.endpoints.service();
+            assert!(service.fds().next().is_some(), "it has a relay");
             while !thread.is_finished() {
-                turn(relay);
+                turn(service);
             }
             thread.join().unwrap()
         })
     }
 }
 
-/// Wait a moment for the relay's descriptor, and serve it: what an owner's event loop does.
-fn turn(relay: &mut rbox_net::Relay) {
-    let mut fds = [nix::poll::PollFd::new(relay.fd(), nix::poll::PollFlags::POLLIN)];
+/// Wait a moment for the service's descriptors, and serve it: what an owner's event loop does.
+fn turn(service: &mut Service) {
+    let mut fds: Vec<_> = service.fds().map(|fd| nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN)).collect();
     if nix::poll::poll(&mut fds, 5u8).unwrap() > 0 {
-        relay.ready();
+        service.ready();
     }
 }
 
 /// A connected network namespace.
 pub(crate) struct Container {
     pub(crate) netns: Netns,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoints: Endpoints,
 }
 
 impl Container {
     pub(crate) fn ip(&self) -> String {
-        self.endpoint.record().attachment.as_ref().unwrap().address.to_string()
+        self.endpoints.records()[0].attachment.as_ref().unwrap().address.to_string()
     }
 
     /// Disconnect it. Its server lives on, so its namespace does.
     pub(crate) fn end(self) {
-        let errors = self.endpoint.disconnect();
+        let errors = self.endpoints.disconnect();
         assert!(errors.is_empty(), "{errors:?}");
     }
 }
@@ -238,14 +240,13 @@ pub(crate) fn owner(name: &str) -> Owner {
     }
 }
 
-pub(crate) fn request(name: &str, publish: &[&str]) -> Result<EndpointRequest> {
-    Ok(EndpointRequest {
+pub(crate) fn request(name: &str, publish: &[&str]) -> Result<Request> {
+    Ok(Request {
         owner: owner(name),
-        network: "bridge".into(),
         hostname: name.to_owned(),
-        ip: None,
-        mac: None,
+        networks: vec![EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() }],
         publish: publish.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        names_on_default: false,
         ephemeral_ports: EPHEMERAL_PORTS,
     })
 }

@@ -62,8 +62,19 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Cli, Stop> {
 /// Flags that do not go together.
 fn check(flags: &RunArgs) -> Result<(), Stop> {
     let wrong = |words: &str| Err(Stop::Wrong(Problem::new(words)));
-    if flags.network.count() > 1 {
-        return wrong("--network: a container on several networks is not supported");
+    let networks = flags.network.typed();
+    if networks.len() > 1 {
+        let alone = networks
+            .iter()
+            .find(|flag| ["host", "none"].contains(&flag.name.as_str()) || flag.name.starts_with("container:"));
+        if let Some(alone) = alone {
+            return wrong(&format!("--network {}: it can have no other beside it", alone.name));
+        }
+        let twice =
+            networks.iter().enumerate().find(|(at, flag)| networks[..*at].iter().any(|it| it.name == flag.name));
+        if let Some((_, twice)) = twice {
+            return wrong(&format!("--network {}: it is there twice", twice.name));
+        }
     }
     if flags.container.rm && flags.container.restart != RestartPolicy::No {
         return wrong("--restart and --rm: what is removed cannot be started again");
@@ -230,10 +241,23 @@ mod tests {
         ] {
             assert_eq!(run(line).network.name(), name, "{line}");
         }
+        assert_eq!(run("--net a1 --network name=b1,ip=10.0.0.2 alpine").network.names(), "a1,b1");
         assert_eq!(
-            try_run("--net a1 --network b1 alpine").unwrap_err(),
-            "--network: a container on several networks is not supported"
+            try_run("--net a1 --network host alpine").unwrap_err(),
+            "--network host: it can have no other beside it"
         );
+        assert_eq!(try_run("--net a1 --network a1 alpine").unwrap_err(), "--network a1: it is there twice");
+    }
+
+    #[test]
+    fn what_is_said_beside_the_networks_is_of_the_first() {
+        let flags = run("--net a1 --net b1 --ip 10.0.0.2 --network-alias db --link web:w alpine").network;
+        let wanted = flags.wanted();
+        assert_eq!((wanted[0].ip.unwrap().to_string(), wanted[1].ip), ("10.0.0.2".to_owned(), None));
+        assert_eq!(wanted[0].aliases, ["db"]);
+        assert_eq!((wanted[0].links[0].other.as_str(), wanted[0].links[0].alias.as_str()), ("web", "w"));
+        // On the default network a link is a line in a file.
+        assert!(run("--link web:w alpine").network.wanted()[0].links.is_empty());
     }
 
     #[test]
@@ -268,7 +292,7 @@ mod tests {
             ("--gpus all alpine", "--gpus is not supported"),
             ("--gpus=all alpine", "--gpus is not supported"),
             ("-a stdout alpine", "-a is not supported"),
-            ("--link a:b:c alpine", "--link a:b:c: not of the form NAME[:ALIAS]"),
+            ("--link a:b:c alpine", "--link a:b:c: not of the form NAME[:ALIAS][,follow]"),
             ("--rm --restart always alpine", "--restart and --rm: what is removed cannot be started again"),
             ("--nmae web alpine", "unknown flag --nmae"),
             ("-net=host alpine", "unknown flag -net"),

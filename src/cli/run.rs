@@ -1,7 +1,7 @@
 // size: flat table
 //! The flags of `rbox run`: those of `docker run`, in the groups that `--help` shows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -9,8 +9,8 @@ use oci_spec::runtime::{LinuxDeviceCgroup, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    self, DetachKeys, DeviceFlag, IpcMode, LogDriver, LogOpt, MountFlag, NamespaceMode, RestartPolicy, SecurityOpt,
-    SeparateMode, Throttle, Weight,
+    self, DetachKeys, DeviceFlag, IpcMode, LogDriver, LogOpt, MountFlag, NamespaceMode, NetworkFlag, RestartPolicy,
+    SecurityOpt, SeparateMode, Throttle, Weight,
 };
 
 /// `rbox run [FLAGS] IMAGE [COMMAND] [ARG...]`
@@ -369,12 +369,23 @@ pub(crate) struct NamespaceFlags {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkFlags {
-    /// The network to join: bridge, host, none, a name, or container:NAME for that of a container [default: bridge]
+    /// A network to join: bridge, host, none, a name, or container:NAME for that of a container [default: bridge]; also
+    /// name=NET,ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS,alias=NAME,link=NAME:ALIAS,ifname=NAME,gw-priority=NUMBER
     #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = value::network)]
-    network: Vec<String>,
-    /// Its address on that network
+    network: Vec<NetworkFlag>,
+    /// A person has taken it out of its last network.
+    #[arg(skip)]
+    #[serde(default)]
+    is_alone: bool,
+    /// Its address on the first network
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip: Option<std::net::Ipv4Addr>,
+    pub(crate) ip: Option<Ipv4Addr>,
+    /// Its IPv6 address there
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<Ipv6Addr>,
+    /// A further name for it there
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME", value_parser = value::alias)]
+    pub(crate) network_alias: Vec<String>,
     /// The hardware address of its interface
     #[arg(long, value_name = "ADDRESS", value_parser = value::mac_address)]
     pub(crate) mac_address: Option<rbox_net::MacAddress>,
@@ -390,9 +401,10 @@ pub(crate) struct NetworkFlags {
     /// Put a line into /etc/hosts; host-gateway stands for the host's address
     #[arg(long, value_name = "NAME:ADDRESS", value_parser = value::add_host)]
     pub(crate) add_host: Vec<(String, String)>,
-    /// Put a running container of the bridge into /etc/hosts, by its name and, if given, by another
-    #[arg(long, value_name = "NAME[:ALIAS]", value_parser = value::link)]
-    pub(crate) link: Vec<(String, String)>,
+    /// Know a running container by its name and, if given, by another: on the bridge by a line in /etc/hosts, which with
+    /// ,follow is written anew when that container, or another of its name, starts with another address
+    #[arg(long, value_name = "NAME[:ALIAS][,follow]", value_parser = value::link)]
+    pub(crate) link: Vec<value::LinkFlag>,
     /// Publish a port: 80, 8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90/udp
     #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
     pub(crate) publish: Vec<String>,
@@ -405,22 +417,62 @@ pub(crate) struct NetworkFlags {
 }
 
 impl NetworkFlags {
-    /// The network as it was typed; `bridge` when none was, and for Docker's `default`.
+    /// Every network, the first with what the flags beside it say; `bridge` when none was typed, and for Docker's `default`.
+    pub(crate) fn wanted(&self) -> Vec<NetworkFlag> {
+        let mut all = self.network.clone();
+        if all.is_empty() && self.is_alone {
+            return all;
+        }
+        if all.is_empty() {
+            all.push(NetworkFlag::named(DEFAULT));
+        }
+        for flag in all.iter_mut().filter(|flag| flag.name == DEFAULT) {
+            flag.name = "bridge".into();
+        }
+        let first = &mut all[0];
+        first.ip = first.ip.or(self.ip);
+        first.ip6 = first.ip6.or(self.ip6);
+        first.mac = first.mac.or(self.mac_address);
+        first.aliases.extend(self.network_alias.iter().cloned());
+        if first.name != "bridge" {
+            first.links.extend(self.link.iter().cloned());
+        }
+        all
+    }
+
+    /// The name of the first network.
     pub(crate) fn name(&self) -> &str {
-        match self.network.first().map(String::as_str) {
-            None | Some("default") => "bridge",
-            Some(typed) => typed,
+        match self.mode() {
+            DEFAULT => "bridge",
+            typed => typed,
         }
     }
 
     /// As [`NetworkFlags::name`], with Docker's word where none was typed: `default`.
     pub(crate) fn mode(&self) -> &str {
-        self.network.first().map_or("default", String::as_str)
+        self.network.first().map_or(DEFAULT, |flag| flag.name.as_str())
     }
 
-    /// How often `--network` was typed: a container joins one.
-    pub(crate) fn count(&self) -> usize {
-        self.network.len()
+    /// Every network by its name, as `ps` shows them.
+    pub(crate) fn names(&self) -> String {
+        self.wanted().into_iter().map(|flag| flag.name).collect::<Vec<_>>().join(",")
+    }
+
+    /// The networks as they were typed.
+    pub(crate) fn typed(&self) -> &[NetworkFlag] {
+        &self.network
+    }
+
+    /// From now on these are the networks, with all that was said of them.
+    pub(crate) fn settle(&mut self, networks: Vec<NetworkFlag>) {
+        if self.name() != "bridge" {
+            // They stand with their network now.
+            self.link.clear();
+        }
+        self.is_alone = networks.is_empty();
+        self.network = networks;
+        (self.ip, self.ip6, self.mac_address) = (None, None, None);
+        self.network_alias.clear();
     }
 
     /// The container whose network is to be joined, as typed.
@@ -430,7 +482,7 @@ impl NetworkFlags {
 
     /// Name the container whose network is to be joined by its id.
     pub(crate) fn join(&mut self, id: &str) {
-        self.network = vec![format!("container:{id}")];
+        self.network = vec![NetworkFlag::named(&format!("container:{id}"))];
     }
 
     /// Whether the container stays in the host's network namespace.
@@ -438,6 +490,9 @@ impl NetworkFlags {
         self.name() == "host"
     }
 }
+
+/// Docker's word for the network of a container of which nothing was said.
+const DEFAULT: &str = "default";
 
 /// How `--explain` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -7,6 +7,7 @@ mod device;
 mod life;
 mod limit;
 mod mount;
+mod network;
 mod security;
 
 pub(crate) use device::{
@@ -21,6 +22,7 @@ pub(crate) use limit::{
     ulimit,
 };
 pub(crate) use mount::{Bind, MountFlag, Propagation, Tmpfs, mount, tmpfs, volume};
+pub(crate) use network::{NetworkFlag, alias, driver, network, reserved, subnet};
 pub(crate) use security::{CapabilityFlag, SeccompChoice, SecurityOpt, capability, security_opt, sysctl};
 use serde::{Deserialize, Serialize};
 
@@ -194,28 +196,28 @@ pub(crate) fn userns_mode(text: &str) -> Parsed<NamespaceMode> {
     }
 }
 
-/// `--network`: the name of a network, to be found later.
-pub(crate) fn network(text: &str) -> Parsed<String> {
-    if let Some(target) = text.strip_prefix("container:") {
-        return if target.is_empty() { Err("not of the form container:NAME".into()) } else { Ok(text.into()) };
-    }
-    if text.starts_with("ns:") {
-        return Err("joining a network namespace by its path is not supported".into());
-    }
-    if text.is_empty() || text.contains('=') || text.contains(',') {
-        return Err("not the name of a network".into());
-    }
-    Ok(text.into())
+/// Another container that this one knows by a name of its own. Kept as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkFlag {
+    /// Which: as typed, and its id once it is known who is meant.
+    pub(crate) other: String,
+    /// What it is to be called.
+    pub(crate) alias: String,
+    /// Whoever has this name is meant, also another that gets it later, and wherever it is.
+    pub(crate) follow: Option<String>,
 }
 
-/// `--link`: another container, and what it is to be called.
-pub(crate) fn link(text: &str) -> Parsed<(String, String)> {
-    let (name, alias) = text.split_once(':').unwrap_or((text, text));
-    let is_word = |word: &str| !word.is_empty() && !word.contains(|c: char| c == ':' || c.is_whitespace());
+/// `--link NAME[:ALIAS][,follow]`
+pub(crate) fn link(text: &str) -> Parsed<LinkFlag> {
+    let (words, follows) = text.strip_suffix(",follow").map_or((text, false), |words| (words, true));
+    let (name, alias) = words.split_once(':').unwrap_or((words, words));
+    let is_word = |word: &str| !word.is_empty() && !word.contains(|c: char| ":,".contains(c) || c.is_whitespace());
     if !is_word(name) || !is_word(alias) {
-        return Err("not of the form NAME[:ALIAS]".into());
+        return Err("not of the form NAME[:ALIAS][,follow]".into());
     }
-    Ok((name.into(), alias.trim_start_matches('/').into()))
+    let name = name.trim_start_matches('/').to_owned();
+    let follow = follows.then(|| name.clone());
+    Ok(LinkFlag { other: name, alias: alias.trim_start_matches('/').into(), follow })
 }
 
 /// `02:42:ac:11:00:02`, also with dashes.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use rbox_net::Networks;
+
 use rbox_runtime::container::{Container, Status};
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ pub(crate) fn update(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
 /// Do something to each container, and print the name of each to which it was done.
 fn each(global: &Global, names: &[String], act: impl Fn(&Dirs, &str) -> Result<()>) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    sweep::sweep(&dirs, &dirs.networks()?).iter().for_each(report::warn);
     let mut code = ExitCode::SUCCESS;
     for name in names {
         match act(&dirs, name) {
@@ -145,7 +145,7 @@ fn lay_over(under: &mut Value, over: &Value) {
 /// Errors: there is no such container; the name is no name, or taken.
 pub(crate) fn rename(global: &Global, args: &RenameArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    let networks = Networks::open(dirs.state())?;
+    let networks = dirs.networks()?;
     sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
     let record = find(&dirs, &args.container)?;
     let problem = |why: String| Problem::new(format!("cannot rename container {}: {why}", args.container));

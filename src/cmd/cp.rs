@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use rbox_net::Networks;
+
 use rbox_runtime::container::{Container, Status};
 
 use crate::cli::{CopyArgs, Global};
@@ -38,7 +38,7 @@ use tree::{Copying, Owners, Place, Tree};
 /// Errors: neither or both sides are in a container; a path that is not there or of the wrong kind.
 pub(crate) fn run(global: &Global, args: &CopyArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    sweep::sweep(&dirs, &dirs.networks()?).iter().for_each(report::warn);
     match (split(&args.from), split(&args.to)) {
         (Some((name, path)), None) => from_container(&dirs, name, path, args)?,
         (None, Some((name, path))) => into_container(&dirs, name, path, args)?,

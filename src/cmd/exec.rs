@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use oci_spec::runtime::{Process, Spec};
-use rbox_net::Networks;
+
 use rbox_runtime::console;
 use rbox_runtime::container::{self, Container, Ties};
 use rbox_runtime::terminal::Signals;
@@ -34,7 +34,7 @@ pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
         return Err(missing("COMMAND").into());
     }
     // What is no container of a living rbox any more must not be taken for one that runs.
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    sweep::sweep(&dirs, &dirs.networks()?).iter().for_each(report::warn);
     let stdio = Stdio::of_the_caller();
     if !args.detach && args.tty && args.interactive {
         stdio.check_terminal()?;

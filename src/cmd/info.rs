@@ -22,7 +22,7 @@ use crate::{report, sweep, units};
 /// Errors: the directories cannot be read; the template is not understood.
 pub(crate) fn run(global: &Global, args: &VersionArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    let networks = Networks::open(dirs.state())?;
+    let networks = dirs.networks()?;
     sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
     let known = known(&dirs, &networks)?;
     match args.format.as_deref() {

@@ -59,7 +59,7 @@ struct Look {
 impl Look {
     fn new(global: &Global, with_size: bool) -> Result<Look> {
         let dirs = Dirs::new(global)?;
-        let networks = Networks::open(dirs.state())?;
+        let networks = dirs.networks()?;
         sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
         Ok(Look { store: Store::open(dirs.root())?, dirs, networks, with_size })
     }

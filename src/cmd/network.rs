@@ -1,4 +1,8 @@
-//! `rbox network ls`, `inspect` and `reset`.
+//! `rbox network …`: what there is of networks. What changes them is in the files beside.
+
+mod change;
+mod connect;
+mod rules;
 
 use std::process::ExitCode;
 
@@ -24,21 +28,34 @@ const TITLES: [(&str, &str); 8] = [
 ];
 
 /// Do a verb about networks.
-///
-/// Errors: those of the verb.
-pub(crate) fn run(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
+pub(crate) fn run(global: &Global, verb: &NetworkVerb) -> ExitCode {
+    act(global, verb).unwrap_or_else(|error| report::print_refusal(&error))
+}
+
+fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
+    match verb {
+        NetworkVerb::Connect(args) => return connect::connect(global, args),
+        NetworkVerb::Disconnect(args) => return connect::disconnect(global, args),
+        _ => {}
+    }
     let dirs = Dirs::new(global)?;
-    let networks = Networks::open(dirs.state())?;
+    let networks = dirs.networks()?;
+    if !matches!(verb, NetworkVerb::Ls(_) | NetworkVerb::Inspect(_)) {
+        sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
+    }
     match verb {
         NetworkVerb::Ls(args) => ls(&networks, args),
         NetworkVerb::Inspect(args) => inspect(&networks, args),
+        NetworkVerb::Create(args) => change::create(&networks, args),
+        NetworkVerb::Rm(args) => change::remove(&networks, args),
+        NetworkVerb::Prune(args) => change::prune(&networks, args),
+        NetworkVerb::Rules(args) => rules::rules(&networks, args),
+        NetworkVerb::Reload(args) => rules::reload(&networks, args),
         NetworkVerb::Reset => {
-            for error in sweep::sweep(&dirs, &networks) {
-                report::warn(&error);
-            }
             networks.reset(&|owner| record::is_alive(&dirs, owner.pid, owner.start_time, &owner.boot_id))?;
             Ok(ExitCode::SUCCESS)
         }
+        NetworkVerb::Connect(_) | NetworkVerb::Disconnect(_) => unreachable!("done above"),
     }
 }
 
@@ -65,12 +82,20 @@ fn fields(network: &Network, id: String) -> Value {
         ("CreatedAt", units::local(&network.created)),
         ("Driver", network.driver.to_string()),
         ("ID", id),
-        ("IPv6", "false".into()),
-        ("Internal", "false".into()),
+        ("IPv6", network.ipv6.to_string()),
+        ("Internal", network.internal.to_string()),
         ("Labels", labels.join(",")),
         ("Name", network.name.clone()),
         ("Scope", "local".into()),
     ])
+}
+
+/// Whether it has a label of this name, and with `NAME=VALUE` of this value.
+fn has_label(network: &Network, typed: &str) -> bool {
+    match typed.split_once('=') {
+        Some((name, value)) => network.labels.get(name).is_some_and(|label| label == value),
+        None => network.labels.contains_key(typed),
+    }
 }
 
 /// How a filter of `network ls` chooses.
@@ -80,10 +105,7 @@ fn filter(key: &str, value: &str) -> Result<fn(&Network, &str) -> bool, Problem>
         ("id", _) => |network, value| network.id.starts_with(value),
         ("name", _) => |network, value| network.name.contains(value),
         ("scope", _) => |_, value| value == "local",
-        ("label", _) => |network, value| match value.split_once('=') {
-            Some((name, value)) => network.labels.get(name).is_some_and(|label| label == value),
-            None => network.labels.contains_key(value),
-        },
+        ("label", _) => has_label,
         ("type", "builtin") => |network, _| network.is_predefined(),
         ("type", "custom") => |network, _| !network.is_predefined(),
         ("type", _) => return Err(Problem::new(format!("--filter type={value}: neither builtin nor custom"))),
@@ -101,5 +123,5 @@ fn inspect(networks: &Networks, args: &NetworkInspectArgs) -> Result<ExitCode> {
         }
     }
     print::objects(found, args.format.as_deref())?;
-    Ok(missing.into_iter().map(|error| report::print(&error.into())).last().unwrap_or(ExitCode::SUCCESS))
+    Ok(missing.into_iter().map(|error| report::print_refusal(&error.into())).last().unwrap_or(ExitCode::SUCCESS))
 }

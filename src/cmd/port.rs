@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use rbox_net::{Expose, Networks, PortMapping};
+use rbox_net::{Expose, PortMapping};
 
 use super::print;
 use crate::cli::{Global, PortArgs};
@@ -17,7 +17,7 @@ use crate::sweep;
 /// Errors: there is no such container; the port is none, or is not published.
 pub(crate) fn run(global: &Global, args: &PortArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    let networks = Networks::open(dirs.state())?;
+    let networks = dirs.networks()?;
     sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
     let container = find(&dirs, &args.container)?;
     let mine = networks.endpoints()?.into_iter().filter(|endpoint| endpoint.owner.container == container.id);

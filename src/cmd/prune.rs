@@ -16,7 +16,7 @@ use crate::{report, units};
 /// Errors: the records cannot be read; the answer cannot be.
 pub(crate) fn run(global: &Global, args: &PruneArgs) -> Result<ExitCode> {
     let engine = Engine::open(global)?;
-    if !args.force && !is_wanted()? {
+    if !args.force && !is_wanted("all stopped containers")? {
         // As docker: on the line of the question.
         print::text(&format!("Total reclaimed space: {}\n", units::size(0)))?;
         return Ok(ExitCode::SUCCESS);
@@ -43,8 +43,9 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_wanted() -> Result<bool> {
-    print::text("WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ")?;
+/// Ask whether to remove `what`.
+pub(super) fn is_wanted(what: &str) -> Result<bool> {
+    print::text(&format!("WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "))?;
     io::stdout().flush().context("cannot write to the standard output")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;

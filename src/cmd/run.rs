@@ -11,6 +11,7 @@
 //!   rbox start      a monitor walks lines 4 to 11, and again when the restart policy says so
 //! ```
 
+use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -26,6 +27,7 @@ use crate::cli::value::MountFlag;
 use crate::cli::{Global, PullPolicy, RunArgs, RunVerb};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
+use crate::follow::{self, Following};
 use crate::log::Log;
 use crate::monitor::{Caller as Streams, Ends, Hub, Life};
 use crate::record::{self, Claim, Intent, Mounted, Record, StreamsOf};
@@ -33,12 +35,13 @@ use crate::spec::{Caller, Prepared};
 use crate::{names, sweep};
 
 pub(super) mod bundle;
-mod network;
-mod ports;
+pub(super) mod network;
+pub(super) mod ports;
 mod stdio;
 
 pub(crate) use bundle::Draft;
 use bundle::{Cidfile, Parts};
+pub(crate) use network::{line_of, linked};
 pub(crate) use stdio::Stdio;
 
 /// Run a program in a new container. The exit code is the program's.
@@ -142,7 +145,7 @@ pub(crate) fn create<'a>(engine: &'a Engine, flags: &RunArgs, begin: Begin) -> R
     //    makes the same of it.
     let mut intent = Intent { flags: flags.clone(), image: image.as_ref().map(|image| image.config.clone()), caller };
     let draft = bundle::draft(engine, id, &intent, begin != Begin::Later)?;
-    network::pin(dirs, &mut intent.flags)?;
+    network::pin(engine, &mut intent.flags)?;
     if let Some(image) = &image {
         engine.store.snapshot(image, id, rbox_images::Sharing::default())?;
     }
@@ -173,14 +176,17 @@ pub(crate) fn live(
     place: Place<'_, '_>,
 ) -> Result<Lived> {
     let (dirs, flags) = (&engine.dirs, &intent.flags);
+    // Before it is looked where others are: who gets another address after that tells us.
+    let following = Following::begin(dirs, &claim.id, &flags.network)?;
     let streams = Record::load(dirs, &claim.id)?.context("the container's record is lost")?.streams;
 
     // 4. Address and host ports, before anything of the kernel's is made: what is taken is refused here.
-    let request = network::request(flags, claim, intent.image.as_ref(), &host)?;
+    let request = network::request(engine, flags, claim, (intent.image.as_ref(), &host))?;
     let reservation = engine.networks.reserve(&request)?;
+    network::tell_of_ports(&reservation, flags);
 
     // 5. Its network: a namespace that no process is in yet, with link, address, route, rules.
-    let (mut endpoint, sandbox) = network::connect(reservation)?;
+    let (mut endpoints, sandbox) = network::connect(reservation, flags)?;
 
     // 6. The root file system: the layers as one tree, or the directory of --rootfs. A mount of nobody's tree.
     let root = root(&engine.store, intent, claim)?;
@@ -188,10 +194,12 @@ pub(crate) fn live(
     // 7. The bundle: config.json, and the files of the host's that the container sees.
     let host_gateway = network::host_gateway(&engine.networks)?;
     let sandbox_path = sandbox.as_ref().map(Sandbox::path);
-    let network = endpoint.record();
+    let network = endpoints.records();
     let parts = Parts { dirs, intent, host: &host, claim, network, sandbox_path, root: &root, host_gateway };
     let prepared = bundle::write(prepared, &parts)?;
-    let ports = ports::shown(&endpoint.record().ports, &prepared.exposed);
+    let ports = ports::shown(&endpoints.ports(), &prepared.exposed);
+    following.settle(engine)?;
+    follow::tell(engine, claim);
 
     // 8. The container, up to its gate: namespaces, limits and mounts are there, the program does not run.
     let (ends, ties) = Ends::new(&streams, place.monitored.then(|| dirs.live(&claim.id)).as_deref(), user(&prepared))?;
@@ -215,7 +223,10 @@ pub(crate) fn live(
         pidfd: live.pidfd(),
         signal: &|number| drop(live.kill(number)),
         stop_signal: prepared.stop_signal as i32,
-        relay: endpoint.relay(),
+        service: Some(endpoints.service()),
+        networks: &engine.networks,
+        container: &claim.id,
+        netns: &|| namespace(live.pid()),
         signals: &signals,
         end_rest: &|| drop(live.container().kill(Signal::SIGKILL as i32, true)),
     })?;
@@ -224,9 +235,15 @@ pub(crate) fn live(
     // 11. Taken apart in reverse. Errors are told, not lost; the exit code stays the program's.
     let oom = matches!(ended, Ended::Killed(9)) && live.container().oom_kills() > 0;
     let mut errors = note_end(dirs, &claim.id, ended.code(), oom);
-    let leaving = endpoint.leave();
+    let leaving = endpoints.leave();
+    drop(following);
     errors.extend(made.delete().err());
     Ok(Lived { code: ended.code(), leaving: Some(leaving), errors })
+}
+
+/// The network namespace of a process.
+pub(crate) fn namespace(pid: i32) -> std::io::Result<File> {
+    File::open(format!("/proc/{pid}/ns/net"))
 }
 
 /// Tell of what did not go well without failing for it.
@@ -407,7 +424,7 @@ fn record(claim: &Claim, image: Option<&Image>, (intent, prepared): (&Intent, &P
         stop_signal: prepared.stop_signal.to_string(),
         stop_timeout: prepared.stop_timeout,
         remove: flags.container.rm,
-        network: flags.network.name().to_owned(),
+        network: flags.network.names(),
         ports: ports::shown(&[], &prepared.exposed),
         labels: prepared.labels.clone(),
         mounts: mounts.map(mounted).collect(),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rbox_net::Networks;
+
 use rbox_runtime::cgroup::Stats;
 use rbox_runtime::container::{Container, Status};
 
@@ -44,7 +44,7 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 /// Errors: there is no such container; the template is not understood.
 pub(crate) fn run(global: &Global, args: &StatsArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    sweep::sweep(&dirs, &dirs.networks()?).iter().for_each(report::warn);
     let mut before = HashMap::new();
     look(&dirs, args, &mut before)?;
     std::thread::sleep(FIRST_LOOK);

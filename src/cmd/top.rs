@@ -5,7 +5,6 @@ use std::io;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use rbox_net::Networks;
 
 use super::print;
 use crate::cli::{Global, TopArgs};
@@ -27,7 +26,7 @@ const WORD_MAX: usize = 10_000;
 /// Errors: there is no such container, or it does not run; ps(1) does not take the options, or shows no PID.
 pub(crate) fn run(global: &Global, args: &TopArgs) -> Result<ExitCode> {
     let dirs = Dirs::new(global)?;
-    sweep::sweep(&dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+    sweep::sweep(&dirs, &dirs.networks()?).iter().for_each(report::warn);
     let (typed, options) = args.words.split_first().context("CONTAINER is missing")?;
     let container = find::container(&dirs, &find(&dirs, typed)?, typed, "list the processes of")?;
     let pids = container.cgroup().pids()?;

@@ -3,16 +3,20 @@
 //! Its first process is not our child, so its exit code is the kernel's to tell (pidfd_info, Linux 6.15) or lost. Its
 //! outputs are FIFOs that we open by name. Its standard input ended with the monitor.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result};
-use rbox_net::{Endpoint, Owner};
+use rbox_net::dns::Upstream;
+use rbox_net::{Endpoints, Owner};
 use rbox_runtime::container::Container;
 use rbox_runtime::terminal::Signals;
 
 use super::ends;
 use super::hub::{Hub, Life};
-use crate::cmd::run::Lived;
+use crate::cmd::run::{Lived, namespace};
 use crate::engine::Engine;
-use crate::record::{Claim, Record};
+use crate::record::{Claim, Intent, Record};
 use crate::sweep;
 
 /// The code of a program whose end nobody saw, and why.
@@ -39,11 +43,10 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
         found => Some(found?),
     };
     let pidfd = container.as_ref().and_then(Container::pidfd);
-    let mut endpoint = engine.networks.resume(id).unwrap_or_else(|error| {
-        // Somebody took a port in between: relays are lost, the rules are still there.
-        errors.push(error.into());
-        None
-    });
+    let pid = container.as_ref().and_then(Container::pid);
+    let netns = || namespace(pid.ok_or(std::io::ErrorKind::NotFound)?);
+    let (mut endpoints, unserved) = endpoints(engine, id, netns().ok())?;
+    errors.extend(unserved);
     let signals = Signals::hold(false).context("cannot hold signals back")?;
     hub.take(ends::find_again(&dirs.live(id)));
     hub.started();
@@ -51,14 +54,17 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
     if let (Some(container), Some(pidfd)) = (&container, &pidfd) {
         let stop_signal = record.stop_signal.parse().map_or(15, |signal: nix::sys::signal::Signal| signal as i32);
         hub.carry(Life {
-            pidfd: std::os::fd::AsFd::as_fd(pidfd),
+            pidfd: pidfd.as_fd(),
             signal: &|number| drop(container.kill(number, false)),
             stop_signal,
-            relay: endpoint.as_mut().and_then(Endpoint::relay),
+            service: Some(endpoints.service()),
+            networks: &engine.networks,
+            container: id,
+            netns: &netns,
             signals: &signals,
             end_rest: &|| drop(container.kill(nix::sys::signal::Signal::SIGKILL as i32, true)),
         })?;
-        code = rbox_runtime::container::exit_code(std::os::fd::AsFd::as_fd(pidfd));
+        code = rbox_runtime::container::exit_code(pidfd.as_fd());
     } else {
         hub.drain();
     }
@@ -69,13 +75,7 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
     });
     let code = noted.as_ref().ok().and_then(|record| record.exit_code).unwrap_or(UNKNOWN);
     errors.extend(noted.err());
-    let leaving = match endpoint {
-        Some(endpoint) => Some(endpoint.leave()),
-        None => {
-            errors.extend(engine.networks.disconnect(id).into_iter().map(anyhow::Error::from));
-            None
-        }
-    };
+    let leaving = Some(endpoints.leave());
     let deleted = match container {
         Some(container) => container.delete(true).map(drop),
         // The other monitor was killed while it made the next life.
@@ -83,4 +83,12 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
     };
     errors.extend(deleted.err().map(anyhow::Error::from));
     Ok(Lived::adopted(code, leaving, errors))
+}
+
+/// What another has connected, and what of it cannot be served.
+fn endpoints(engine: &Engine, id: &str, netns: Option<File>) -> Result<(Endpoints, Vec<anyhow::Error>)> {
+    let dns = Intent::load(&engine.dirs, id).map(|intent| intent.flags.network.dns).unwrap_or_default();
+    let names = netns.as_ref().map(|netns| (netns.as_fd(), Upstream::of(&dns)));
+    let (endpoints, errors) = engine.networks.resume(id, names)?;
+    Ok((endpoints, errors.into_iter().map(anyhow::Error::from).collect()))
 }

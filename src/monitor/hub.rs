@@ -12,6 +12,8 @@
 
 mod ready;
 
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -20,7 +22,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use rbox_net::Relay;
+use rbox_net::{Networks, Service};
 use rbox_runtime::resident;
 use rbox_runtime::terminal::{self, Signals};
 
@@ -52,12 +54,31 @@ pub(crate) struct Life<'a> {
     pub(crate) signal: &'a dyn Fn(i32),
     /// What asks it to end.
     pub(crate) stop_signal: i32,
-    /// Connections that are relayed to it.
-    pub(crate) relay: Option<&'a mut Relay>,
+    /// What is served for its network.
+    pub(crate) service: Option<&'a mut Service>,
+    /// The networks that it may be connected to meanwhile.
+    pub(crate) networks: &'a Networks,
+    /// Its container.
+    pub(crate) container: &'a str,
+    /// Opens the container's network namespace. Nobody keeps it: it is to end with the container.
+    pub(crate) netns: &'a dyn Fn() -> io::Result<File>,
     /// Signals that are held back.
     pub(crate) signals: &'a Signals,
     /// Once it has ended, kill what it has left behind: with a pid namespace of others that goes on.
     pub(crate) end_rest: &'a dyn Fn(),
+}
+
+impl Life<'_> {
+    /// Serve the networks that the container is in by now. Answers why that could not be done.
+    fn serve_networks(&mut self) -> String {
+        let Some(service) = self.service.as_deref_mut() else { return String::new() };
+        let netns = match (self.netns)() {
+            Ok(netns) => netns,
+            Err(error) => return format!("cannot open the container's network namespace: {}", error.kind()),
+        };
+        let served = service.refresh(self.networks, self.container, netns.as_fd());
+        served.err().map(|error| error.to_string()).unwrap_or_default()
+    }
 }
 
 /// Everybody who hears a container, and its log.
@@ -211,8 +232,8 @@ impl<'a> Hub<'a> {
                             return Ok(());
                         }
                     }
-                    Ready::Relay => life.relay.as_deref_mut().into_iter().for_each(Relay::ready),
-                    other => self.serve(other, &life),
+                    Ready::Network => life.service.as_deref_mut().into_iter().for_each(Service::ready),
+                    other => self.serve(other, &mut life),
                 }
             }
             self.clients.retain(|client| !client.is_gone());
@@ -271,7 +292,7 @@ impl<'a> Hub<'a> {
         self.clients.iter().any(Client::is_held) || self.caller.as_ref().is_some_and(Caller::is_held)
     }
 
-    fn serve(&mut self, ready: Ready, life: &Life<'_>) {
+    fn serve(&mut self, ready: Ready, life: &mut Life<'_>) {
         match ready {
             Ready::Door => self.open_door(),
             Ready::Output(at) => drop(self.take_output(at)),
@@ -280,7 +301,7 @@ impl<'a> Hub<'a> {
             Ready::ClientRoom(at) => self.clients[at].push(),
             Ready::CallerInput => self.hear_caller(),
             Ready::CallerRoom(at) => self.show_caller(at),
-            Ready::Ended | Ready::Signal | Ready::Relay => {}
+            Ready::Ended | Ready::Signal | Ready::Network => {}
         }
     }
 
@@ -372,7 +393,7 @@ impl<'a> Hub<'a> {
     }
 
     /// Hear what a client says. Before the program runs there is nobody to pass a signal to.
-    fn hear(&mut self, at: usize, life: Option<&Life<'_>>) {
+    fn hear(&mut self, at: usize, mut life: Option<&mut Life<'_>>) {
         while self.typed.is_empty() || !self.clients[at].has_input() {
             let Some(packet) = self.clients[at].hear() else { break };
             match Ask::parse(&packet) {
@@ -387,9 +408,13 @@ impl<'a> Hub<'a> {
                         terminal::set_size(terminal.as_fd(), rows, columns);
                     }
                 }
-                Some(Ask::Signal(number)) => life.into_iter().for_each(|life| (life.signal)(number)),
+                Some(Ask::Signal(number)) => life.iter().for_each(|life| (life.signal)(number)),
                 Some(Ask::Halt) => {
                     self.halt(at);
+                }
+                Some(Ask::Networks) => {
+                    let why = life.as_mut().map(|life| life.serve_networks()).unwrap_or_default();
+                    self.clients[at].say(Tell::Served(&why));
                 }
                 Some(Ask::Input(_) | Ask::Wait) | None => {}
             }

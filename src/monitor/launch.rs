@@ -46,6 +46,7 @@ pub(crate) fn launch(dirs: &Dirs, id: &str, task: Task, first: &[Ask<'_>], more:
     // Executed anew: its memory is its own from the first page on, whatever this command has done before.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("rbox").arg("--root").arg(dirs.root()).arg("--state").arg(dirs.state());
+    command.arg("--config").arg(dirs.config());
     command.args(["monitor", id, "--from", &std::process::id().to_string()]).args(more);
     command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
     if task == Task::Adopt {

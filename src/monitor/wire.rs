@@ -1,8 +1,8 @@
 //! What a command and the process that holds a container say to each other, both ends in one file.
 //!
 //! ```text
-//!   command ── Attach, Input, EndOfInput, Resize, Signal, Wait, Halt ──▶ holder (the monitor, or rbox run)
-//!           ◀── Started, Output, Errors, Halting, Ended ──
+//!   command ── Attach, Input, EndOfInput, Resize, Signal, Wait, Halt, Networks ──▶ holder (the monitor, or rbox run)
+//!           ◀── Started, Output, Errors, Halting, Served, Ended ──
 //! ```
 //!
 //! A socket that keeps messages apart (unix(7), `SOCK_SEQPACKET`): one message is one packet, a letter and what belongs
@@ -41,6 +41,8 @@ pub(crate) enum Ask<'a> {
     Wait,
     /// A person ends the program now: it is not to be started again.
     Halt,
+    /// The container is in other networks now.
+    Networks,
 }
 
 /// What the holder says.
@@ -54,6 +56,8 @@ pub(crate) enum Tell<'a> {
     Errors(&'a [u8]),
     /// It is not started again.
     Halting,
+    /// What is served for its networks is as they are now; or the reason why not.
+    Served(&'a str),
     /// It has ended with this code, and what was made for it is taken apart.
     Ended(i32),
 }
@@ -72,6 +76,7 @@ impl Ask<'_> {
             Self::Signal(number) => joined(b's', &number.to_le_bytes()),
             Self::Wait => vec![b'w'],
             Self::Halt => vec![b'h'],
+            Self::Networks => vec![b'n'],
         }
     }
 
@@ -88,6 +93,7 @@ impl Ask<'_> {
             (b's', number) => Ask::Signal(i32::from_le_bytes(number.try_into().ok()?)),
             (b'w', []) => Ask::Wait,
             (b'h', []) => Ask::Halt,
+            (b'n', []) => Ask::Networks,
             _ => return None,
         })
     }
@@ -101,6 +107,7 @@ impl Tell<'_> {
             Self::Output(bytes) => joined(b'o', bytes),
             Self::Errors(bytes) => joined(b'e', bytes),
             Self::Halting => vec![b'h'],
+            Self::Served(why) => joined(b'n', why.as_bytes()),
             Self::Ended(code) => joined(b'x', &code.to_le_bytes()),
         }
     }
@@ -113,6 +120,7 @@ impl Tell<'_> {
             (b'o', bytes) => Tell::Output(bytes),
             (b'e', bytes) => Tell::Errors(bytes),
             (b'h', []) => Tell::Halting,
+            (b'n', why) => Tell::Served(std::str::from_utf8(why).ok()?),
             (b'x', code) => Tell::Ended(i32::from_le_bytes(code.try_into().ok()?)),
             _ => return None,
         })

@@ -293,7 +293,11 @@ mod tests {
     use super::*;
 
     fn dirs(place: &Path) -> Dirs {
-        let global = crate::cli::Global { root: place.join("root"), state: place.join("state") };
+        let global = crate::cli::Global {
+            root: place.join("root"),
+            state: place.join("state"),
+            config: place.join("config.json"),
+        };
         Dirs::new(&global).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! What every test stands on: programs, a private host for each test, bundles, a terminal.
 
+mod ask;
 mod bundle;
 mod container;
 mod dice;
@@ -11,6 +12,7 @@ mod programs;
 mod pty;
 mod snapshot;
 
+pub(crate) use ask::known_as;
 pub(crate) use bundle::{Bundle, Oci, make_rootfs, spec_template};
 pub(crate) use container::{BUSYBOX, fixture};
 pub(crate) use dice::{Dice, cases};

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// `rbox` of this build.
 pub(crate) fn rbox() -> PathBuf {
@@ -75,6 +76,10 @@ pub(crate) enum Need {
     CgroupV2,
     Ipv6,
     BridgeNetfilter,
+    /// The kernel can make links of this kind.
+    Ipvlan,
+    Vlan,
+    Dummy,
     /// A machine of the tests' own that runs systemd.
     Systemd,
     /// A machine of the tests' own with AppArmor, whose profiles are the machine's.
@@ -82,6 +87,9 @@ pub(crate) enum Need {
     /// The test looks at something only rbox-runtime has.
     OurRuntime,
 }
+
+/// How the reason begins where the kernel has no links of a kind.
+const NO_LINK: &str = "this kernel makes no link of the kind";
 
 /// The reason, in words, why the machine cannot do it; none where it can.
 pub(crate) fn lacks(what: Need) -> Option<String> {
@@ -98,6 +106,9 @@ pub(crate) fn lacks(what: Need) -> Option<String> {
         Need::BridgeNetfilter => {
             have(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(), "br_netfilter is not loaded")
         }
+        Need::Ipvlan => have(can_make("link wire type ipvlan"), &format!("{NO_LINK} ipvlan")),
+        Need::Vlan => have(can_make("link wire name wire.10 type vlan id 10"), &format!("{NO_LINK} vlan")),
+        Need::Dummy => have(can_make("type dummy"), &format!("{NO_LINK} dummy")),
         Need::Systemd => {
             let own = env::var_os("RBOX_TEST_VM").is_some() && Path::new("/run/systemd/system").is_dir();
             have(own, "this test starts units of systemd: only in the VM")
@@ -109,6 +120,13 @@ pub(crate) fn lacks(what: Need) -> Option<String> {
         }
         Need::OurRuntime => have(runtime_is_rbox(), "this is about rbox-runtime alone"),
     }
+}
+
+/// Whether `ip link add WORDS` works, in a network namespace where there is a link called `wire`.
+fn can_make(words: &str) -> bool {
+    let script = format!("ip link add wire type veth peer name other && ip link add {words}");
+    let tried = Command::new("unshare").args(["--net", "sh", "-c", &script]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
 }
 
 /// Whether /sys/fs/cgroup is the unified hierarchy.
@@ -123,6 +141,8 @@ pub(crate) fn skip(reason: &str) {
         ["no cgroup v1", "are not v2", "rbox-runtime alone", "br_netfilter is not loaded", "only in the VM"]
             .iter()
             .any(|words| reason.contains(words));
+    // The VM is the lane that has these.
+    let other_lane = other_lane || reason.contains(NO_LINK) && env::var_os("RBOX_TEST_VM").is_none();
     let strict = env::var("RBOX_TEST_NO_SKIP").is_ok_and(|value| value == "1");
     assert!(!strict || other_lane, "cannot skip with RBOX_TEST_NO_SKIP=1: {reason}");
     eprintln!("skipped: {reason}");

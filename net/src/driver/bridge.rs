@@ -11,38 +11,59 @@
 //! ```
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
 
+use super::gone;
 use crate::address::{MacAddress, Subnet};
-use crate::endpoint::Attachment;
+use crate::endpoint::{Attachment, Link};
 use crate::error::{Error, Result};
-use crate::firewall::{Iptables, Rule, shared};
-use crate::netlink::{Bridge, Cable, HostRoutes, LinkState, Netlink};
-use crate::network::{Bridged, Network};
+use crate::firewall::{Firewall, Rule};
+use crate::hosts;
+use crate::ipam::{self, Taken};
+use crate::netlink::{Cable, HostRoutes, LinkState, Netlink, NewBridge};
+use crate::network::{Bridge, Network, Passage, Pool};
 use crate::networks::Networks;
-use crate::{ipam, steps, sysctl};
+use crate::{steps, sysctl};
 
 /// What a host without a default route gets: Ethernet's.
 const ETHERNET_MTU_BYTES: u32 = 1500;
-/// `lo` is the first link of every network namespace. linux/net/loopback.h, LOOPBACK_IFINDEX.
-const LOOPBACK_INDEX: u32 = 1;
 
-/// Choose name, subnet, gateway and hardware address of a network's bridge, so that they collide with nothing.
+/// Choose name, subnet, gateway and hardware address of the default network's bridge, so that they collide with nothing.
 ///
 /// Errors: `Exhausted` when every subnet of the pool is in use on this host.
-pub(crate) fn plan(netlink: &mut Netlink, network: &mut Network) -> Result<()> {
-    let routes = netlink.host_routes()?;
+pub(crate) fn plan(networks: &Networks, netlink: &mut Netlink, network: &mut Network) -> Result<()> {
     let name = free_name(netlink)?;
-    let taken: Vec<Subnet> = routes.on_link.iter().map(|(subnet, _)| *subnet).collect();
-    let subnet = ipam::free_subnet(&taken).ok_or_else(|| Error::Exhausted {
-        what: format!("subnet for network {}", network.name),
-        why: "the host has routes into 172.17.0.0/16 to 172.31.0.0/16 and 192.168.0.0/16".into(),
-    })?;
-    let gateway = subnet.hosts().next().expect("the pool's subnets have thousands of addresses");
-    let byte = |at: usize| u8::from_str_radix(&network.id[at..at + 2], 16).expect("an id is hex");
-    let mac = MacAddress([0x02, 0x42, byte(0), byte(2), byte(4), byte(6)]);
-    network.bridged = Some(Bridged { subnet, gateway, bridge: name, mac });
+    let subnet = ipam::free_subnet(network, &taken(networks, netlink, network)?)?;
+    let gateway = subnet.hosts().next();
+    network.pools = vec![Pool { subnet, gateway, range: None, reserved: Default::default() }];
+    let mac = hardware_address(&network.id);
+    network.bridge = Some(Bridge { name, mac, icc: true, passage: [Passage::Nat; 2], binding: None });
     Ok(())
+}
+
+/// The hardware address of a network's bridge: random, as its id is (A-057).
+pub(crate) fn hardware_address(id: &str) -> MacAddress {
+    let byte = |at: usize| id.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    MacAddress([0x02, 0x42, byte(0), byte(2), byte(4), byte(6)])
+}
+
+/// Every subnet that `network` may not have: those on the host's links, its resolvers, and those of the other networks.
+pub(crate) fn taken(networks: &Networks, netlink: &mut Netlink, network: &Network) -> Result<Vec<Taken>> {
+    let mut taken: Vec<Taken> = Vec::new();
+    for other in networks.list()?.into_iter().filter(|other| other.id != network.id) {
+        taken.extend(other.pools.iter().map(|pool| (pool.subnet, format!("network {}", other.name))));
+    }
+    for ipv6 in [false, true] {
+        for (subnet, index) in netlink.host_routes(ipv6)?.on_link {
+            // A network's own bridge stands above already.
+            if !taken.iter().any(|(other, _)| *other == subnet) {
+                let link = netlink.show_link_by_index(index)?.map(|link| link.name).unwrap_or_default();
+                taken.push((subnet, format!("link {link}")));
+            }
+        }
+    }
+    let resolvers = hosts::servers(&hosts::host_resolv_conf());
+    taken.extend(resolvers.into_iter().map(|ip| (Subnet::around(ip, u8::MAX), "a name server".to_owned())));
+    Ok(taken)
 }
 
 /// `rbox0`; the next number where another rbox with a state directory of its own has that.
@@ -56,12 +77,23 @@ fn free_name(netlink: &mut Netlink) -> Result<String> {
     Err(Error::Exhausted { what: "name for a bridge".into(), why: "rbox0 to rbox999 are taken".into() })
 }
 
-/// Whether the plan still holds: the bridge is there, or its name and subnet are still free.
-pub(crate) fn is_possible(netlink: &mut Netlink, bridged: &Bridged, routes: &HostRoutes) -> Result<bool> {
-    if let Some(link) = netlink.show_link(&bridged.bridge)? {
-        return Ok(link.mac == Some(bridged.mac));
+/// Why the plan holds no more: the bridge is not there, and its name or its subnet is another's. Nothing when it holds.
+pub(crate) fn conflict(netlink: &mut Netlink, network: &Network, routes: &HostRoutes) -> Result<Option<String>> {
+    let Some(bridge) = &network.bridge else { return Ok(None) };
+    if let Some(link) = netlink.show_link(&bridge.name)? {
+        return Ok((link.mac != Some(bridge.mac)).then(|| not_ours(&bridge.name)));
     }
-    Ok(!routes.on_link.iter().any(|(subnet, _)| subnet.overlaps(bridged.subnet)))
+    for pool in network.pools_of(false) {
+        if let Some((subnet, index)) = routes.on_link.iter().find(|(subnet, _)| subnet.overlaps(pool.subnet)) {
+            let link = netlink.show_link_by_index(*index)?.map(|link| link.name).unwrap_or_default();
+            return Ok(Some(format!("its subnet {} is in use: link {link} has {subnet}", pool.subnet)));
+        }
+    }
+    Ok(None)
+}
+
+fn not_ours(name: &str) -> String {
+    format!("its link {name} is there, and not rbox's")
 }
 
 /// The MTU of the host's way out.
@@ -73,111 +105,106 @@ pub(crate) fn mtu(netlink: &mut Netlink, routes: &HostRoutes) -> Result<u32> {
 /// Make the bridge and the shared rules where they are missing; answers the bridge's index.
 ///
 /// The bridge is switched on last, so one that is up is complete, and needs no lock.
-pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, bridged: &Bridged, mtu_bytes: u32) -> Result<u32> {
-    let name = &bridged.bridge;
+pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Network, mtu_bytes: u32) -> Result<u32> {
+    let Some(bridge) = &network.bridge else { return Err(gone(&network.name)) };
+    let name = &bridge.name;
     if let Some(link) = netlink.show_link(name)?.filter(|link| link.is_up) {
-        return owned(link, bridged);
+        return owned(link, network, bridge);
     }
     let _lock = networks.lock()?;
     match netlink.show_link(name)? {
         // Another start was faster.
-        Some(link) if link.is_up => return owned(link, bridged),
+        Some(link) if link.is_up => return owned(link, network, bridge),
         Some(_) => {}
-        None => netlink.add_bridge(Bridge { name, mac: bridged.mac, mtu_bytes })?,
+        None => netlink.add_bridge(NewBridge { name, mac: bridge.mac, mtu_bytes })?,
     }
     let link = netlink.show_link(name)?.ok_or_else(|| gone(name))?;
-    let index = owned(link, bridged)?;
-    netlink.add_address(&steps::BRIDGE_ADDRESS, (index, name), bridged.gateway, bridged.subnet)?;
+    let index = owned(link, network, bridge)?;
+    // Before it has an IPv6 address, and its router's. Until a bridge is sure of its own link-local address it asks for no
+    // container, and for two seconds nobody from outside would reach one.
+    if network.ipv6 {
+        for key in ["accept_ra", "accept_dad"] {
+            sysctl::set(&steps::SYSCTL_IPV6_LEASED, &format!("net/ipv6/conf/{name}/{key}"), "0")?;
+        }
+        sysctl::set(&steps::SYSCTL_IPV6_ON, &format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+    }
+    for pool in network.pools.iter().filter(|pool| network.ipv6 || !pool.subnet.is_ipv6()) {
+        if let Some(gateway) = pool.gateway {
+            netlink.add_address(&steps::BRIDGE_ADDRESS, (index, name), gateway, pool.subnet)?;
+        }
+    }
     // The drops in raw come before the host routes for anybody, and before it accepts 127.0.0.1 from a bridge.
-    networks.firewall()?.ensure(&shared(name, bridged.subnet))?;
-    sysctl::set(&steps::SYSCTL_FORWARD, "net/ipv4/ip_forward", "1")?;
-    sysctl::set(&steps::SYSCTL_LOCALNET, &format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+    networks.firewall().ensure(network)?;
+    if !network.internal {
+        forward(netlink, network, name)?;
+    }
     netlink.set_up(&steps::BRIDGE_UP, index, name)?;
     Ok(index)
 }
 
-fn owned(link: LinkState, bridged: &Bridged) -> Result<u32> {
-    if link.mac == Some(bridged.mac) {
-        return Ok(link.index);
+fn forward(netlink: &mut Netlink, network: &Network, name: &str) -> Result<()> {
+    sysctl::set(&steps::SYSCTL_FORWARD, "net/ipv4/ip_forward", "1")?;
+    sysctl::set(&steps::SYSCTL_LOCALNET, &format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+    if !network.ipv6 || sysctl::get("net/ipv6/conf/all/forwarding").is_none_or(|value| value == "1") {
+        return Ok(());
     }
-    Err(Error::Invalid { object: format!("link {}", bridged.bridge), why: "it is there, and not rbox's".into() })
+    // A host that forwards stops listening to routers, and would lose its own way out when that expires.
+    for index in netlink.host_routes(true)?.announced {
+        if let Some(link) = netlink.show_link_by_index(index)? {
+            sysctl::set(&steps::SYSCTL_ACCEPT_RA, &format!("net/ipv6/conf/{}/accept_ra", link.name), "2")?;
+        }
+    }
+    sysctl::set(&steps::SYSCTL_FORWARD, "net/ipv6/conf/all/forwarding", "1")
 }
 
-fn gone(link: &str) -> Error {
-    Error::Os { doing: format!("look at link {link}"), source: std::io::ErrorKind::NotFound.into() }
+fn owned(link: LinkState, network: &Network, bridge: &Bridge) -> Result<u32> {
+    if link.mac == Some(bridge.mac) {
+        return Ok(link.index);
+    }
+    Err(Error::Invalid { object: format!("network {}", network.name), why: not_ours(&bridge.name) })
 }
 
 /// Add an endpoint's rules; when that fails because somebody emptied the tables, put the shared ones back first.
-pub(crate) fn publish(networks: &Networks, bridged: &Bridged, rules: &[Rule]) -> Result<()> {
+pub(crate) fn publish(networks: &Networks, network: &Network, rules: &[Rule]) -> Result<()> {
     if rules.is_empty() {
         return Ok(());
     }
-    let firewall = networks.firewall()?;
+    let firewall = networks.firewall();
     let Err(error) = firewall.append(rules) else { return Ok(()) };
     let lock = networks.lock()?;
-    let were_missing = firewall.ensure(&shared(&bridged.bridge, bridged.subnet))?;
+    let were_missing = firewall.ensure(network)?;
     drop(lock);
     if were_missing { firewall.append(rules) } else { Err(error) }
 }
 
-/// Plug the container whose network namespace is `netns` into the bridge with index `bridge`.
-pub(crate) fn attach(netlink: &mut Netlink, bridge: u32, it: &Attachment, netns: BorrowedFd<'_>) -> Result<Plugged> {
-    // Before eth0 is born, so that it is born with them.
-    let mut inside = Netlink::inside(netns, || {
-        sysctl::set(&steps::SYSCTL_IPV6_OFF, "net/ipv6/conf/all/disable_ipv6", "1")?;
-        sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/default/arp_notify", "1")
-    })?;
-    inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")?;
-    let cable = Cable { host: &it.veth, bridge: (bridge, &it.bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
+/// Make the bridge where it is missing, and a cable from it to the container whose network namespace is `netns`.
+pub(crate) fn plug(
+    networks: &Networks,
+    netlink: &mut Netlink,
+    (network, it): (&Network, &Attachment),
+    netns: BorrowedFd<'_>,
+) -> Result<()> {
+    let Link::Cable { bridge, host, isolated } = &it.link else { return Ok(()) };
+    let index = ensure(netlink, networks, network, it.mtu_bytes)?;
+    let cable = Cable { host, inside: &it.interface, bridge: (index, bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
-    let host = netlink.show_link(&it.veth)?.ok_or_else(|| gone(&it.veth))?;
-    netlink.set_hairpin(host.index, &it.veth)?;
-    let eth0 = inside.show_link("eth0")?.ok_or_else(|| gone("eth0"))?.index;
-    inside.add_address(&steps::ADDRESS, (eth0, "eth0"), it.address, it.subnet)?;
-    inside.set_up(&steps::LINK_UP, eth0, "eth0")?;
-    inside.add_default_route(eth0, it.gateway)?;
-    Ok(Plugged { inside, eth0 })
-}
-
-/// A container that is plugged in, before its neighbours know.
-pub(crate) struct Plugged {
-    inside: Netlink,
-    eth0: u32,
-}
-
-impl Plugged {
-    /// Wait until frames pass all the way from the host to the container, then tell everybody its address.
-    ///
-    /// The kernel notices a carrier a little after the link is up. A frame sent before is lost, and the
-    /// container's first connection would wait a second for ARP to try again.
-    pub(crate) fn announce(mut self, netlink: &mut Netlink, it: &Attachment) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_millis(200);
-        let mut passes = || -> Result<bool> {
-            let veth = netlink.show_link(&it.veth)?.ok_or_else(|| gone(&it.veth))?;
-            let bridge = netlink.show_link(&it.bridge)?.ok_or_else(|| gone(&it.bridge))?;
-            let eth0 = self.inside.show_link("eth0")?.ok_or_else(|| gone("eth0"))?;
-            Ok(veth.forwards && veth.is_ready && bridge.is_ready && eth0.is_ready)
-        };
-        while !passes()? && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        self.inside.set_mac(self.eth0, "eth0", it.mac)
-    }
-}
-
-/// Leave nothing but `lo` and IPv4 in the network namespace of a container that is on no network (A-040).
-pub(crate) fn isolate(netns: BorrowedFd<'_>) -> Result<()> {
-    let mut inside =
-        Netlink::inside(netns, || sysctl::set(&steps::SYSCTL_IPV6_OFF, "net/ipv6/conf/all/disable_ipv6", "1"))?;
-    inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")
+    let port = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
+    netlink.set_port((port.index, host), *isolated)
 }
 
 /// Take the bridge and its shared rules away. What is gone already is no error; another's bridge is left alone.
-pub(crate) fn remove(netlink: &mut Netlink, firewall: &Iptables, bridged: &Bridged) -> Result<()> {
-    let link = netlink.show_link(&bridged.bridge)?;
-    if link.as_ref().is_some_and(|link| link.mac != Some(bridged.mac)) {
+pub(crate) fn remove(netlink: &mut Netlink, firewall: &Firewall, network: &Network) -> Result<()> {
+    let Some(bridge) = &network.bridge else { return Ok(()) };
+    let link = netlink.show_link(&bridge.name)?;
+    if link.as_ref().is_some_and(|link| link.mac != Some(bridge.mac)) {
         return Ok(());
     }
-    firewall.remove(&shared(&bridged.bridge, bridged.subnet))?;
-    if link.is_some() { netlink.delete_link(&bridged.bridge) } else { Ok(()) }
+    firewall.remove(network)?;
+    if link.is_some() { netlink.delete_link(&bridge.name) } else { Ok(()) }
+}
+
+/// Whether the network's bridge is there, complete.
+pub(crate) fn is_up(network: &Network) -> Result<bool> {
+    let Some(bridge) = &network.bridge else { return Ok(false) };
+    Ok(Netlink::here()?.show_link(&bridge.name)?.is_some_and(|link| link.is_up && link.mac == Some(bridge.mac)))
 }

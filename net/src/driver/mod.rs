@@ -1,3 +1,237 @@
-//! How each kind of network is made. `host` and `none` need nothing: their containers get no link.
+//! How each kind of network is made, and how a container is plugged into it. `host` needs nothing: its containers get no
+//! link.
+//!
+//! ```text
+//!   attachment  what a container will have, chosen under the lock: addresses, hardware address, MTU, link
+//!   plug        makes it: bridge.rs a cable to a bridge, sub.rs a link on one of the host's; then addresses, and up
+//!   lead_out    the default route, by the endpoint that is the container's way out
+//!   announce    waits until frames pass, and tells the neighbours
+//! ```
 
 pub(crate) mod bridge;
+pub(crate) mod sub;
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use crate::address::MacAddress;
+use crate::endpoint::{Attachment, Attachment6, EndpointRecord, Link};
+use crate::error::{Error, Result};
+use crate::ipam;
+use crate::netlink::Netlink;
+use crate::netns;
+use crate::network::{Network, SubMode};
+use crate::networks::Networks;
+use crate::reservation::{EndpointRequest, Ledger};
+use crate::{steps, sysctl};
+
+/// `lo` is the first link of every network namespace. linux/net/loopback.h, LOOPBACK_IFINDEX.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// Choose what a container will have in a network.
+///
+/// Errors: those of [`ipam::address`] and of [`sub::parents_mac`].
+pub(crate) fn attachment(
+    ledger: &mut Ledger<'_>,
+    (network, wanted): (&Network, &EndpointRequest),
+    id: &str,
+    interface: String,
+) -> Result<Attachment> {
+    let v4 = ipam::address(network, false, wanted.ip.map(IpAddr::V4), &ledger.leases)?;
+    let Some((IpAddr::V4(address), pool)) = v4 else {
+        let (file, why) = (format!("network {}", network.name), "it has no IPv4 subnet".into());
+        return Err(Error::Record { file, why });
+    };
+    let v6 = match ipam::address(network, true, wanted.ip6.map(IpAddr::V6), &ledger.leases)? {
+        Some((IpAddr::V6(address), pool)) if network.ipv6 => {
+            let gateway = network.gateway6().filter(|_| !network.internal);
+            Some(Attachment6 { address, subnet: pool.subnet, gateway })
+        }
+        _ => None,
+    };
+    let gateway = match pool.gateway {
+        Some(IpAddr::V4(gateway)) if !network.internal => Some(gateway),
+        _ => None,
+    };
+    Ok(Attachment {
+        address,
+        subnet: pool.subnet,
+        gateway,
+        v6,
+        mac: match sub::parents_mac(ledger, (network, wanted))? {
+            Some(parents) => parents,
+            None => wanted.mac.unwrap_or_else(|| MacAddress::of(address)),
+        },
+        mtu_bytes: match (&network.mtu_bytes, &network.parent) {
+            (Some(mtu_bytes), _) => *mtu_bytes,
+            (None, Some(parent)) => sub::mtu(ledger.netlink, parent)?,
+            (None, None) => bridge::mtu(ledger.netlink, &ledger.routes)?,
+        },
+        interface,
+        link: link(network, id),
+    })
+}
+
+fn link(network: &Network, id: &str) -> Link {
+    match (&network.bridge, &network.parent) {
+        (_, Some(parent)) => Link::Sub {
+            parent: parent.link.clone(),
+            mode: parent.mode,
+            shim: parent.shim.as_ref().map(|shim| shim.link.clone()),
+        },
+        (bridge, None) => Link::Cable {
+            bridge: bridge.as_ref().map(|bridge| bridge.name.clone()).unwrap_or_default(),
+            host: format!("veth{}", &id[..7]),
+            isolated: bridge.as_ref().is_some_and(|bridge| !bridge.icc),
+        },
+    }
+}
+
+/// A container that is plugged in, before its neighbours know.
+pub(crate) struct Plugged {
+    inside: Netlink,
+    cards: Vec<Card>,
+}
+
+/// One of its interfaces.
+struct Card {
+    index: u32,
+    attachment: Attachment,
+}
+
+/// Whether a namespace is new: then it is furnished, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sandboxed {
+    New,
+    Running,
+}
+
+/// Plug the container whose network namespace is `netns` into networks: links, addresses, up.
+///
+/// Errors: `Os`, what the kernel refused.
+pub(crate) fn plug(
+    networks: &Networks,
+    netlink: &mut Netlink,
+    parts: &[(&Network, &EndpointRecord)],
+    (netns, sandboxed): (BorrowedFd<'_>, Sandboxed),
+) -> Result<Plugged> {
+    let attached = || parts.iter().filter_map(|(network, record)| Some((*network, record.attachment.as_ref()?)));
+    let with_ipv6 = attached().any(|(_, it)| it.v6.is_some());
+    // Before any card is born, so that it is born with them.
+    let mut inside = Netlink::inside(netns, || match sandboxed {
+        Sandboxed::New => furnish(with_ipv6),
+        Sandboxed::Running => Ok(()),
+    })?;
+    inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")?;
+    let mut cards = Vec::new();
+    for (network, attachment) in attached() {
+        match &attachment.link {
+            Link::Cable { .. } => bridge::plug(networks, netlink, (network, attachment), netns)?,
+            Link::Sub { .. } => sub::plug(netlink, &mut inside, (network, attachment), netns)?,
+        }
+        let name = &attachment.interface;
+        let index = inside.show_link(name)?.ok_or_else(|| gone(name))?.index;
+        cards.push(Card { index, attachment: attachment.clone() });
+    }
+    if with_ipv6 {
+        let names: Vec<&str> =
+            cards.iter().filter(|it| it.attachment.v6.is_some()).map(|it| it.attachment.interface.as_str()).collect();
+        // With `lo` it was switched off where the container had no IPv6 before.
+        netns::inside(netns, || Ok(names.iter().chain(&["lo"]).try_for_each(|name| switch_ipv6_on(name))))
+            .map_err(|source| Error::Os { doing: "enter the container's network namespace".into(), source })??;
+    }
+    for card in &cards {
+        let it = &card.attachment;
+        let link = (card.index, it.interface.as_str());
+        inside.add_address(&steps::ADDRESS, link, it.address, it.subnet)?;
+        if let Some(v6) = &it.v6 {
+            inside.add_address(&steps::ADDRESS, link, v6.address, v6.subnet)?;
+        }
+        inside.set_up(&steps::LINK_UP, card.index, &it.interface)?;
+    }
+    Ok(Plugged { inside, cards })
+}
+
+/// The switches of a new namespace that its cards are born with.
+fn furnish(with_ipv6: bool) -> Result<()> {
+    let those = if with_ipv6 { "default" } else { "all" };
+    sysctl::set(&steps::SYSCTL_IPV6_OFF, &format!("net/ipv6/conf/{those}/disable_ipv6"), "1")?;
+    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/default/arp_notify", "1")?;
+    // What is said of cards to come, the loopback takes for itself too, and would count a packet of its own (A-053).
+    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/lo/arp_notify", "0")
+}
+
+/// A card of a network with IPv6: its addresses are leased, so nothing is asked of its neighbours or believed of routers.
+fn switch_ipv6_on(name: &str) -> Result<()> {
+    let of = |key: &str| format!("net/ipv6/conf/{name}/{key}");
+    for key in ["accept_ra", "autoconf", "accept_dad"] {
+        sysctl::set(&steps::SYSCTL_IPV6_LEASED, &of(key), "0")?;
+    }
+    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, &of("ndisc_notify"), "1")?;
+    sysctl::set(&steps::SYSCTL_IPV6_ON, &of("disable_ipv6"), "0")
+}
+
+impl Plugged {
+    /// Make the endpoint of `record` the container's way out.
+    pub(crate) fn lead_out(&mut self, record: &EndpointRecord, ipv6: bool) -> Result<()> {
+        lead_out(&mut self.inside, record, ipv6)
+    }
+
+    /// Wait until frames pass all the way from the host to the container, then tell everybody its address.
+    ///
+    /// The kernel notices a carrier a little after the link is up. A frame sent before is lost, and the
+    /// container's first connection would wait a second for ARP to try again.
+    pub(crate) fn announce(mut self, netlink: &mut Netlink) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_millis(200);
+        for Card { index, attachment } in &self.cards {
+            match &attachment.link {
+                Link::Cable { bridge, host, .. } => {
+                    let inside = &mut self.inside;
+                    let mut passes = || -> Result<bool> {
+                        let veth = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
+                        let bridge = netlink.show_link(bridge)?.ok_or_else(|| gone(bridge))?;
+                        let name = &attachment.interface;
+                        let card = inside.show_link(name)?.ok_or_else(|| gone(name))?;
+                        Ok(veth.forwards && veth.is_ready && bridge.is_ready && card.is_ready)
+                    };
+                    while !passes()? && Instant::now() < deadline {
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                }
+                // These cannot be set: they are the parent's own.
+                Link::Sub { mode: SubMode::Passthru | SubMode::L2 | SubMode::L3 | SubMode::L3s, .. } => continue,
+                Link::Sub { .. } => {}
+            }
+            self.inside.set_mac(*index, &attachment.interface, attachment.mac)?;
+        }
+        Ok(())
+    }
+}
+
+/// Make the endpoint of `record` the way out of the namespace that `inside` speaks to.
+pub(crate) fn lead_out(inside: &mut Netlink, record: &EndpointRecord, ipv6: bool) -> Result<()> {
+    let Some(it) = &record.attachment else { return Ok(()) };
+    let index = inside.show_link(&it.interface)?.ok_or_else(|| gone(&it.interface))?.index;
+    let link = (index, it.interface.as_str());
+    if let Link::Sub { mode: SubMode::L3 | SubMode::L3s, .. } = it.link {
+        return inside.set_default_link(link, ipv6);
+    }
+    let gateway = match ipv6 {
+        false => it.gateway.map(IpAddr::V4),
+        true => it.v6.as_ref().and_then(|v6| v6.gateway).map(IpAddr::V6),
+    };
+    gateway.map_or(Ok(()), |gateway| inside.set_default_route(link, gateway))
+}
+
+/// Leave nothing but `lo` and IPv4 in the network namespace of a container that is on no network (A-040).
+pub(crate) fn isolate(netns: BorrowedFd<'_>) -> Result<()> {
+    let mut inside =
+        Netlink::inside(netns, || sysctl::set(&steps::SYSCTL_IPV6_OFF, "net/ipv6/conf/all/disable_ipv6", "1"))?;
+    inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")
+}
+
+/// A link that has to be there is not.
+pub(crate) fn gone(link: &str) -> Error {
+    Error::Os { doing: format!("look at link {link}"), source: std::io::ErrorKind::NotFound.into() }
+}

@@ -1,4 +1,4 @@
-//! The iptables backend: one `iptables-restore --noflush` for each change, the `iptables` crate to look.
+//! The iptables backend, one for each family: one `iptables-restore --noflush` for each change, the `iptables` crate to look.
 //!
 //! A restore is a transaction for each table (raw, filter, nat, in this order), so a change that stops
 //! half-way is closed rather than open. There is no `-C` probe anywhere: on a long chain it costs more than
@@ -9,28 +9,27 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use iptables::IPTables;
 
 use super::bridge::{Shared, USER_CHAIN};
-use super::nfnetlink::RuleSocket;
 use super::{Rule, Table};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::steps;
 
-/// The host's iptables.
-pub(crate) struct Iptables {
+/// The host's iptables, or ip6tables.
+pub(super) struct Iptables {
+    name: &'static str,
     look: IPTables,
     restore: PathBuf,
     /// Locked by every `iptables-restore` that runs, also by one whose caller was killed.
     running: PathBuf,
-    /// Set when the rules are really nftables': then they can leave in one transaction.
-    rules: Option<RuleSocket>,
+    /// Whether the rules are really nftables'.
+    pub(super) is_nft: bool,
 }
 
 /// What a table holds, as `iptables -S` lists it.
@@ -43,25 +42,25 @@ impl Iptables {
     /// Find the programs, in `PATH` and where system programs are. `running` is a file for a lock.
     ///
     /// Errors: `Firewall` when there are none.
-    pub(crate) fn find(running: PathBuf) -> Result<Iptables> {
+    pub(super) fn find(ipv6: bool, running: PathBuf) -> Result<Iptables> {
+        let name = if ipv6 { "ip6tables" } else { "iptables" };
         let missing = |name: &str| Error::Firewall {
             doing: "set up the firewall".into(),
             said: format!("no program {name} in PATH or /usr/sbin"),
         };
-        let look = program("iptables").ok_or_else(|| missing("iptables"))?;
-        let restore = program("iptables-restore").ok_or_else(|| missing("iptables-restore"))?;
+        let look = program(name).ok_or_else(|| missing(name))?;
+        let restore = program(&format!("{name}-restore")).ok_or_else(|| missing(&format!("{name}-restore")))?;
         let is_nft = restore.canonicalize().is_ok_and(|path| path.to_string_lossy().contains("nft"));
         // The crate wants the name for ever; this runs once in a process's life.
         let cmd: &'static str = Box::leak(look.to_string_lossy().into_owned().into_boxed_str());
         let look = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
-        Ok(Iptables { look, restore, running, rules: is_nft.then(RuleSocket::default) })
+        Ok(Iptables { name, look, restore, running, is_nft })
     }
 
     /// Put in what is missing of a network's shared rules. Says whether anything was.
     ///
     /// Same as: `iptables-restore --noflush -w 5` with `-I` and `-A` lines.
-    pub(crate) fn ensure(&self, shared: &Shared) -> Result<bool> {
-        self.settle()?;
+    pub(super) fn ensure(&self, shared: &Shared) -> Result<bool> {
         let mut change = Change::default();
         let mut listings = HashMap::new();
         for table in [Table::Raw, Table::Filter, Table::Nat] {
@@ -74,6 +73,12 @@ impl Iptables {
             }
         }
         let mut next: HashMap<(Table, &str), usize> = HashMap::new();
+        for rule in &shared.before {
+            let have = listings[&rule.table].rules.get(&rule.chain);
+            if let Some(index) = have.and_then(|lines| lines.iter().position(|line| *line == rule.to_string())) {
+                next.insert((rule.table, &rule.chain), index + 1);
+            }
+        }
         for rule in &shared.first {
             let have = listings.get_mut(&rule.table).expect("all three are listed");
             let have = have.rules.entry(rule.chain.clone()).or_default();
@@ -99,25 +104,29 @@ impl Iptables {
         Ok(true)
     }
 
-    /// Wait until every `iptables-restore` has ended whose caller was killed meanwhile: only then is it known what it has
-    /// put in.
+    /// Put in a network's own rules, where all that networks have in common is there, and none of them; `heads` tells how
+    /// many rules stand at the head of a chain, behind which they belong.
     ///
-    /// Errors: `Os` when the lock cannot be taken.
-    pub(crate) fn settle(&self) -> Result<()> {
-        let doing = || format!("lock {}", self.running.display());
-        let file = self.lock_file().doing(doing)?;
-        file.lock().doing(doing)
-    }
-
-    fn lock_file(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(false).open(&self.running)
+    /// Same as: `iptables-restore --noflush -w 5` with `-I` and `-A` lines.
+    pub(super) fn add_own(&self, shared: &Shared, heads: HashMap<(Table, &'static str), usize>) -> Result<()> {
+        let mut heads: HashMap<(Table, &str), usize> = heads;
+        let mut change = Change::default();
+        for rule in shared.first.iter().filter(|rule| Shared::is_of_one_network(rule)) {
+            let at = heads.entry((rule.table, &rule.chain)).or_default();
+            *at += 1;
+            change.add(rule.table, format!("-I {} {at} {}", rule.chain, rule.body()));
+        }
+        for rule in shared.last.iter().filter(|rule| Shared::is_of_one_network(rule)) {
+            change.add(rule.table, rule.to_string());
+        }
+        self.commit(&steps::RULES_BASE, "install the network's rules", &change)
     }
 
     /// Add rules at the ends of their chains.
     ///
     /// Same as: `iptables-restore --noflush -w 5` with `-A` lines.
     /// Errors: `Firewall`, also when a chain is missing: somebody emptied the tables.
-    pub(crate) fn append(&self, rules: &[Rule]) -> Result<()> {
+    pub(super) fn append(&self, rules: &[&Rule]) -> Result<()> {
         let mut change = Change::default();
         for rule in rules {
             change.add(rule.table, rule.to_string());
@@ -125,22 +134,9 @@ impl Iptables {
         self.commit(&steps::RULES_ADD, "add the rules of the published ports", &change)
     }
 
-    /// Take out every rule with the comment `owner`; `rules` tells which chains to look in.
-    ///
-    /// A rule or chain that is gone already is no error.
-    pub(crate) fn delete(&self, rules: &[Rule], owner: &str) -> Result<()> {
-        if rules.is_empty() {
-            return Ok(());
-        }
-        let Some(socket) = &self.rules else { return self.delete_by_lines(rules) };
-        let mut chains: Vec<(Table, &str)> = rules.iter().map(|rule| (rule.table, rule.chain.as_str())).collect();
-        chains.sort_unstable();
-        chains.dedup();
-        socket.delete(&chains, owner)
-    }
-
-    fn delete_by_lines(&self, rules: &[Rule]) -> Result<()> {
-        let delete = |rules: &[Rule]| {
+    /// Take out these rules. A rule or chain that is gone already is no error.
+    pub(super) fn delete(&self, rules: &[&Rule]) -> Result<()> {
+        let delete = |rules: &[&Rule]| {
             let mut change = Change::default();
             for rule in rules {
                 change.add(rule.table, format!("-D {} {}", rule.chain, rule.body()));
@@ -162,7 +158,7 @@ impl Iptables {
     /// Take out a network's shared rules; with the last network the chains go too.
     ///
     /// The user's chain stays when it holds any rule of the user's.
-    pub(crate) fn remove(&self, shared: &Shared) -> Result<()> {
+    pub(super) fn remove(&self, shared: &Shared) -> Result<()> {
         let mut listings = HashMap::new();
         for table in [Table::Raw, Table::Filter, Table::Nat] {
             listings.insert(table, self.list(table)?);
@@ -205,29 +201,33 @@ impl Iptables {
         mine().for_each(|(table, chain)| change.add(*table, format!("-X {chain}")));
     }
 
-    /// List our rules as the kernel has them: each table with its lines that name one of our chains or `bridge`.
-    pub(crate) fn show(&self, bridge: &str, owner_of: impl Fn(&str) -> bool) -> Result<Vec<(Table, String)>> {
+    /// List our rules as the kernel has them: each table with its lines that are ours, and what each has seen.
+    pub(super) fn show(&self, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Seen>> {
         let mut found = Vec::new();
         for table in [Table::Raw, Table::Filter, Table::Nat] {
-            let mut chains: Vec<(String, Vec<String>)> = self.list(table)?.rules.into_iter().collect();
-            chains.sort();
-            for line in chains.into_iter().flat_map(|(_, lines)| lines) {
-                let words: Vec<&str> = line.split(' ').collect();
-                if words.contains(&bridge) || words.iter().any(|word| word.starts_with("RBOX")) || owner_of(&line) {
-                    found.push((table, line));
-                }
-            }
+            let lines = self.lines(table, &["-v"])?;
+            found.extend(lines.iter().filter_map(|line| Seen::read(table, line)).filter(|seen| is_ours(&seen.line)));
         }
         Ok(found)
     }
 
-    fn list(&self, table: Table) -> Result<Listing> {
-        let words = || format!("iptables -t {table} -S --wait");
-        let lines = rbox_explain::step(&steps::RULES_LIST, words, || self.look.list_table(&table.to_string()));
-        let lines = lines.map_err(|error| Error::Firewall {
+    fn lines(&self, table: Table, more: &[&str]) -> Result<Vec<String>> {
+        let words = || format!("{} -t {table} -S {} --wait", self.name, more.join(" "));
+        let ask = || match more {
+            [] => self.look.list_table(&table.to_string()),
+            _ => {
+                let output = self.look.execute(&table.to_string(), &format!("-S {}", more.join(" ")))?;
+                Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+            }
+        };
+        rbox_explain::step(&steps::RULES_LIST, words, ask).map_err(|error| Error::Firewall {
             doing: format!("list table {table}"),
             said: error.to_string().trim().to_owned(),
-        })?;
+        })
+    }
+
+    fn list(&self, table: Table) -> Result<Listing> {
+        let lines = self.lines(table, &[])?;
         let mut listing = Listing { chains: Vec::new(), rules: HashMap::new() };
         for line in lines {
             let mut words = line.split(' ');
@@ -242,7 +242,7 @@ impl Iptables {
             // taken for an empty table it would make us write every chain anew, and so empty those of others.
             return Err(Error::Firewall {
                 doing: format!("list table {table}"),
-                said: "iptables lists nothing".into(),
+                said: format!("{} lists nothing", self.name),
             });
         }
         Ok(listing)
@@ -250,7 +250,7 @@ impl Iptables {
 
     fn commit(&self, row: &'static rbox_explain::Row, doing: &str, change: &Change) -> Result<()> {
         let text = change.to_string();
-        let words = || format!("iptables-restore --noflush -w 5 <<EOF\n{text}EOF");
+        let words = || format!("{}-restore --noflush -w 5 <<EOF\n{text}EOF", self.name);
         rbox_explain::step(row, words, || self.run(&text))
             .map_err(|said| Error::Firewall { doing: doing.to_owned(), said })
     }
@@ -258,32 +258,60 @@ impl Iptables {
     /// Errors: the program's own words, in one line.
     fn run(&self, text: &str) -> std::result::Result<(), String> {
         // It says nothing on its standard output, so that is where it holds the lock, for as long as it lives.
-        let running = self.lock_file().and_then(|file| file.lock_shared().map(|()| file));
+        let running = super::lock_file(&self.running).and_then(|file| file.lock_shared().map(|()| file));
         let running = running.map_err(|error| crate::error::words(&error))?;
-        let mut child = Command::new(&self.restore)
+        let child = Command::new(&self.restore)
             .args(["--noflush", "-w", "5"])
             .stdin(Stdio::piped())
             .stdout(Stdio::from(running))
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{}: {}", self.restore.display(), crate::error::words(&error)))?;
-        let mut input = child.stdin.take().expect("asked for above");
-        // A program that ends early has said why on its standard error.
-        let _ = input.write_all(text.as_bytes());
-        drop(input);
-        let output = child.wait_with_output().map_err(|error| crate::error::words(&error))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        Err(if lines.is_empty() { output.status.to_string() } else { lines.join("; ") })
+        finish(child, text)
     }
+}
+
+/// Give a started `iptables-restore` its lines, and wait for its end.
+///
+/// Errors: the program's own words, in one line.
+pub(crate) fn finish(mut child: Child, text: &str) -> std::result::Result<(), String> {
+    let mut input = child.stdin.take().expect("every caller asks for it");
+    // A program that ends early has said why on its standard error.
+    let _ = input.write_all(text.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().map_err(|error| crate::error::words(&error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Err(if lines.is_empty() { output.status.to_string() } else { lines.join("; ") })
 }
 
 impl Listing {
     fn has(&self, rule: &Rule) -> bool {
         self.rules.get(&rule.chain).is_some_and(|lines| lines.contains(&rule.to_string()))
+    }
+}
+
+/// A rule as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) table: Table,
+    /// The line of `iptables-save`.
+    pub(crate) line: String,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Seen {
+    /// Read `-A RBOX -i rbox0 -c 5 300 -j RETURN`, as `iptables -S -v` prints it; nothing for a chain.
+    fn read(table: Table, line: &str) -> Option<Seen> {
+        let (before, after) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(" -c "))?;
+        let mut words = after.splitn(3, ' ');
+        let (packets, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let rest = words.next().map(|rest| format!(" {rest}")).unwrap_or_default();
+        Some(Seen { table, line: format!("-A {before}{rest}"), packets, bytes })
     }
 }
 
@@ -318,7 +346,8 @@ impl std::fmt::Display for Change {
     }
 }
 
-fn program(name: &str) -> Option<PathBuf> {
+/// Find a program in `PATH`, and where system programs are.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
     std::env::split_paths(&path)
@@ -335,6 +364,16 @@ fn runs(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_are_taken_out_of_a_line() {
+        let seen =
+            Seen::read(Table::Nat, "-A RBOX -i rbox0 -m comment --comment network-0a -c 358 26776 -j RETURN").unwrap();
+        assert_eq!(seen.line, "-A RBOX -i rbox0 -m comment --comment network-0a -j RETURN");
+        assert_eq!((seen.packets, seen.bytes), (358, 26776));
+        assert_eq!(Seen::read(Table::Nat, "-P INPUT ACCEPT -c 0 0"), None);
+        assert_eq!(Seen::read(Table::Nat, "-N RBOX"), None);
+    }
 
     #[test]
     fn tables_are_written_from_closed_to_open() {

@@ -49,6 +49,7 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const DUMP_BYTES: usize = 32 * 1024;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 
 /// A socket to the packet filter, opened at first use and then kept: closing it is what waits.
 #[derive(Default)]
@@ -82,9 +83,20 @@ fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
 }
 
 struct Found<'a> {
-    table: Table,
-    chain: &'a str,
+    place: Place<'a>,
     handle: u64,
+}
+
+/// A chain: of ip6tables or not, its table, its name.
+pub(crate) type Place<'a> = (bool, Table, &'a str);
+
+fn family(ipv6: bool) -> u8 {
+    if ipv6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 }
+}
+
+/// The family as nft calls it.
+fn word(ipv6: bool) -> &'static str {
+    if ipv6 { "ip6" } else { "ip" }
 }
 
 impl RuleSocket {
@@ -92,7 +104,7 @@ impl RuleSocket {
     ///
     /// Same as: `nft delete rule ip TABLE CHAIN handle N` for each, in one `nft -f`.
     /// Rules that are gone already are no error.
-    pub(crate) fn delete(&self, chains: &[(Table, &str)], owner: &str) -> Result<()> {
+    pub(crate) fn delete(&self, chains: &[Place<'_>], owner: &str) -> Result<()> {
         let mut slot = self.0.lock().expect("nothing panics while it is held");
         let doing = || format!("delete the rules of {owner}");
         if slot.is_none() {
@@ -121,6 +133,78 @@ impl RuleSocket {
     }
 }
 
+/// Where in a chain each word stands first, and whether a rule says `not`; as the kernel has its rules, word for word.
+pub(super) struct Sighted {
+    /// For each word the number of its rule from 0; nothing where none has it.
+    pub(super) at: Vec<Option<usize>>,
+    pub(super) has_not: bool,
+}
+
+impl RuleSocket {
+    /// Look through a chain for whole words: names of chains that are jumped to, comments. `not` is one, too.
+    ///
+    /// Nothing when there is no such chain, or it changed meanwhile.
+    pub(super) fn sight(&self, place: Place<'_>, words: &[&str], not: &str) -> Result<Option<Sighted>> {
+        let mut slot = self.0.lock().expect("nothing panics while it is held");
+        let (ipv6, table, chain) = place;
+        let doing = || format!("look through chain {chain}");
+        if slot.is_none() {
+            *slot = Some(open().doing(doing)?);
+        }
+        let socket = slot.as_ref().expect("opened above");
+        let mut request = Vec::new();
+        let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
+        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(ipv6), 0), &names);
+        let told = || format!("nft -a list chain {} {table} {chain}", word(ipv6));
+        let whole: Vec<Vec<u8>> = words.iter().map(|word| text(word)).collect();
+        let look = || {
+            socket.send(&request, 0)?;
+            sight(socket, &whole, &text(not))
+        };
+        match rbox_explain::step(&steps::RULES_LIST, told, look) {
+            Err(error) => {
+                *slot = None;
+                Err(error).doing(doing)
+            }
+            seen => seen.doing(doing),
+        }
+    }
+}
+
+fn sight(socket: &Socket, words: &[Vec<u8>], not: &[u8]) -> io::Result<Option<Sighted>> {
+    let mut seen = Sighted { at: vec![None; words.len()], has_not: false };
+    let (mut number, mut whole) = (0, true);
+    let mut datagram = Vec::with_capacity(DUMP_BYTES);
+    // The word itself, and not the end of a longer one: before it stands the length or the kind of what holds it.
+    let has = |body: &[u8], word: &[u8]| {
+        body.windows(word.len() + 1).any(|bytes| &bytes[1..] == word && !bytes[0].is_ascii_graphic())
+    };
+    loop {
+        datagram.clear();
+        socket.recv(&mut datagram, 0)?;
+        for (kind, flags, body) in messages(&datagram) {
+            whole &= flags & NLM_F_DUMP_INTR == 0;
+            match kind {
+                NFT_MSG_NEWRULE => {
+                    for (at, word) in seen.at.iter_mut().zip(words) {
+                        if at.is_none() && has(body, word) {
+                            *at = Some(number);
+                        }
+                    }
+                    seen.has_not |= has(body, not);
+                    number += 1;
+                }
+                NLMSG_DONE => return Ok(whole.then_some(seen)),
+                NLMSG_ERROR => match answer(body) {
+                    Err(error) if error.raw_os_error().is_some_and(is_race) => return Ok(None),
+                    answer => answer?,
+                },
+                _ => {}
+            }
+        }
+    }
+}
+
 fn is_race(code: i32) -> bool {
     Errno::from_raw(code) == Errno::ENOENT
 }
@@ -133,14 +217,15 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn find<'a>(socket: &Socket, chains: &[(Table, &'a str)], owner: &str) -> io::Result<Vec<Found<'a>>> {
+fn find<'a>(socket: &Socket, chains: &[Place<'a>], owner: &str) -> io::Result<Vec<Found<'a>>> {
     let mut found = Vec::new();
-    for (table, chain) in chains {
+    for place in chains {
+        let (ipv6, table, chain) = place;
         let mut request = Vec::new();
         let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
-        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (NFPROTO_IPV4, 0), &names);
+        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(*ipv6), 0), &names);
         let handles = loop {
-            let words = || format!("nft -a list chain ip {table} {chain}");
+            let words = || format!("nft -a list chain {} {table} {chain}", word(*ipv6));
             let listed = rbox_explain::step(&steps::RULES_LIST, words, || {
                 socket.send(&request, 0)?;
                 dump(socket, owner.as_bytes())
@@ -149,7 +234,7 @@ fn find<'a>(socket: &Socket, chains: &[(Table, &'a str)], owner: &str) -> io::Re
                 break handles;
             }
         };
-        found.extend(handles.into_iter().map(|handle| Found { table: *table, chain, handle }));
+        found.extend(handles.into_iter().map(|handle| Found { place: *place, handle }));
     }
     Ok(found)
 }
@@ -180,12 +265,13 @@ fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
     let mut batch = Vec::new();
     message(&mut batch, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
     for rule in found {
+        let (ipv6, table, chain) = rule.place;
         let attributes = [
-            (NFTA_RULE_TABLE, text(&rule.table.to_string())),
-            (NFTA_RULE_CHAIN, text(rule.chain)),
+            (NFTA_RULE_TABLE, text(&table.to_string())),
+            (NFTA_RULE_CHAIN, text(chain)),
             (NFTA_RULE_HANDLE, rule.handle.to_be_bytes().to_vec()),
         ];
-        message(&mut batch, NFT_MSG_DELRULE, NLM_F_REQUEST | NLM_F_ACK, (NFPROTO_IPV4, 0), &attributes);
+        message(&mut batch, NFT_MSG_DELRULE, NLM_F_REQUEST | NLM_F_ACK, (family(ipv6), 0), &attributes);
     }
     message(&mut batch, NFNL_MSG_BATCH_END, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
     socket.send(&batch, 0)?;
@@ -203,7 +289,8 @@ fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
 
 impl Found<'_> {
     fn words(&self) -> String {
-        format!("nft delete rule ip {} {} handle {}", self.table, self.chain, self.handle)
+        let (ipv6, table, chain) = self.place;
+        format!("nft delete rule {} {table} {chain} handle {}", word(ipv6), self.handle)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One rule as a value. Its `Display` is the line that iptables-save(8) prints for it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,9 @@ impl fmt::Display for Verdict {
 pub struct Rule {
     /// Its table.
     pub table: Table,
+    /// Whether it is one of ip6tables.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipv6: bool,
     /// Its chain.
     pub chain: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +119,7 @@ impl Rule {
     pub(crate) fn new(table: Table, chain: &str, verdict: Verdict) -> Rule {
         Rule {
             table,
+            ipv6: false,
             chain: chain.to_owned(),
             source: None,
             destination: None,
@@ -136,8 +140,8 @@ impl Rule {
     }
 
     /// The whole of one address, as iptables-save prints a host.
-    pub(crate) fn host(address: Ipv4Addr) -> Is<Subnet> {
-        Is::This(Subnet::around(address, 32))
+    pub(crate) fn host(address: IpAddr) -> Is<Subnet> {
+        Is::This(Subnet::around(address, u8::MAX))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ip link`: the bridge, and the cable between a container and it.
+//! `ip link`: the bridge, the cable between a container and it, and links on top of others.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -6,36 +6,50 @@ use rbox_explain::Row;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    BridgePortState, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth,
+    InfoVlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 
 use super::{Netlink, Refusal};
 use crate::address::MacAddress;
 use crate::error::Result;
+use crate::network::{Driver, SubMode};
 use crate::steps;
 
 /// A bridge to be made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bridge<'a> {
+pub(crate) struct NewBridge<'a> {
     pub(crate) name: &'a str,
     pub(crate) mac: MacAddress,
     pub(crate) mtu_bytes: u32,
 }
 
-/// A veth pair to be made: `host` stays here as a port of bridge `bridge`, `eth0` is born in the container.
+/// A veth pair to be made: `host` stays here as a port of bridge `bridge`, `inside` is born in the container.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cable<'a> {
     pub(crate) host: &'a str,
+    pub(crate) inside: &'a str,
     pub(crate) bridge: (u32, &'a str),
     pub(crate) mac: MacAddress,
     pub(crate) mtu_bytes: u32,
 }
 
+/// A link to be made on top of another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubLink<'a> {
+    pub(crate) name: &'a str,
+    /// macvlan or ipvlan.
+    pub(crate) driver: Driver,
+    pub(crate) mode: SubMode,
+    pub(crate) mac: Option<MacAddress>,
+    pub(crate) mtu_bytes: u32,
+}
+
 /// What RTM_GETLINK says of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LinkState {
     pub(crate) index: u32,
+    pub(crate) name: String,
     pub(crate) is_up: bool,
     pub(crate) mac: Option<MacAddress>,
     pub(crate) mtu_bytes: Option<u32>,
@@ -43,6 +57,8 @@ pub(crate) struct LinkState {
     pub(crate) is_ready: bool,
     /// It is a port of a bridge, and the bridge passes its frames.
     pub(crate) forwards: bool,
+    /// The kernel made it for somebody, and ends it with its namespace: a cable, a VLAN.
+    pub(crate) is_virtual: bool,
 }
 
 impl Netlink {
@@ -50,8 +66,8 @@ impl Netlink {
     ///
     /// Same as: `ip link add <name> address <mac> mtu <mtu> txqueuelen 0 type bridge`
     /// Errors: `Os`; the name being taken is one.
-    pub(crate) fn add_bridge(&mut self, bridge: Bridge<'_>) -> Result<()> {
-        let Bridge { name, mac, mtu_bytes } = bridge;
+    pub(crate) fn add_bridge(&mut self, bridge: NewBridge<'_>) -> Result<()> {
+        let NewBridge { name, mac, mtu_bytes } = bridge;
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(name.into()),
@@ -67,14 +83,14 @@ impl Netlink {
 
     /// Make the cable: plug the host's end into the bridge and switch it on; the container's end stays down.
     ///
-    /// Same as: `ip link add <host> up mtu <mtu> txqueuelen 0 master <bridge> type veth peer name eth0 address <mac>
+    /// Same as: `ip link add <host> up mtu <mtu> txqueuelen 0 master <bridge> type veth peer name <inside> address <mac>
     /// mtu <mtu> txqueuelen 0 netns <netns>`
     /// Errors: `Os`; a taken name is one. veth(4), IFLA_LINKINFO "veth", VETH_INFO_PEER.
     pub(crate) fn add_cable(&mut self, cable: Cable<'_>, netns: BorrowedFd<'_>) -> Result<()> {
-        let Cable { host, bridge, mac, mtu_bytes } = cable;
+        let Cable { host, inside, bridge, mac, mtu_bytes } = cable;
         let mut peer = LinkMessage::default();
         peer.attributes = vec![
-            LinkAttribute::IfName("eth0".into()),
+            LinkAttribute::IfName(inside.into()),
             LinkAttribute::Address(mac.0.to_vec()),
             LinkAttribute::Mtu(mtu_bytes),
             // A-051: shown as txqueuelen:0
@@ -97,28 +113,103 @@ impl Netlink {
         ];
         let words = || {
             format!(
-                "ip link add {host} up mtu {mtu_bytes} txqueuelen 0 master {} type veth peer name eth0 address {mac} \
+                "ip link add {host} up mtu {mtu_bytes} txqueuelen 0 master {} type veth peer name {inside} address {mac} \
                  mtu {mtu_bytes} txqueuelen 0 netns <container>",
                 bridge.1
             )
         };
         self.link(&steps::VETH, words, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|refusal| refusal.doing(format!("create link {host} to eth0 of the container")))
+            .map_err(|refusal| refusal.doing(format!("create link {host} to {inside} of the container")))
     }
 
-    /// Let frames leave by the bridge port they came from.
+    /// Make a link on top of another, here or in the network namespace `netns`; it stays down.
     ///
-    /// Same as: `bridge link set dev <name> hairpin on`
-    pub(crate) fn set_hairpin(&mut self, index: u32, name: &str) -> Result<()> {
+    /// Same as: `ip link add <name> link <parent> address <mac> mtu <mtu> [netns <netns>] type macvlan mode <mode>`
+    /// Errors: `Os`; a taken name is one.
+    pub(crate) fn add_sub_link(
+        &mut self,
+        (parent, parent_name): (u32, &str),
+        link: SubLink<'_>,
+        netns: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let SubLink { name, driver, mode, mac, mtu_bytes } = link;
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.into()),
+            LinkAttribute::Link(parent),
+            LinkAttribute::Mtu(mtu_bytes),
+            LinkAttribute::LinkInfo(sub_link(mode)),
+        ];
+        message.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+        message.attributes.extend(netns.map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
+        let words = || {
+            let mac = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+            let netns = if netns.is_some() { " netns <container>" } else { "" };
+            format!("ip link add {name} link {parent_name}{mac} mtu {mtu_bytes}{netns} type {driver} mode {mode}")
+        };
+        self.link(&steps::SUB_LINK, words, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+            .map_err(|refusal| refusal.doing(format!("create {driver} link {name} on {parent_name}")))
+    }
+
+    /// Give a link that is down another name.
+    ///
+    /// Same as: `ip link set <name> name <to>`
+    pub(crate) fn rename_link(&mut self, (index, name): (u32, &str), to: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::IfName(to.into())];
+        let words = || format!("ip link set {name} name {to}");
+        self.link(&steps::SUB_LINK, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("give link {name} the name {to}")))
+    }
+
+    /// Make a link for one tag of another's VLANs, and switch it on.
+    ///
+    /// Same as: `ip link add <name> link <below> up type vlan id <tag>`
+    pub(crate) fn add_vlan(&mut self, (below, below_name): (u32, &str), name: &str, tag: u16) -> Result<()> {
+        let info = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(tag)]))];
+        let attributes = vec![LinkAttribute::Link(below), LinkAttribute::LinkInfo(info)];
+        let words = || format!("ip link add {name} link {below_name} up type vlan id {tag}");
+        self.add_parent(name, attributes, words)
+    }
+
+    /// Make a link that leads nowhere, and switch it on.
+    ///
+    /// Same as: `ip link add <name> up type dummy`
+    pub(crate) fn add_dummy(&mut self, name: &str) -> Result<()> {
+        let attributes = vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)])];
+        self.add_parent(name, attributes, || format!("ip link add {name} up type dummy"))
+    }
+
+    fn add_parent(&mut self, name: &str, attributes: Vec<LinkAttribute>, words: impl FnOnce() -> String) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes = attributes;
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        self.link(&steps::PARENT, words, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+            .map_err(|refusal| refusal.doing(format!("create link {name}")))
+    }
+
+    /// Let frames leave by the bridge port they came from; and with `isolated` by no other port that is isolated too.
+    ///
+    /// Same as: `bridge link set dev <name> hairpin on [isolated on]`
+    pub(crate) fn set_port(&mut self, link: (u32, &str), isolated: bool) -> Result<()> {
+        let (index, name) = link;
+        let mut port = vec![InfoBridgePort::HairpinMode(true)];
+        if isolated {
+            port.push(InfoBridgePort::Isolated(true));
+        }
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.attributes = vec![LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)),
         ])];
-        let words = || format!("bridge link set dev {name} hairpin on");
-        self.link(&steps::HAIRPIN, words, RouteNetlinkMessage::NewLink(message), 0)
-            .map_err(|refusal| refusal.doing(format!("switch hairpin on for {name}")))
+        let (row, more) = if isolated { (&steps::ISOLATED, " isolated on") } else { (&steps::HAIRPIN, "") };
+        let words = || format!("bridge link set dev {name} hairpin on{more}");
+        self.link(row, words, RouteNetlinkMessage::NewLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))
     }
 
     /// Switch a link on.
@@ -132,6 +223,61 @@ impl Netlink {
         let words = || format!("ip link set {name} up");
         self.link(row, words, RouteNetlinkMessage::SetLink(message), 0)
             .map_err(|refusal| refusal.doing(format!("switch {name} on")))
+    }
+
+    /// Switch a link off.
+    ///
+    /// Same as: `ip link set <name> down`
+    pub(crate) fn set_down(&mut self, index: u32, name: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.change_mask = LinkFlags::Up;
+        let words = || format!("ip link set {name} down");
+        self.link(&steps::DEVICE, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("switch {name} off")))
+    }
+
+    /// Give a link that is off another name.
+    ///
+    /// Same as: `ip link set <from> name <to>`
+    pub(crate) fn rename(&mut self, index: u32, (from, to): (&str, &str)) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::IfName(to.into())];
+        let words = || format!("ip link set {from} name {to}");
+        self.link(&steps::DEVICE, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("rename link {from} to {to}")))
+    }
+
+    /// Move a link into another network namespace, under another name.
+    ///
+    /// Same as: `ip link set <from> netns <netns> name <to>`
+    pub(crate) fn move_link(&mut self, index: u32, (from, to): (&str, &str), netns: BorrowedFd<'_>) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::NetNsFd(netns.as_raw_fd()), LinkAttribute::IfName(to.into())];
+        let words = || format!("ip link set {from} netns <the other> name {to}");
+        self.link(&steps::DEVICE, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("move link {from}")))
+    }
+
+    /// Find a link by its hardware address; of several that with one of these names, the first first.
+    ///
+    /// Same as: `ip link show`
+    pub(crate) fn find_link_by_mac(&mut self, mac: Option<MacAddress>, names: [&str; 2]) -> Result<Option<LinkState>> {
+        let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answer = rbox_explain::step(&steps::LINK_SHOW, || "ip link show".to_owned(), || self.dump(&message));
+        let answer = answer.map_err(|refusal: Refusal| refusal.doing("list the links"))?;
+        let mut found: Vec<LinkState> = answer
+            .iter()
+            .filter_map(|message| match message {
+                RouteNetlinkMessage::NewLink(link) => Some(read(link)),
+                _ => None,
+            })
+            .filter(|link| link.mac == mac)
+            .collect();
+        found.sort_by_key(|link| names.iter().position(|name| link.name == *name).unwrap_or(names.len()));
+        Ok(found.into_iter().next())
     }
 
     /// Set a link's hardware address. With `arp_notify` set, the kernel announces the link's addresses.
@@ -201,21 +347,42 @@ impl Netlink {
     }
 }
 
+fn sub_link(mode: SubMode) -> Vec<LinkInfo> {
+    let macvlan = |mode| (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]));
+    let ipvlan = |mode| (InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]));
+    let (kind, data) = match mode {
+        SubMode::Bridge => macvlan(MacVlanMode::Bridge),
+        SubMode::Private => macvlan(MacVlanMode::Private),
+        SubMode::Vepa => macvlan(MacVlanMode::Vepa),
+        SubMode::Passthru => macvlan(MacVlanMode::Passthrough),
+        SubMode::L2 => ipvlan(IpVlanMode::L2),
+        SubMode::L3 => ipvlan(IpVlanMode::L3),
+        SubMode::L3s => ipvlan(IpVlanMode::L3S),
+    };
+    vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]
+}
+
 fn read(link: &LinkMessage) -> LinkState {
     let mut state = LinkState {
         index: link.header.index,
+        name: String::new(),
         is_up: link.header.flags.contains(LinkFlags::Up),
         mac: None,
         mtu_bytes: None,
         is_ready: link.header.flags.contains(LinkFlags::Running),
         forwards: false,
+        is_virtual: false,
     };
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Address(bytes) => state.mac = bytes.as_slice().try_into().ok().map(MacAddress),
+            LinkAttribute::IfName(name) => state.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => state.mtu_bytes = Some(*mtu),
             LinkAttribute::Qdisc(name) => state.is_ready &= name != "noop",
-            LinkAttribute::LinkInfo(infos) => state.forwards = infos.iter().any(forwards),
+            LinkAttribute::LinkInfo(infos) => {
+                state.forwards = infos.iter().any(forwards);
+                state.is_virtual = infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
+            }
             _ => {}
         }
     }

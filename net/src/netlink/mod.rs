@@ -20,7 +20,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::AsyncSocket;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub(crate) use link::{Bridge, Cable, LinkState};
+pub(crate) use link::{Cable, LinkState, NewBridge, SubLink};
 pub(crate) use route::HostRoutes;
 
 use crate::error::{Doing, Error, Result, words};

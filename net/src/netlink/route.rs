@@ -1,8 +1,8 @@
 //! `ip route`: the container's way out, and what the host's own routes tell.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -20,41 +20,105 @@ pub(crate) struct HostRoutes {
     pub(crate) on_link: Vec<(Subnet, u32)>,
     /// The link of the default route with the lowest metric.
     pub(crate) default_link: Option<u32>,
+    /// Links with a route that a router of theirs has announced (RFC 4861).
+    pub(crate) announced: Vec<u32>,
 }
 
 impl Netlink {
-    /// Make `gateway` the way to everywhere.
+    /// Make `gateway` the way to everywhere, in place of any other.
     ///
-    /// Same as: `ip route add default via <gateway> dev eth0`
-    pub(crate) fn add_default_route(&mut self, index: u32, gateway: Ipv4Addr) -> Result<()> {
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family: AddressFamily::Inet,
-            table: RouteHeader::RT_TABLE_MAIN,
-            protocol: RouteProtocol::Boot,
-            scope: RouteScope::Universe,
-            kind: RouteType::Unicast,
-            ..RouteHeader::default()
-        };
-        message.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
-        let words = || format!("ip route add default via {gateway} dev eth0");
-        let message = RouteNetlinkMessage::NewRoute(message);
-        rbox_explain::step(&steps::ROUTE, words, || self.change(message, NLM_F_CREATE | NLM_F_EXCL))
-            .map_err(|refusal| refusal.doing(format!("add a default route via {gateway}")))
+    /// Same as: `ip route replace default via <gateway> dev <name>`
+    pub(crate) fn set_default_route(&mut self, link: (u32, &str), gateway: IpAddr) -> Result<()> {
+        let (index, name) = link;
+        let mut message = route(gateway.is_ipv6(), RouteScope::Universe);
+        message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(index)];
+        let words = || format!("ip route replace default via {gateway} dev {name}");
+        self.put_route(message, words, || format!("add a default route via {gateway}"))
     }
 
-    /// Read the host's routes.
+    /// Make the link itself the way to everywhere: it has no gateway that could be asked.
+    ///
+    /// Same as: `ip route replace default dev <name>`
+    pub(crate) fn set_default_link(&mut self, link: (u32, &str), ipv6: bool) -> Result<()> {
+        let (index, name) = link;
+        let mut message = route(ipv6, if ipv6 { RouteScope::Universe } else { RouteScope::Link });
+        message.attributes = vec![RouteAttribute::Oif(index)];
+        self.put_route(
+            message,
+            || format!("ip route replace default dev {name}"),
+            || format!("add a default route by {name}"),
+        )
+    }
+
+    /// Send what is for `to` out by the link.
+    ///
+    /// Same as: `ip route replace <to> dev <name>`
+    pub(crate) fn set_link_route(&mut self, link: (u32, &str), to: Subnet) -> Result<()> {
+        let (index, name) = link;
+        let mut message = route(to.is_ipv6(), if to.is_ipv6() { RouteScope::Universe } else { RouteScope::Link });
+        message.header.destination_prefix_length = to.prefix();
+        message.attributes = vec![RouteAttribute::Destination(to.first().into()), RouteAttribute::Oif(index)];
+        self.put_route(message, || format!("ip route replace {to} dev {name}"), || format!("add a route to {to}"))
+    }
+
+    /// Undo it. None there is no error.
+    ///
+    /// Same as: `ip route delete <to> dev <name>`
+    pub(crate) fn delete_link_route(&mut self, link: (u32, &str), to: Subnet) -> Result<()> {
+        let (index, name) = link;
+        let mut message = route(to.is_ipv6(), RouteScope::NoWhere);
+        message.header.protocol = RouteProtocol::Unspec;
+        message.header.destination_prefix_length = to.prefix();
+        message.attributes = vec![RouteAttribute::Destination(to.first().into()), RouteAttribute::Oif(index)];
+        self.drop_route(message, || format!("ip route delete {to} dev {name}"), || format!("delete the route to {to}"))
+    }
+
+    fn drop_route(
+        &mut self,
+        message: RouteMessage,
+        words: impl FnOnce() -> String,
+        doing: impl FnOnce() -> String,
+    ) -> Result<()> {
+        match rbox_explain::step(&steps::ROUTE, words, || self.change(RouteNetlinkMessage::DelRoute(message), 0)) {
+            Err(refusal) if refusal.is_absence() => Ok(()),
+            answer => answer.map_err(|refusal| refusal.doing(doing())),
+        }
+    }
+
+    fn put_route(
+        &mut self,
+        message: RouteMessage,
+        words: impl FnOnce() -> String,
+        doing: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(message);
+        rbox_explain::step(&steps::ROUTE, words, || self.change(message, NLM_F_CREATE | NLM_F_REPLACE))
+            .map_err(|refusal| refusal.doing(doing()))
+    }
+
+    /// Take a default route away. None there is no error.
+    ///
+    /// Same as: `ip route delete default`
+    pub(crate) fn delete_default_route(&mut self, ipv6: bool) -> Result<()> {
+        let mut message = route(ipv6, RouteScope::NoWhere);
+        message.header.protocol = RouteProtocol::Unspec;
+        message.header.kind = RouteType::Unspec;
+        let words = || format!("ip{} route delete default", if ipv6 { " -6" } else { "" });
+        self.drop_route(message, words, || "delete the default route".to_owned())
+    }
+
+    /// Read the host's routes of one family.
     ///
     /// Same as: `ip route show table main`
-    pub(crate) fn host_routes(&mut self) -> Result<HostRoutes> {
+    pub(crate) fn host_routes(&mut self, ipv6: bool) -> Result<HostRoutes> {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
+        message.header.address_family = family(ipv6);
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.attributes = vec![RouteAttribute::Table(RouteHeader::RT_TABLE_MAIN.into())];
         let message = RouteNetlinkMessage::GetRoute(message);
-        let words = || "ip route show table main".to_owned();
+        let words = || format!("ip{} route show table main", if ipv6 { " -6" } else { "" });
         let answer = rbox_explain::step(&steps::ROUTE_SHOW, words, || match self.dump(&message) {
-            // A network namespace that never had an address has no such table yet.
+            // A network namespace that never had an address has no such table yet; or a kernel no such family.
             Err(refusal) if refusal.is_absence() => Ok(Vec::new()),
             answer => answer,
         });
@@ -66,18 +130,39 @@ impl Netlink {
     }
 }
 
+fn family(ipv6: bool) -> AddressFamily {
+    if ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
+}
+
+fn route(ipv6: bool, scope: RouteScope) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(ipv6),
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Boot,
+        scope,
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    message
+}
+
 fn read<'a>(routes: impl Iterator<Item = &'a RouteMessage>) -> HostRoutes {
     let mut found = HostRoutes::default();
     let mut best = u32::MAX;
     for route in routes.filter(|route| route.header.kind == RouteType::Unicast) {
         let mut link = None;
-        let mut to = Ipv4Addr::UNSPECIFIED;
+        let mut to: IpAddr = match route.header.address_family {
+            AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+            _ => Ipv4Addr::UNSPECIFIED.into(),
+        };
         let mut metric = 0;
         let mut has_gateway = false;
         for attribute in &route.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => link = Some(*index),
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => to = *address,
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => to = (*address).into(),
+                RouteAttribute::Destination(RouteAddress::Inet6(address)) => to = (*address).into(),
                 RouteAttribute::Priority(priority) => metric = *priority,
                 RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => has_gateway = true,
                 RouteAttribute::MultiPath(hops) => {
@@ -88,6 +173,9 @@ fn read<'a>(routes: impl Iterator<Item = &'a RouteMessage>) -> HostRoutes {
             }
         }
         let Some(link) = link else { continue };
+        if route.header.protocol == RouteProtocol::Ra {
+            found.announced.push(link);
+        }
         let prefix = route.header.destination_prefix_length;
         if prefix == 0 {
             if metric < best || found.default_link.is_none() {

@@ -24,15 +24,22 @@ pub(crate) struct Lease<'a> {
     own_name: &'a str,
     ephemeral: RangeInclusive<u16>,
     reserved: Vec<RangeInclusive<u16>>,
+    /// The container has an IPv6 address, to which the kernel translates.
+    has_ipv6: bool,
     taken: Taken,
 }
 
 impl<'a> Lease<'a> {
     /// Begin. `ephemeral` is where free ports are looked for, lowest first; ports that the administrator reserved
     /// (sysctl net.ipv4.ip_local_reserved_ports) are passed over.
-    pub(crate) fn new(leased: &'a [Leased], own_name: &'a str, ephemeral: RangeInclusive<u16>) -> Lease<'a> {
+    pub(crate) fn new(
+        leased: &'a [Leased],
+        own_name: &'a str,
+        ephemeral: RangeInclusive<u16>,
+        has_ipv6: bool,
+    ) -> Lease<'a> {
         let reserved = sysctl::get("net/ipv4/ip_local_reserved_ports").map(|text| ranges(&text)).unwrap_or_default();
-        Lease { leased, own_name, ephemeral, reserved, taken: Taken::default() }
+        Lease { leased, own_name, ephemeral, reserved, has_ipv6, taken: Taken::default() }
     }
 
     /// Take the ports of one `-p`.
@@ -86,7 +93,7 @@ impl<'a> Lease<'a> {
         let few = usize::from(host.count()) <= room;
         let mut mappings = Vec::new();
         let mut held = Vec::new();
-        for mapping in wanted(publish, host, few)? {
+        for mapping in wanted(publish, host, few, self.has_ipv6)? {
             self.check_leases(&mapping)?;
             if !few {
                 check_all(&mapping)?;
@@ -122,10 +129,11 @@ impl<'a> Lease<'a> {
 
 /// The mappings of one `-p`: `0.0.0.0` and `[::]` where no address was named.
 ///
-/// What must be relayed has one socket for each port, so a long range is published for IPv4 only.
-fn wanted(publish: &Publish, host: PortRange, few: bool) -> Result<Vec<PortMapping>> {
+/// What must be relayed has one socket for each port, so a long range is published for IPv4 only where the container has
+/// no IPv6 address.
+fn wanted(publish: &Publish, host: PortRange, few: bool, has_ipv6: bool) -> Result<Vec<PortMapping>> {
     let on = |host_ip| PortMapping { host_ip, host, container: publish.container, protocol: publish.protocol };
-    let can_relay = few && publish.protocol.is_relayable();
+    let can_relay = has_ipv6 || few && publish.protocol.is_relayable();
     let mappings = match publish.host_ip {
         None if can_relay => vec![on(Ipv4Addr::UNSPECIFIED.into()), on(Ipv6Addr::UNSPECIFIED.into())],
         None => vec![on(Ipv4Addr::UNSPECIFIED.into())],
@@ -169,7 +177,7 @@ mod tests {
     use super::*;
 
     fn lease(leased: &[Leased], ephemeral: RangeInclusive<u16>, ports: &[&str]) -> Result<Vec<String>> {
-        let mut lease = Lease::new(leased, "me", ephemeral);
+        let mut lease = Lease::new(leased, "me", ephemeral, false);
         for text in ports {
             lease.take(&text.parse()?)?;
         }
@@ -226,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_held_port_keeps_others_out_even_with_so_reuseaddr() {
-        let mut lease = Lease::new(&[], "me", 50400..=50400);
+        let mut lease = Lease::new(&[], "me", 50400..=50400, false);
         lease.take(&"127.0.0.1::80".parse().unwrap()).unwrap();
         // std sets SO_REUSEADDR on listeners.
         assert!(std::net::TcpListener::bind("127.0.0.1:50400").is_err());

@@ -1,7 +1,7 @@
 //! Port numbers, protocols, and the pair of both ends of a published port.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -126,9 +126,10 @@ impl PortMapping {
         self.protocol == other.protocol && same_place && self.host.overlaps(other.host)
     }
 
-    /// Whether a process must carry the bytes: the container has no IPv6 address the kernel could translate to.
+    /// Whether a process must carry the bytes: where the container has no IPv6 address that the kernel could translate to,
+    /// and where it has one still from the host's own `::1`, which the kernel never lets out.
     pub fn is_relayed(&self) -> bool {
-        self.host_ip.is_ipv6()
+        self.host_ip.is_ipv6() && self.protocol.is_relayable()
     }
 
     /// The host port as an error names it: `8080`, `127.0.0.1:8080`.
@@ -149,8 +150,8 @@ impl fmt::Display for PortMapping {
 
 impl PortMapping {
     /// The container's port that `host` leads to.
-    pub(crate) fn target(&self, host: u16, address: Ipv4Addr) -> SocketAddrV4 {
-        SocketAddrV4::new(address, self.container.first + (host - self.host.first))
+    pub(crate) fn target(&self, host: u16, address: IpAddr) -> SocketAddr {
+        SocketAddr::new(address, self.container.first + (host - self.host.first))
     }
 }
 

@@ -8,6 +8,9 @@
 //!                                  ──▶ Flow: one socket for each client    ──▶ 172.17.0.2:53   (udp: datagrams)
 //! ```
 //!
+//! A container that has an IPv6 address, too, is reached through rules. But these cannot send on what the host says to
+//! `[::1]`, so that alone is carried, to the IPv6 address.
+//!
 //! It has no thread and never blocks: the owner's event loop waits for [`Relay::fd`] to be readable, and calls
 //! [`Relay::ready`].
 
@@ -15,14 +18,16 @@ mod tcp;
 mod udp;
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
@@ -46,7 +51,7 @@ const MORE: u64 = 0;
 const CLOCK: u64 = 1;
 
 /// Listens on IPv6 for one container, and copies.
-pub struct Relay {
+pub(crate) struct Relay {
     epoll: Epoll,
     sources: HashMap<u64, Source>,
     next: u64,
@@ -62,15 +67,15 @@ pub struct Relay {
 }
 
 enum Source {
-    Listener(TcpListener, SocketAddrV4),
+    Listener(TcpListener, SocketAddr),
     Connection(Connection),
-    Socket(UdpSocket, SocketAddrV4),
+    Socket(UdpSocket, SocketAddr),
     Flow(Flow),
 }
 
 impl Relay {
     /// Take over the sockets in `held` that must be relayed. Nothing when there are none.
-    pub(crate) fn new(held: &mut Vec<Held>, address: Ipv4Addr) -> Result<Option<Relay>> {
+    pub(crate) fn new(held: &mut Vec<Held>, address: IpAddr) -> Result<Option<Relay>> {
         let mine: Vec<Held> = held.extract_if(.., |held| held.mapping.is_relayed()).collect();
         if mine.is_empty() {
             return Ok(None);
@@ -78,6 +83,7 @@ impl Relay {
         let mut relay = Relay::empty().doing(|| "set up the relay of IPv6 ports".into())?;
         for Held { mapping, port, socket } in mine {
             let target = mapping.target(port, address);
+            listen_for(&socket, address).doing(|| "set up the relay of IPv6 ports".into())?;
             let source = match mapping.protocol {
                 Protocol::Udp => {
                     udp::tell_destination(&socket).doing(|| "set up the relay of IPv6 ports".into())?;
@@ -88,6 +94,24 @@ impl Relay {
             relay.add(source).doing(|| "watch a port".into())?;
         }
         Ok(Some(relay))
+    }
+
+    /// The container has another address now: connections that come from now on are carried there.
+    pub(crate) fn redirect(&mut self, address: IpAddr) {
+        for source in self.sources.values_mut() {
+            // The loopback is always there, and the sockets are ours: it cannot fail.
+            let _ = match source {
+                Source::Listener(socket, target) => {
+                    target.set_ip(address);
+                    listen_for(socket, address)
+                }
+                Source::Socket(socket, target) => {
+                    target.set_ip(address);
+                    listen_for(socket, address)
+                }
+                Source::Connection(_) | Source::Flow(_) => Ok(()),
+            };
+        }
     }
 
     fn empty() -> nix::Result<Relay> {
@@ -110,12 +134,12 @@ impl Relay {
     }
 
     /// Wait for this to be readable, then call [`Relay::ready`].
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
 
     /// Copy what can be copied now, without waiting.
-    pub fn ready(&mut self) {
+    pub(crate) fn ready(&mut self) {
         let mut events = [EpollEvent::empty(); 64];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         for event in &events[..count] {
@@ -266,4 +290,10 @@ impl Relay {
         self.sources.insert(token, source);
         Ok(token)
     }
+}
+
+/// Hear the whole host for a container with an IPv4 `address`; for one with IPv6 the loopback alone. From elsewhere only
+/// those would come whom the rules keep away from it, an internal network's containers.
+fn listen_for(socket: &impl AsFd, address: IpAddr) -> nix::Result<()> {
+    setsockopt(socket, sockopt::BindToDevice, &OsString::from(if address.is_ipv6() { "lo" } else { "" }))
 }

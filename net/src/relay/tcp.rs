@@ -6,13 +6,13 @@
 //! there is to it.
 
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt};
 use nix::unistd::pipe2;
 
 /// What a pipe holds: 16 pages.
@@ -59,12 +59,13 @@ pub(super) enum Progress {
 
 impl Connection {
     /// Begin to connect `client` to `server`; does not wait.
-    pub(super) fn open(client: TcpStream, server: SocketAddrV4) -> io::Result<Connection> {
+    pub(super) fn open(client: TcpStream, server: SocketAddr) -> io::Result<Connection> {
         client.set_nonblocking(true)?;
         client.set_nodelay(true)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let to = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-        match connect(to.as_raw_fd(), &SockaddrIn::from(server)) {
+        let family = if server.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let to = socket(family, SockType::Stream, flags, None)?;
+        match connect(to.as_raw_fd(), &SockaddrStorage::from(server)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(errno) => {
                 reset(&client);

@@ -1,7 +1,7 @@
 //! Relayed datagrams: each client gets a socket of its own towards the container, so that answers find back.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
@@ -64,8 +64,9 @@ pub(super) fn send(socket: &UdpSocket, client: SocketAddrV6, from: Option<in6_pk
 
 impl Flow {
     /// Open a socket to the container for the client of `first`.
-    pub(super) fn open(listener: u64, first: &Datagram, server: SocketAddrV4) -> io::Result<Flow> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    pub(super) fn open(listener: u64, first: &Datagram, server: SocketAddr) -> io::Result<Flow> {
+        let any: IpAddr = if server.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0))?;
         socket.set_nonblocking(true)?;
         socket.connect(server)?;
         Ok(Flow { socket, listener, client: first.client, answer_from: first.to, used: Instant::now() })

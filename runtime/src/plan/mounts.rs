@@ -61,7 +61,12 @@ pub(super) fn mounts(
             target: place.text(),
             options: spec.options().as_deref().unwrap_or(&[]).join(","),
         };
-        if let Some(bind) = options.bind.or((kind == "bind").then_some(Bind::This)) {
+        let bind = options.bind.or((kind == "bind").then_some(Bind::This));
+        let is_new = bind.is_none() && !options.remount;
+        if options.copy_up && !(is_new && kind == "tmpfs") {
+            return Err(Error::spec(&path, "tmpcopyup is for a new tmpfs"));
+        }
+        if let Some(bind) = bind {
             refuse_options_of_a_file_system(&options, "bind mounts", &path)?;
             let mount = match options.remount {
                 true => remount(&options, place, said),
@@ -74,6 +79,9 @@ pub(super) fn mounts(
         } else if maps.is_some() || options.idmap.is_some() {
             return Err(Error::spec(&path, "only a bind mount can be idmapped"));
         } else if options.remount {
+            if options.counts_changes.is_some() {
+                return Err(Error::spec(&path, "iversion and noiversion are for a new file system"));
+            }
             planned.push(remount(&options, place, said));
         } else if kind == "cgroup" || kind == "cgroup2" {
             let what = if cgroup.controllers.is_empty() { "cgroup2" } else { "control groups of version 1" };
@@ -85,8 +93,6 @@ pub(super) fn mounts(
             } else {
                 cgroup_mounts(&options, cgroup, &place, said, &mut planned)?;
             }
-        } else if options.copy_up && kind != "tmpfs" {
-            return Err(Error::spec(&path, "tmpcopyup is for tmpfs"));
         } else {
             let copy_up = options.copy_up;
             let mut mount = filesystem(kind, options, (place, said), label.as_ref(), &path)?;
@@ -111,11 +117,14 @@ fn refuse_options_of_a_file_system(options: &Options, what: &str, path: &str) ->
 /// Other flags for what is mounted at `place` by then, and with `bind` for this one view of it alone. What is not named
 /// stays as it is, as with mount(8).
 fn remount(options: &Options, place: Place, said: Said) -> Mount {
-    let change = |set, clear| Attributes { set, clear: clear | atime(set), ..Attributes::default() };
+    let change = |set, clear, recursive| {
+        let propagation = options.propagation.filter(|(_, all)| *all == recursive).map_or(0, |(flag, _)| flag);
+        Attributes { set, clear: clear | atime(set), propagation, ..Attributes::default() }
+    };
     let source = Source::Remount {
         options: options.data.clone(),
-        this: change(options.set, options.clear),
-        all: change(options.set_all, options.clear_all),
+        this: change(options.set, options.clear, false),
+        all: change(options.set_all, options.clear_all, true),
     };
     Mount::new(source, place, said)
 }
@@ -206,10 +215,7 @@ fn filesystem(
     if kind.is_empty() {
         return Err(Error::spec(path, "has neither a type nor the option bind"));
     }
-    let propagation = match options.propagation {
-        Some((libc::MS_PRIVATE, _)) | None => 0,
-        Some((propagation, _)) => propagation,
-    };
+    let propagation = options.propagation_of_new();
     let own = options.of_one();
     let mut data = options.data;
     data.insert(0, (c"source".to_owned(), CString::new(said.source.as_str()).ok()));
@@ -247,6 +253,7 @@ fn cgroup_mounts(
 ) -> Result<()> {
     let attributes = options.of_one();
     let readonly = attributes & RDONLY;
+    let propagation = options.propagation_of_new();
     if view.controllers.is_empty() {
         let source = Source::Filesystem {
             kind: c"cgroup2".to_owned(),
@@ -254,7 +261,7 @@ fn cgroup_mounts(
             attributes,
         };
         let said = Said { kind: "cgroup2".to_owned(), ..said };
-        planned.push(Mount::new(source, place.clone(), said));
+        planned.push(Mount { propagation, ..Mount::new(source, place.clone(), said) });
         return Ok(());
     }
     let links =
@@ -264,7 +271,12 @@ fn cgroup_mounts(
     let target = said.target.clone();
     let source = Source::Filesystem { kind: c"tmpfs".to_owned(), options: mode, attributes: attributes & !RDONLY };
     let said = Said { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), ..said };
-    planned.push(Mount { readonly_at_last: readonly != 0, links, ..Mount::new(source, place.clone(), said) });
+    planned.push(Mount {
+        readonly_at_last: readonly != 0,
+        propagation,
+        links,
+        ..Mount::new(source, place.clone(), said)
+    });
     let below = planned.len() - 1;
     for (name, directory) in &view.controllers {
         let at = format!("{target}/{name}");

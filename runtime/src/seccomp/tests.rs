@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use oci_spec::runtime::{Arch, LinuxSeccompArg, LinuxSeccompOperator};
+use oci_spec::runtime::Arch;
 
 use super::*;
 
@@ -11,20 +11,7 @@ mod random;
 
 use machine::{Call, KILL_THREAD, Machine};
 
-use crate::meaning::{AARCH64, ALLOW, ENOSYS, I386, X32_BIT, X86_64, answer, header};
-
-fn holds(condition: &LinuxSeccompArg, args: &[u64; 6]) -> bool {
-    let (is, value) = (args[condition.index()], condition.value());
-    match condition.op() {
-        LinuxSeccompOperator::ScmpCmpNe => is != value,
-        LinuxSeccompOperator::ScmpCmpLt => is < value,
-        LinuxSeccompOperator::ScmpCmpLe => is <= value,
-        LinuxSeccompOperator::ScmpCmpEq => is == value,
-        LinuxSeccompOperator::ScmpCmpGe => is >= value,
-        LinuxSeccompOperator::ScmpCmpGt => is > value,
-        LinuxSeccompOperator::ScmpCmpMaskedEq => is & value == condition.value_two().unwrap_or(0),
-    }
-}
+use crate::meaning::{AARCH64, ALLOW, ENOSYS, I386, X32_BIT, X86_64, answer, header, holds};
 
 /// The rules of the profile by name, looked up once.
 struct Meaning<'a> {
@@ -54,7 +41,7 @@ impl<'a> Meaning<'a> {
             return ENOSYS;
         }
         let rules = calls.get(&call.number).into_iter().flatten().filter_map(|name| self.rules.get(&**name)).flatten();
-        let holds = |condition| holds(condition, &call.args);
+        let holds = |condition| holds(condition, &call.args, |value| value);
         match rules.rev().find(|rule| rule.args().iter().flatten().all(holds)) {
             Some(rule) => answer(rule.action(), rule.errno_ret()),
             None => answer(self.profile.default_action(), self.profile.default_errno_ret()),

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use rbox_images::{Snapshot, Store};
-use rbox_net::Networks;
+
 use rbox_runtime::Root;
 use rbox_runtime::container::{Container, Status};
 
@@ -63,7 +63,7 @@ impl<'d> Inside<'d> {
                 break claim;
             }
             // Who held it may have been killed since this command began.
-            sweep::sweep(dirs, &Networks::open(dirs.state())?).iter().for_each(report::warn);
+            sweep::sweep(dirs, &dirs.networks()?).iter().for_each(report::warn);
             if Instant::now() > deadline {
                 let why = "another command is starting or removing it";
                 return Err(Problem::new(format!("cannot copy files of container {name}: {why}")).into());

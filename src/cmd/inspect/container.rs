@@ -8,10 +8,11 @@ use rbox_net::{EndpointRecord, Networks};
 use rbox_runtime::container::{Container, Status};
 use serde_json::{Map, Value, json};
 
+use crate::cli::value::NetworkFlag;
 use crate::cmd::state;
 use crate::creation::{self, Creation};
 use crate::dirs::Dirs;
-use crate::record::Record;
+use crate::record::{Intent, Record, short};
 
 /// How Docker writes a time that has not come: the zero of Go's time.Time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -119,12 +120,12 @@ impl About<'_> {
     }
 
     fn network_settings(&self, made: &Creation, live: Option<&Container>) -> Result<Value> {
-        let all = self.networks.endpoints()?;
-        let mine: Vec<&EndpointRecord> = all.iter().filter(|it| it.owner.container == self.record.id).collect();
-        let first = mine.iter().find(|endpoint| endpoint.attachment.is_some()).copied();
+        let mine = self.networks.of_container(&self.record.id)?;
+        // Docker tells here of the default network alone.
+        let default = mine.iter().find(|endpoint| endpoint.attachment.is_some() && endpoint.network == "bridge");
         let key = live.and_then(Container::pid).map(|pid| format!("/proc/{pid}/ns/net"));
         let ports = if live.is_some() { ports(made, &mine) } else { json!({}) };
-        let hairpin = first.is_some();
+        let hairpin = mine.iter().any(|endpoint| endpoint.attachment.is_some());
         let mut settings = json!({
             "Bridge": "",
             "HairpinMode": hairpin,
@@ -135,57 +136,88 @@ impl About<'_> {
             "SecondaryIPAddresses": null,
             "SecondaryIPv6Addresses": null,
         });
-        let place = place(first);
+        let place = place(default, None);
         for key in ["EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen"] {
             settings[key] = place[key].clone();
         }
-        settings["IPv6Gateway"] = json!("");
+        settings["IPv6Gateway"] = place["IPv6Gateway"].clone();
         settings["MacAddress"] = place["MacAddress"].clone();
         settings["Networks"] = self.places(made, &mine)?;
         Ok(settings)
     }
 
-    /// Its place in each network; where it does not run, the network that it will be in.
-    fn places(&self, made: &Creation, mine: &[&EndpointRecord]) -> Result<Value> {
-        let mut all = Map::new();
+    /// Its place in each network; where it does not run, the networks that it will be in.
+    fn places(&self, made: &Creation, mine: &[EndpointRecord]) -> Result<Value> {
+        let mut all = BTreeMap::new();
+        let wanted = match Intent::load(self.dirs, &self.record.id) {
+            Ok(intent) => intent.flags.network.wanted(),
+            // One that an older rbox made.
+            Err(_) => Vec::new(),
+        };
         for endpoint in mine.iter().filter(|endpoint| !endpoint.network_id.is_empty()) {
-            let mut place = place(Some(endpoint));
+            let flag =
+                wanted.iter().find(|flag| [&endpoint.network, &endpoint.network_id].contains(&&flag.key().to_owned()));
+            let mut place = place(Some(endpoint), flag);
             place["NetworkID"] = json!(endpoint.network_id);
             all.insert(endpoint.network.clone(), place);
         }
         let joined = made.host_config.get("NetworkMode").and_then(Value::as_str).unwrap_or_default();
         if all.is_empty() && !joined.starts_with("container:") {
-            let mut place = place(None);
-            place["NetworkID"] = json!(self.networks.find(&self.record.network).map(|it| it.id).unwrap_or_default());
-            all.insert(self.record.network.clone(), place);
+            for flag in &wanted {
+                let mut place = place(None, Some(flag));
+                place["NetworkID"] = json!(self.networks.find(flag.key()).map(|it| it.id).unwrap_or_default());
+                all.insert(flag.name.clone(), place);
+            }
         }
-        Ok(Value::Object(all))
+        Ok(json!(all))
     }
 }
 
-/// What a container has in one network (moby `network.EndpointSettings`).
-fn place(endpoint: Option<&EndpointRecord>) -> Value {
+/// What a container has in one network (moby `network.EndpointSettings`), and what was asked for.
+fn place(endpoint: Option<&EndpointRecord>, flag: Option<&NetworkFlag>) -> Value {
     let attachment = endpoint.and_then(|endpoint| endpoint.attachment.as_ref());
+    let v6 = attachment.and_then(|it| it.v6.as_ref());
     let text = |text: Option<String>| text.unwrap_or_default();
     json!({
-        "IPAMConfig": null,
-        "Links": null,
-        "Aliases": null,
+        "IPAMConfig": flag.map_or(Value::Null, addresses_asked_for),
+        "Links": flag.map_or(Value::Null, |flag| list(flag.links.iter().map(|link| format!("{}:{}", link.other, link.alias)))),
+        "Aliases": aliases(endpoint, flag),
         "NetworkID": "",
         "EndpointID": text(endpoint.map(|endpoint| endpoint.id.clone())),
-        "Gateway": text(attachment.map(|it| it.gateway.to_string())),
+        "Gateway": text(attachment.and_then(|it| it.gateway).map(|gateway| gateway.to_string())),
         "IPAddress": text(attachment.map(|it| it.address.to_string())),
         "IPPrefixLen": attachment.map_or(0, |it| it.subnet.prefix()),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": text(v6.and_then(|v6| v6.gateway).map(|gateway| gateway.to_string())),
+        "GlobalIPv6Address": text(v6.map(|v6| v6.address.to_string())),
+        "GlobalIPv6PrefixLen": v6.map_or(0, |v6| v6.subnet.prefix()),
         "MacAddress": text(attachment.map(|it| it.mac.to_string())),
-        "DriverOpts": null,
+        "DriverOpts": flag.and_then(|flag| flag.interface.as_ref()).map_or(Value::Null, |name| {
+            json!({ "com.docker.network.endpoint.ifname": name })
+        }),
     })
 }
 
+fn addresses_asked_for(flag: &NetworkFlag) -> Value {
+    let mut asked = Map::new();
+    asked.extend(flag.ip.map(|ip| ("IPv4Address".to_owned(), json!(ip))));
+    asked.extend(flag.ip6.map(|ip| ("IPv6Address".to_owned(), json!(ip))));
+    if asked.is_empty() { Value::Null } else { Value::Object(asked) }
+}
+
+/// Its further names: those that were typed, and its short id, where there is somebody who knows names.
+fn aliases(endpoint: Option<&EndpointRecord>, flag: Option<&NetworkFlag>) -> Value {
+    let typed = flag.map(|flag| flag.aliases.clone()).unwrap_or_default();
+    let id = endpoint.filter(|endpoint| endpoint.has_names()).map(|it| short(&it.owner.container).to_owned());
+    list(typed.into_iter().chain(id))
+}
+
+fn list(texts: impl Iterator<Item = String>) -> Value {
+    let texts: Vec<String> = texts.collect();
+    if texts.is_empty() { Value::Null } else { json!(texts) }
+}
+
 /// Each exposed port, and where it is published; null where it is not.
-fn ports(made: &Creation, mine: &[&EndpointRecord]) -> Value {
+fn ports(made: &Creation, mine: &[EndpointRecord]) -> Value {
     let exposed = made.config.get("ExposedPorts").and_then(Value::as_object);
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
     if mine.iter().any(|endpoint| endpoint.attachment.is_some()) {

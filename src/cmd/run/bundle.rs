@@ -11,6 +11,7 @@ use rbox_net::EndpointRecord;
 use rbox_net::hosts::{self, AddHost, Dns, Entry};
 use rbox_runtime::Root;
 
+use crate::cli::NetworkFlags;
 use crate::creation::{Creation, Ingredients};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
@@ -34,12 +35,12 @@ pub(super) struct Parts<'a> {
     pub(super) intent: &'a Intent,
     pub(super) host: &'a Host,
     pub(super) claim: &'a Claim,
-    pub(super) network: &'a EndpointRecord,
+    pub(super) network: &'a [EndpointRecord],
     /// The network namespace to join; none where the network is the host's, or another container's.
     pub(super) sandbox_path: Option<PathBuf>,
     pub(super) root: &'a Root,
     /// The host as a container reaches it: `host-gateway`.
-    pub(super) host_gateway: Ipv4Addr,
+    pub(super) host_gateway: Option<Ipv4Addr>,
 }
 
 /// Draw up the configuration. `begins`: the program is to run now, so the containers that it needs must.
@@ -171,7 +172,13 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
     let mut added = Vec::new();
     for (name, address) in &network.add_host {
         let host: AddHost = format!("{name}={address}").parse()?;
-        added.push(host.entry(parts.host_gateway.into()));
+        let gateway = match parts.host_gateway {
+            None if address == "host-gateway" => {
+                return Err(Problem::new(format!("--add-host {name}:{address}: network bridge has no gateway")).into());
+            }
+            known => known.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        };
+        added.push(host.entry(gateway.into()));
     }
     added.extend(parts.host.links.iter().map(network::line_of));
     if network.is_host() {
@@ -180,14 +187,30 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
         return Ok(hosts::extend_hosts(&text, &added));
     }
     let domain = parts.intent.flags.container.domainname.as_deref().unwrap_or_default();
-    let own = parts.network.attachment.as_ref().map(|it| Entry::own(it.address, hostname, domain));
-    Ok(hosts::hosts_file(&added, own.as_ref()))
+    let own: Vec<Entry> = parts.network.iter().flat_map(|record| own_lines(record, hostname, domain)).collect();
+    Ok(hosts::hosts_file(&added, &own))
+}
+
+/// The lines of a container's own name, for what it has in one network.
+pub(in crate::cmd) fn own_lines(record: &EndpointRecord, hostname: &str, domain: &str) -> Vec<Entry> {
+    let Some(it) = &record.attachment else { return Vec::new() };
+    let v6 = it.v6.as_ref().map(|v6| v6.address.into());
+    let addresses = std::iter::once(it.address.into()).chain(v6);
+    addresses.map(|address| Entry::own(address, hostname, domain)).collect()
+}
+
+/// What was said of name servers.
+pub(in crate::cmd) fn dns(flags: &NetworkFlags) -> Dns {
+    Dns { servers: flags.dns.clone(), search: flags.dns_search.clone(), options: flags.dns_option.clone() }
 }
 
 fn resolv_text(parts: &Parts<'_>) -> String {
     let flags = &parts.intent.flags.network;
-    let dns = Dns { servers: flags.dns.clone(), search: flags.dns_search.clone(), options: flags.dns_option.clone() };
+    let dns = dns(flags);
     let host = hosts::host_resolv_conf();
+    if parts.network.iter().any(EndpointRecord::has_names) {
+        return hosts::embedded_resolv_conf(&host, &dns);
+    }
     if flags.is_host() { hosts::host_network_resolv_conf(&host, &dns) } else { hosts::resolv_conf(&host, &dns) }
 }
 

@@ -7,14 +7,16 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use oci_spec::image::ImageConfiguration;
+use rbox_net::dns::Upstream;
 use rbox_net::hosts::Entry;
 use rbox_net::{
-    Driver, EPHEMERAL_PORTS, Endpoint, EndpointRecord, EndpointRequest, Expose, MacAddress, Networks, Owner, Publish,
-    Reservation, Sandbox,
+    Driver, EPHEMERAL_PORTS, EndpointRequest, Endpoints, Expose, MacAddress, Network, Networks, Owner, Publish,
+    Request, Reservation, Sandbox,
 };
 use rbox_runtime::container::Container;
 
 use crate::cli::RunArgs;
+use crate::cli::value::{LinkFlag, NetworkFlag};
 use crate::creation::{self, Creation};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
@@ -23,23 +25,31 @@ use crate::record::Claim;
 use crate::report::Problem;
 use crate::spec::{self, Host, Joined, Link};
 
-/// What this container wants: network, address, ports.
+/// What this container wants: networks, addresses, ports.
+///
+/// Errors: a port that is none; a network that is not there.
+pub(crate) fn request(
+    engine: &Engine,
+    flags: &RunArgs,
+    claim: &Claim,
+    (image, host): (Option<&ImageConfiguration>, &Host),
+) -> Result<Request> {
+    let networks = match mode_of(host) {
+        Some(network) => vec![EndpointRequest { network, ..EndpointRequest::default() }],
+        None => flags.network.wanted().iter().map(|flag| wanted(engine, flag)).collect::<Result<_>>()?,
+    };
+    Ok(Request { networks, ..request_of(engine, flags, claim, image)? })
+}
+
+/// The same without its networks: who it is, and its ports.
 ///
 /// Errors: a port that is none.
-pub(super) fn request(
+pub(crate) fn request_of(
+    engine: &Engine,
     flags: &RunArgs,
     claim: &Claim,
     image: Option<&ImageConfiguration>,
-    host: &Host,
-) -> Result<EndpointRequest> {
-    if ["host", "none"].contains(&flags.network.name())
-        && (flags.network.publish_all || !flags.network.publish.is_empty())
-    {
-        let why = "the program's ports are the host's own already";
-        let why =
-            if flags.network.is_host() { why } else { "nothing leads into a network of its own that has no link" };
-        eprintln!("rbox: -p is discarded on network {}: {why}", flags.network.name());
-    }
+) -> Result<Request> {
     let mut publish = flags.network.publish.iter().map(|text| text.parse()).collect::<Result<Vec<Publish>, _>>()?;
     if flags.network.publish_all {
         let of_image = image.and_then(|image| image.config().as_ref()?.exposed_ports().clone()).unwrap_or_default();
@@ -48,21 +58,100 @@ pub(super) fn request(
             publish.push(Publish::from(text.parse::<Expose>()?));
         }
     }
-    Ok(EndpointRequest {
-        owner: Owner {
-            container: claim.id.clone(),
-            name: claim.name.clone(),
-            pid: claim.pid,
-            start_time: claim.start_time,
-            boot_id: claim.boot_id.clone(),
-        },
-        network: mode_of(host).unwrap_or_else(|| flags.network.name().to_owned()),
+    Ok(Request {
+        owner: owner(claim),
         hostname: flags.container.hostname.clone().unwrap_or_else(|| crate::record::short(&claim.id).to_owned()),
-        ip: flags.network.ip.filter(|_| host.joined.is_none()),
-        mac: flags.network.mac_address.map(|mac| MacAddress(mac.0)),
+        networks: Vec::new(),
+        names_on_default: engine.config.bridge.dns,
         publish,
         ephemeral_ports: EPHEMERAL_PORTS,
     })
+}
+
+/// Say what becomes of `-p` where nothing can be published.
+pub(super) fn tell_of_ports(reservation: &Reservation, flags: &RunArgs) {
+    let asked = flags.network.publish_all || !flags.network.publish.is_empty();
+    let is_open = |network: &Network| network.driver == Driver::Bridge && !network.internal;
+    if !asked || reservation.networks().any(is_open) {
+        return;
+    }
+    for network in reservation.networks() {
+        let why = match network.driver {
+            Driver::Host => "the program's ports are the host's own already",
+            Driver::Bridge => "nothing leads into an internal network",
+            Driver::Macvlan | Driver::Ipvlan => "the container has an address of its own there",
+            Driver::Null | Driver::Container => "nothing leads into a network of its own that has no link",
+        };
+        eprintln!("rbox: -p is discarded on network {}: {why}", network.name);
+    }
+}
+
+/// Who keeps a container's endpoints.
+pub(crate) fn owner(claim: &Claim) -> Owner {
+    Owner {
+        container: claim.id.clone(),
+        name: claim.name.clone(),
+        pid: claim.pid,
+        start_time: claim.start_time,
+        boot_id: claim.boot_id.clone(),
+    }
+}
+
+/// What a container wants of one network.
+///
+/// Errors: there is none; a container that is to be linked is not there.
+pub(crate) fn wanted(engine: &Engine, flag: &NetworkFlag) -> Result<EndpointRequest> {
+    // By its name, where that is to be followed. One that is gone is asked for in vain.
+    let links = flag.links.iter().map(|link| (link.alias.clone(), link.follow.as_ref().unwrap_or(&link.other).clone()));
+    let network = found(engine, flag)?;
+    Ok(EndpointRequest {
+        network: network.name,
+        network_id: Some(network.id),
+        ip: flag.ip,
+        ip6: flag.ip6,
+        mac: flag.mac.map(|mac| MacAddress(mac.0)),
+        aliases: flag.aliases.clone(),
+        links: links.collect(),
+        interface: flag.interface.clone(),
+        priority: flag.priority,
+    })
+}
+
+/// The network that is meant: the same as when it was typed, whatever is called so by now.
+fn found(engine: &Engine, flag: &NetworkFlag) -> Result<Network> {
+    let found = match &flag.id {
+        Some(id) => engine.networks.find_pinned(&flag.name, id),
+        None => engine.networks.find(&flag.name),
+    };
+    match found {
+        Err(rbox_net::Error::NetworkNotFound(_)) if flag.id.is_some() => {
+            let problem = Problem::new(format!("network {}: it has been removed", flag.name));
+            let hint = format!("rbox network disconnect {} CONTAINER takes the container out of it", flag.name);
+            Err(problem.hint(hint).into())
+        }
+        found => Ok(found?),
+    }
+}
+
+/// The same as it is kept: found by its id from now on, unless it is one of those that are there from the beginning.
+///
+/// Errors: there is none; a container that is to be linked is not there.
+pub(crate) fn pinned(engine: &Engine, flag: &NetworkFlag) -> Result<NetworkFlag> {
+    let network = found(engine, flag)?;
+    let id = (!network.is_predefined()).then_some(network.id);
+    let links = flag.links.iter().map(|link| pinned_link(&engine.dirs, link));
+    Ok(NetworkFlag { name: network.name, id, links: links.collect::<Result<_>>()?, ..flag.clone() })
+}
+
+/// A link that means a container from now on, and not who has its name later; one that follows means the name.
+fn pinned_link(dirs: &Dirs, link: &LinkFlag) -> Result<LinkFlag> {
+    let found = match find(dirs, &link.other) {
+        // It has been removed since.
+        Err(_) if link.other.len() == 64 => return Ok(link.clone()),
+        found => found?,
+    };
+    let follow = link.follow.as_ref().map(|_| found.name);
+    Ok(LinkFlag { other: found.id, alias: link.alias.clone(), follow })
 }
 
 /// The containers that `--network container:NAME` and `--link` name, as they are now.
@@ -71,6 +160,9 @@ pub(super) fn request(
 /// address on the bridge.
 pub(super) fn others(engine: &Engine, flags: &RunArgs, host: Host, begins: bool) -> Result<Host> {
     spec::check_network(flags)?;
+    if let Some(flag) = flags.network.wanted().iter().find(|flag| flag.name == "bridge" && !flag.aliases.is_empty()) {
+        check_names(engine, &flag.aliases[0])?;
+    }
     let joined = flags.network.joined().map(|typed| joined(&engine.dirs, typed, begins)).transpose()?;
     if joined.is_some() {
         discard(flags);
@@ -78,23 +170,59 @@ pub(super) fn others(engine: &Engine, flags: &RunArgs, host: Host, begins: bool)
     if !begins {
         return Ok(Host { joined, ..host });
     }
-    let link = |(typed, alias): &(String, String)| link(engine, typed, alias);
-    let links = flags.network.link.iter().map(link).collect::<Result<_>>()?;
+    // Elsewhere a link is a name that the name server knows.
+    let is_bridge = flags.network.name() == "bridge";
+    let mut links = Vec::new();
+    for flag in flags.network.link.iter().filter(|_| is_bridge) {
+        match link(engine, &flag.other, &flag.alias) {
+            // Who is followed may come later.
+            Err(_) if flag.follow.is_some() => {}
+            found => links.push(found?),
+        }
+    }
     Ok(Host { joined, links, ..host })
 }
 
-/// Put ids in the place of the names of other containers: a later start means the same ones, whatever they are called
-/// by then, and not others that have got their names.
+/// A further name for a container on the default network.
 ///
-/// Errors: there is no such container.
-pub(super) fn pin(dirs: &Dirs, flags: &mut RunArgs) -> Result<()> {
+/// Errors: nobody knows names there.
+pub(crate) fn check_names(engine: &Engine, alias: &str) -> Result<(), Problem> {
+    if engine.config.bridge.dns {
+        return Ok(());
+    }
+    let problem = Problem::new(format!("alias {alias}: network bridge has no names"));
+    let hint = format!(
+        "make a network of your own (rbox network create NAME), or have {} say {}",
+        engine.dirs.config().display(),
+        r#"{"bridge": {"dns": true}}"#
+    );
+    Err(problem.hint(hint))
+}
+
+/// Put ids in the place of the names of networks and of other containers: a later start means the same ones, whatever they
+/// are called by then, and not others that have got their names.
+///
+/// Errors: there is no such network or container.
+pub(super) fn pin(engine: &Engine, flags: &mut RunArgs) -> Result<()> {
+    let dirs = &engine.dirs;
+    for link in &mut flags.network.link {
+        *link = pinned_link(dirs, link)?;
+    }
     if let Some(typed) = flags.network.joined() {
         let target = find(dirs, typed)?;
         flags.network.join(&target.id);
+        return Ok(());
     }
-    for (other, _) in &mut flags.network.link {
-        *other = find(dirs, other)?.id;
+    if flags.network.typed().is_empty() {
+        return Ok(());
     }
+    // What was not said of a network is still not said: `mode` tells of Docker's "default".
+    let is_default = flags.network.mode() == "default";
+    let mut all = flags.network.wanted().iter().map(|flag| pinned(engine, flag)).collect::<Result<Vec<_>>>()?;
+    if is_default {
+        all[0].name = "default".into();
+    }
+    flags.network.settle(all);
     Ok(())
 }
 
@@ -116,7 +244,7 @@ fn joined(dirs: &Dirs, typed: &str, begins: bool) -> Result<Joined> {
 ///
 /// Errors: there is no such container.
 pub(super) fn links_of(dirs: &Dirs, flags: &RunArgs, own: &str) -> Result<Vec<String>> {
-    let link = |(typed, alias): &(String, String)| Ok(format!("/{}:/{own}/{alias}", find(dirs, typed)?.name));
+    let link = |link: &LinkFlag| Ok(format!("/{}:/{own}/{}", find(dirs, &link.other)?.name, link.alias));
     flags.network.link.iter().map(link).collect()
 }
 
@@ -136,18 +264,25 @@ fn discard(flags: &RunArgs) {
 
 fn link(engine: &Engine, typed: &str, alias: &str) -> Result<Link> {
     let target = find(&engine.dirs, typed)?;
-    let typed = &target.name;
-    find::container(&engine.dirs, &target, typed, "link to")?;
-    let endpoints = engine.networks.endpoints()?;
-    let here = |endpoint: &&EndpointRecord| endpoint.owner.container == target.id && endpoint.network == "bridge";
-    let found = endpoints.iter().find(here).and_then(|it| Some((it.hostname.clone(), it.attachment.as_ref()?.address)));
-    let (hostname, address) =
-        found.ok_or_else(|| Problem::new(format!("cannot link to container {typed}: it is not on network bridge")))?;
-    Ok(Link { name: target.name, alias: alias.to_owned(), hostname, address })
+    find::container(&engine.dirs, &target, &target.name, "link to")?;
+    let name = &target.name;
+    let problem = || Problem::new(format!("cannot link to container {name}: it is not on network bridge"));
+    Ok(linked(engine, &target.id, alias)?.ok_or_else(problem)?)
+}
+
+/// A container as others are to know it; nothing where it has no address on the bridge now.
+///
+/// Errors: there is no such container.
+pub(crate) fn linked(engine: &Engine, typed: &str, alias: &str) -> Result<Option<Link>> {
+    let target = find(&engine.dirs, typed)?;
+    let mine = engine.networks.of_container(&target.id)?;
+    let here = mine.into_iter().find(|endpoint| endpoint.network == "bridge");
+    let found = here.and_then(|it| Some((it.attachment?.address, it.hostname)));
+    Ok(found.map(|(address, hostname)| Link { name: target.name, alias: alias.to_owned(), hostname, address }))
 }
 
 /// The line of a linked container: its name first, which a reverse lookup then gives (A-112, A-113).
-pub(super) fn line_of(link: &Link) -> Entry {
+pub(crate) fn line_of(link: &Link) -> Entry {
     let mut names: Vec<String> = Vec::new();
     for name in [&link.name, &link.alias, &link.hostname] {
         if !names.contains(name) {
@@ -164,23 +299,23 @@ pub(super) fn mode_of(host: &Host) -> Option<String> {
 
 /// Make the container's network, in a namespace that no process is in yet; none on the host's network.
 ///
-/// The sandbox must go before the endpoint, which waits until the namespace has ended. Bound by one pattern it does.
+/// The sandbox must go before the endpoints, which waits until the namespace has ended. Bound by one pattern it does.
 ///
 /// Errors: those of the network; all is taken back then.
-pub(super) fn connect(reservation: Reservation) -> Result<(Endpoint, Option<Sandbox>)> {
+pub(super) fn connect(reservation: Reservation, flags: &RunArgs) -> Result<(Endpoints, Option<Sandbox>)> {
+    let upstream = Upstream::of(&flags.network.dns);
     // What is the host's, or another container's, is there already.
-    if matches!(reservation.network().driver, Driver::Host | Driver::Container) {
+    if reservation.networks().any(|network| matches!(network.driver, Driver::Host | Driver::Container)) {
         let hosts = File::open("/proc/self/ns/net").context("cannot open /proc/self/ns/net")?;
-        return Ok((reservation.connect(hosts.as_fd())?, None));
+        return Ok((reservation.connect(hosts.as_fd(), upstream)?, None));
     }
     let sandbox = Sandbox::new()?;
-    Ok((reservation.connect(sandbox.as_fd())?, Some(sandbox)))
+    Ok((reservation.connect(sandbox.as_fd(), upstream)?, Some(sandbox)))
 }
 
-/// The host's address for containers: the default bridge's.
+/// The host's address for containers: the default bridge's. None where that found no subnet.
 ///
 /// Errors: the networks cannot be read.
-pub(super) fn host_gateway(networks: &Networks) -> Result<Ipv4Addr> {
-    let bridge = networks.find("bridge")?;
-    bridge.bridged.map(|bridged| bridged.gateway).context("network bridge: it has no gateway")
+pub(super) fn host_gateway(networks: &Networks) -> Result<Option<Ipv4Addr>> {
+    Ok(networks.find("bridge")?.gateway())
 }

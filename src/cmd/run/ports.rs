@@ -10,7 +10,7 @@ type Port = (u16, String, u16, String);
 
 /// `9-10/tcp, 0.0.0.0:80-81->80-81/tcp, 0.0.0.0:8080->82/tcp`: ports that follow each other stand together where they
 /// have the same number outside; the others come last.
-pub(super) fn shown(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<String> {
+pub(in crate::cmd) fn shown(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<String> {
     let (mut groups, mut ended, mut others) = (Vec::<Group>::new(), Vec::new(), Vec::new());
     for (inside, ip, outside, protocol) in sorted(published, exposed) {
         if !ip.is_empty() && outside != inside {

@@ -20,7 +20,7 @@ const IDLE_MS: u16 = 500;
 pub(super) enum Ready {
     Ended,
     Signal,
-    Relay,
+    Network,
     Door,
     Output(usize),
     ProgramInput,
@@ -60,7 +60,8 @@ impl Hub<'_> {
         all.push((life.signals.as_fd(), reading, Ready::Signal));
         if !has_ended {
             all.push((life.pidfd, reading, Ready::Ended));
-            all.extend(life.relay.as_ref().map(|relay| (relay.fd(), reading, Ready::Relay)));
+            let network = life.service.iter().flat_map(|service| service.fds());
+            all.extend(network.map(|fd| (fd, reading, Ready::Network)));
             all.extend(self.door.as_ref().map(|door| (door.as_fd(), reading, Ready::Door)));
         }
         if let Some(program) = &self.program {

@@ -120,6 +120,11 @@ impl Options {
         Ok(())
     }
 
+    /// What a new mount is set to when it is attached; private it is from its birth.
+    pub(super) fn propagation_of_new(&self) -> u64 {
+        self.propagation.map_or(0, |(flag, _)| flag) & !libc::MS_PRIVATE
+    }
+
     /// The flags of a mount that has none below it yet: the recursive ones (`rro`) are its own, too.
     pub(super) fn of_one(&self) -> u64 {
         self.set & !self.clear_all | self.set_all

@@ -1,0 +1,258 @@
+//! The name server of one container: at 127.0.0.11 in its own network, served by the process that holds it.
+//!
+//! ```text
+//!   container's network namespace              │ the process that holds the container
+//!                                              │
+//!   client ──127.0.0.11:53──▶ rules (redirect) ┼─▶ Resolver ──▶ Zone: who is in its networks, by their names files
+//!                                              │      │ not a container's name
+//!                                              │      ▼
+//!                                              │   Forward ──▶ the host's resolvers, or those of --dns
+//! ```
+//!
+//! It has no thread and never blocks: the owner's event loop waits for [`Resolver::fd`] to be readable, and calls
+//! [`Resolver::ready`]. It keeps nothing of what it answers. What a name means is looked up at the moment it is asked
+//! for, so nothing is ever reloaded and no question is lost when a network changes.
+//!
+//! Where the rules differ from Docker's, and why: see [`Member`] and the modules `zone` and `forward`.
+
+mod attempt;
+mod door;
+mod forward;
+mod known;
+mod message;
+mod redirect;
+mod upstream;
+mod watched;
+mod zone;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use crate::error::{Doing, Result};
+use crate::netns::inside;
+use crate::steps;
+
+use door::Door;
+use forward::{Answer, Forward};
+use message::{Asked, QUESTION_BYTES_MAX, TCP_BYTES_MAX};
+use upstream::Servers;
+use zone::{Found, Zone};
+
+pub use redirect::redirect;
+pub use upstream::Upstream;
+pub use zone::Member;
+
+/// Where containers find their name server: Docker's address.
+pub(crate) const NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+/// Where every name server listens.
+const PORT: u16 = 53;
+/// Datagrams taken before the owner gets its turn.
+const TURN: usize = 64;
+/// How often it is looked whose time has come, while anybody waits.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Names the sources of events: the first two and the listener are one each, above them lie many.
+const CLOCK: u64 = 0;
+const DATAGRAMS: u64 = 1;
+const DOOR: u64 = 1 << 62;
+const FORWARD: u64 = 1 << 63;
+
+/// What a name server needs to know of its container.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the names files are: [`crate::Networks::names_dir`].
+    pub names_dir: PathBuf,
+    /// Who is asked what is not a container's name.
+    pub upstream: Upstream,
+    /// Whether anybody is asked at all: not when all its networks are internal.
+    pub forwards: bool,
+}
+
+/// Who wants an answer.
+#[derive(Debug, Clone, Copy)]
+enum Client {
+    Udp(SocketAddr),
+    /// A connection, by its token.
+    Tcp(u64),
+}
+
+impl Client {
+    fn is_tcp(self) -> bool {
+        matches!(self, Client::Tcp(_))
+    }
+}
+
+/// What became of a message.
+enum Done {
+    Answered(Vec<u8>),
+    /// The answer comes later, through [`Resolver::pass_on`].
+    OnItsWay,
+    /// There is nothing to be said to it.
+    Ignored,
+}
+
+/// Answers for one container.
+pub struct Resolver {
+    epoll: Epoll,
+    clock: TimerFd,
+    is_ticking: bool,
+    datagrams: UdpSocket,
+    door: Door,
+    zone: Zone,
+    forward: Forward,
+    forwards: bool,
+    ports: (u16, u16),
+}
+
+impl Resolver {
+    /// Listen at 127.0.0.11 in the network namespace `netns`, where `lo` is up; [`redirect`] lets clients find it.
+    ///
+    /// It knows nobody before [`Resolver::set_members`].
+    ///
+    /// # Errors
+    /// `Os`: the namespace cannot be entered, or no descriptor is left.
+    pub fn open(netns: BorrowedFd<'_>, settings: Settings) -> Result<Resolver> {
+        let listen = || Ok((UdpSocket::bind((NAME_SERVER, 0))?, TcpListener::bind((NAME_SERVER, 0))?));
+        let words = || format!("bind({NAME_SERVER}, udp) and bind({NAME_SERVER}, tcp) in the container's network");
+        let set_up = || -> io::Result<Resolver> {
+            let (datagrams, listener) = rbox_explain::step(&steps::NAME_SERVER, words, || inside(netns, listen))?;
+            let ports = (datagrams.local_addr()?.port(), listener.local_addr()?.port());
+            datagrams.set_nonblocking(true)?;
+            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+            let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+            epoll.add(&clock, EpollEvent::new(EpollFlags::EPOLLIN, CLOCK))?;
+            epoll.add(&datagrams, EpollEvent::new(EpollFlags::EPOLLIN, DATAGRAMS))?;
+            let door = Door::new(listener, &epoll, DOOR)?;
+            let forward = Forward::new(Servers::new(settings.upstream, netns)?, FORWARD);
+            let zone = Zone::new(settings.names_dir);
+            let forwards = settings.forwards;
+            Ok(Resolver { epoll, clock, is_ticking: false, datagrams, door, zone, forward, forwards, ports })
+        };
+        set_up().doing(|| format!("open the name server at {NAME_SERVER}"))
+    }
+
+    /// Its ports: udp, tcp.
+    pub fn ports(&self) -> (u16, u16) {
+        self.ports
+    }
+
+    /// The networks that the container is in from now on, in the order in which their addresses are given.
+    pub fn set_members(&mut self, members: Vec<Member>) {
+        self.zone.set_members(members);
+    }
+
+    /// Whether anybody else is asked from now on.
+    pub fn set_forwards(&mut self, forwards: bool) {
+        self.forwards = forwards;
+    }
+
+    /// Wait for this to be readable, then call [`Resolver::ready`].
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Answer what can be answered now, without waiting.
+    pub fn ready(&mut self) {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                CLOCK => self.tick(),
+                DATAGRAMS => self.receive(),
+                DOOR => self.door.accept(&self.epoll),
+                token if token > FORWARD => {
+                    let answer = self.forward.ready(&self.epoll, token);
+                    answer.into_iter().for_each(|answer| self.pass_on(answer));
+                }
+                token => {
+                    self.door.ready(token, event.events());
+                    self.serve(token);
+                }
+            }
+        }
+        let is_idle = self.door.is_idle() && self.forward.is_idle();
+        if !self.is_ticking && !is_idle {
+            self.is_ticking = true;
+            // The arguments are right, and the timer is ours: it cannot fail.
+            let _ = self.clock.set(Expiration::OneShot(TimeSpec::from(TICK)), TimerSetTimeFlags::empty());
+        }
+    }
+
+    fn tick(&mut self) {
+        let _ = self.clock.wait();
+        self.is_ticking = false;
+        let now = Instant::now();
+        self.door.tick(now);
+        for answer in self.forward.tick(&self.epoll, now) {
+            self.pass_on(answer);
+        }
+    }
+
+    fn receive(&mut self) {
+        let mut bytes = [0; QUESTION_BYTES_MAX + 1];
+        for _ in 0..TURN {
+            let Ok((length, client)) = self.datagrams.recv_from(&mut bytes) else { return };
+            let client = Client::Udp(client);
+            if let Done::Answered(answer) = self.handle(client, &bytes[..length]) {
+                self.send(client, &answer);
+            }
+        }
+    }
+
+    /// Answer the questions of a connection that can be answered now.
+    fn serve(&mut self, token: u64) {
+        while let Some(question) = self.door.question(token) {
+            match self.handle(Client::Tcp(token), &question) {
+                Done::Answered(answer) => self.door.answer(token, Some(&answer)),
+                Done::Ignored => self.door.answer(token, None),
+                Done::OnItsWay => {}
+            }
+        }
+        self.door.settle(token, &self.epoll);
+    }
+
+    /// Answer at once, or send the question on its way.
+    fn handle(&mut self, client: Client, bytes: &[u8]) -> Done {
+        let question = match message::read(bytes) {
+            Asked::Question(question) => question,
+            Asked::Refused(answer) => return Done::Answered(answer),
+            Asked::Rubbish => return Done::Ignored,
+        };
+        let (code, records) = match self.zone.find(question.name(), question.kind()) {
+            Found::Records(records) => (ResponseCode::NoError, records),
+            Found::NoSuchName => (ResponseCode::NXDomain, Vec::new()),
+            Found::Elsewhere if !self.forwards => (ResponseCode::ServFail, Vec::new()),
+            Found::Elsewhere => {
+                let answer = self.forward.ask(&self.epoll, client, question, bytes.to_vec());
+                return answer.map_or(Done::OnItsWay, |answer| Done::Answered(answer.bytes));
+            }
+        };
+        let bytes_max = if client.is_tcp() { TCP_BYTES_MAX } else { question.udp_bytes_max() };
+        Done::Answered(question.answer(code, records, bytes_max))
+    }
+
+    /// Bring an answer to whom it is for, who may have gone meanwhile.
+    fn pass_on(&mut self, answer: Answer) {
+        self.send(answer.client, &answer.bytes);
+        if let Client::Tcp(token) = answer.client {
+            // It may have more questions, which have waited for this.
+            self.serve(token);
+        }
+    }
+
+    fn send(&mut self, client: Client, bytes: &[u8]) {
+        match client {
+            // What cannot be sent is lost, as datagrams are.
+            Client::Udp(client) => drop(self.datagrams.send_to(bytes, client)),
+            Client::Tcp(token) => self.door.answer(token, Some(bytes)),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `rbox network rules` and `reload`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use rbox_net::{Network, Networks};
+
+use crate::cli::NetworkNamesArgs;
+use crate::cmd::print;
+use crate::units;
+
+fn named(networks: &Networks, args: &NetworkNamesArgs) -> Result<Vec<Network>> {
+    match args.networks.is_empty() {
+        true => Ok(networks.list()?),
+        false => Ok(args.networks.iter().map(|name| networks.find(name)).collect::<Result<_, _>>()?),
+    }
+}
+
+/// Print each rule, and below it what it is for, whose it is, and what it has seen.
+///
+/// Errors: there is no such network; iptables refuses.
+pub(super) fn rules(networks: &Networks, args: &NetworkNamesArgs) -> Result<ExitCode> {
+    let mut text = String::new();
+    for line in networks.rules(&named(networks, args)?)? {
+        let program = if line.ipv6 { "ip6tables" } else { "iptables" };
+        let owner = if line.owner.is_empty() { String::new() } else { format!(" ({})", line.owner) };
+        let seen = match line.seen {
+            Some((packets, bytes)) => format!("{packets} packets, {}", units::size(bytes)),
+            None => "MISSING".to_owned(),
+        };
+        text += &format!("{program} -t {} {}\n    {}{owner}; {seen}\n", line.table, line.text, line.why);
+    }
+    print::text(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Put back what is gone.
+///
+/// Errors: there is no such network; iptables refuses.
+pub(super) fn reload(networks: &Networks, args: &NetworkNamesArgs) -> Result<ExitCode> {
+    networks.reload(&named(networks, args)?)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,163 @@
+//! Rules beside those of others, and the way of a packet through them (A-069, A-090 to A-095).
+
+use crate::publish::chain;
+use crate::support::{Host, need};
+
+/// The packets that a rule with this comment has seen.
+#[track_caller]
+fn packets(rules: &str, comment: &str) -> u64 {
+    let line = rules.lines().find(|line| line.contains(comment)).unwrap_or_else(|| panic!("{comment}: {rules}"));
+    line.trim_start_matches('[').split(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_069_a_095_the_way_in_station_by_station() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let web = host.serve(&["--name", "web", "-p", "8080:80"], 80);
+    // The same packets pass each station, one after the other: what the one before did to them is what the next one looks for.
+    let stations = [
+        ("", "PREROUTING -i eth0 -s 192.0.2.3 -d 192.0.2.2 -p tcp --dport 8080", "card of the host"),
+        (
+            "",
+            "FORWARD -i eth0 -o rbox0 -s 192.0.2.3 -d 172.17.0.2 -p tcp --dport 80",
+            "translated, on the way to the bridge",
+        ),
+        ("", "POSTROUTING -o rbox0 -s 192.0.2.3 -d 172.17.0.2 -p tcp --dport 80", "into the bridge"),
+        ("enter ", "PREROUTING -i eth0 -s 192.0.2.3 -d 172.17.0.2 -p tcp --dport 80", "card of the container"),
+    ];
+    let pid = host.rbox(&["inspect", "--format", "{{.State.Pid}}", "web"]).ok().text().to_owned();
+    let mut script = format!("set -e; enter() {{ nsenter --net=/proc/{pid}/ns/net \"$@\"; }}\n");
+    for (side, rule, comment) in &stations {
+        script += &format!("{side}iptables -t mangle -A {rule} -m comment --comment \"{comment}\"\n");
+    }
+    host.shell(&script).ok();
+    let port = host.shell("ls /sys/class/net | grep veth").ok().text().to_owned();
+    let sent =
+        || host.shell(&format!("cat /sys/class/net/{port}/statistics/tx_packets")).ok().text().parse::<u64>().unwrap();
+    let before = sent();
+    let heard = host.neighbour().connect("192.0.2.2", 8080, "tcp").ok().json();
+    assert!(heard["you"].as_str().unwrap().starts_with("192.0.2.3:"), "the program is told who asks: {heard}");
+    assert_eq!(heard["me"], "172.17.0.2:80");
+    let carried = sent() - before;
+    let counted = format!("iptables-save -c -t mangle; nsenter --net=/proc/{pid}/ns/net iptables-save -c -t mangle");
+    let counted = host.shell(&counted).ok().stdout;
+    let passed = stations.map(|(_, _, comment)| packets(&counted, comment));
+    assert!(passed[0] >= 3 && passed.iter().all(|count| *count == passed[0]), "{passed:?}: {counted}");
+    assert!(carried >= passed[0], "the cable carried {carried} of {passed:?}");
+    // A-095: what decided is the translation, once for the connection, and the ACCEPT of RBOX.
+    let rules = host.shell("iptables-save -c").ok().stdout;
+    for words in ["-j DNAT --to-destination 172.17.0.2:80", "-A RBOX -d 172.17.0.2/32 ! -i rbox0 -o rbox0"] {
+        let seen: Vec<u64> = rules
+            .lines()
+            .filter(|line| line.contains(words) && !line.contains("RBOX-INNER"))
+            .map(|line| line.trim_start_matches('[').split(':').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(seen, [1], "{words}: {rules}");
+    }
+    web.end();
+}
+
+#[test]
+fn a_090_the_policy_of_forward_stays_as_it_was() {
+    need!(Root);
+    for policy in ["ACCEPT", "DROP"] {
+        let host = Host::with_busybox();
+        host.shell(&format!("iptables -P FORWARD {policy}")).ok();
+        let is =
+            || host.shell("iptables -S FORWARD | head -n 1; cat /proc/sys/net/ipv4/ip_forward").ok().text().to_owned();
+        // Docker sets DROP where it has to switch this on.
+        assert_eq!(is(), format!("-P FORWARD {policy}\n0"));
+        let web = host.serve(&["-p", "8080:80"], 80);
+        assert_eq!(is(), format!("-P FORWARD {policy}\n1"));
+        host.neighbour().connect("192.0.2.2", 8080, "tcp").ok();
+        web.inside("ping -q -c 1 -W 5 192.0.2.3").ok();
+        web.end();
+        host.rbox(&["network", "reset"]).ok();
+        assert!(is().starts_with(&format!("-P FORWARD {policy}\n")));
+    }
+}
+
+#[test]
+fn a_093_each_published_port_has_an_accept_of_its_own() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let _other = host.serve(&[], 80);
+    let web = host.serve(&["-p", "8080:8080", "-p", "50000:50000", "-p", "53:53/udp"], 8080);
+    let mut rules = chain(&host.shell("iptables-save -t filter").ok().stdout, "RBOX");
+    rules.sort();
+    let accept = |protocol: &str, port: u16| {
+        format!("-A RBOX -d 172.17.0.3/32 ! -i rbox0 -o rbox0 -p {protocol} -m {protocol} --dport {port} -j ACCEPT")
+    };
+    assert_eq!(rules, [accept("tcp", 50000), accept("tcp", 8080), accept("udp", 53)]);
+    web.end();
+    assert_eq!(chain(&host.shell("iptables-save -t filter").ok().stdout, "RBOX"), Vec::<String>::new());
+}
+
+/// What firewalld has in the table filter, as iptables-save writes it.
+const FIREWALLD: &str = "*filter
+:FORWARD_IN_ZONES - [0:0]
+:FORWARD_IN_ZONES_SOURCE - [0:0]
+:FORWARD_OUT_ZONES - [0:0]
+:FORWARD_OUT_ZONES_SOURCE - [0:0]
+:FORWARD_direct - [0:0]
+:INPUT_ZONES - [0:0]
+:INPUT_ZONES_SOURCE - [0:0]
+:INPUT_direct - [0:0]
+:OUTPUT_direct - [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -i lo -j ACCEPT
+-A INPUT -j INPUT_direct
+-A INPUT -j INPUT_ZONES_SOURCE
+-A INPUT -j INPUT_ZONES
+-A INPUT -m conntrack --ctstate INVALID -j DROP
+-A INPUT -j REJECT --reject-with icmp-host-prohibited
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i lo -j ACCEPT
+-A FORWARD -j FORWARD_direct
+-A FORWARD -j FORWARD_IN_ZONES_SOURCE
+-A FORWARD -j FORWARD_IN_ZONES
+-A FORWARD -j FORWARD_OUT_ZONES_SOURCE
+-A FORWARD -j FORWARD_OUT_ZONES
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A FORWARD -j REJECT --reject-with icmp-host-prohibited
+-A OUTPUT -o lo -j ACCEPT
+-A OUTPUT -j OUTPUT_direct
+COMMIT
+";
+
+#[test]
+fn a_094_firewalld_stays_behind_our_rules() {
+    need!(Root);
+    let host = Host::with_busybox();
+    std::fs::write(host.path("firewalld"), FIREWALLD).unwrap();
+    host.shell("iptables-restore < firewalld").ok();
+    let filter = || host.shell("iptables-save -t filter").ok().stdout;
+    let before = filter();
+    let untouched = |rules: &str| ["INPUT", "OUTPUT"].map(|name| chain(rules, name));
+    let forward = chain(&before, "FORWARD");
+    assert_eq!(forward.len(), 9);
+    let web = host.serve(&["-p", "8080:80"], 80);
+    let now = filter();
+    assert_eq!(untouched(&now), untouched(&before));
+    let own: Vec<String> = [
+        "-j RBOX-USER",
+        "-j RBOX-ISOLATION-STAGE-1",
+        "-o rbox0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-o rbox0 -j RBOX",
+        "-i rbox0 ! -o rbox0 -j ACCEPT",
+        "-i rbox0 -o rbox0 -j ACCEPT",
+    ]
+    .map(|rule| format!("-A FORWARD {rule}"))
+    .into();
+    assert_eq!(chain(&now, "FORWARD"), [own, forward].concat());
+    host.neighbour().connect("192.0.2.2", 8080, "tcp").ok();
+    web.inside("ping -q -c 1 -W 5 192.0.2.3").ok();
+    web.end();
+    host.rbox(&["network", "reset"]).ok();
+    let bare = |rules: &str| -> Vec<String> {
+        let kept = rules.lines().filter(|line| !line.starts_with('#'));
+        kept.map(|line| line.split(" [").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(bare(&filter()), bare(&before));
+}
