@@ -99,11 +99,14 @@ impl Host {
         host.neighbour = Some(child);
         let inside = host.exec("pgrep", &["-n", "-f", &format!("^{} hold", probe.display())]).ok().text().to_owned();
         fs::write(host.path("neighbour.pid"), &inside).unwrap();
+        // A card that is not sure yet of its link-local address asks for no neighbour on behalf of others: what a container
+        // sends would be lost for the wire's first two seconds.
         host.shell(&format!(
             "set -e
-             ip link add eth0 type veth peer name eth0 netns {inside}
-             ip addr add {HOST4}/24 dev eth0; ip -6 addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up
              n='nsenter --net=/proc/{inside}/ns/net'
+             ip link add eth0 type veth peer name eth0 netns {inside}
+             for side in '' \"$n\"; do $side sh -c 'echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad'; done
+             ip addr add {HOST4}/24 dev eth0; ip -6 addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up
              $n ip link set lo up; $n ip addr add {NEIGHBOUR4}/24 dev eth0
              $n ip -6 addr add 2001:db8::3/64 dev eth0 nodad; $n ip link set eth0 up
              ip route add default via {NEIGHBOUR4}"
