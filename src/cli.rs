@@ -29,7 +29,7 @@ pub(crate) use living::{
     StatsArgs, TopArgs, UpdateArgs,
 };
 pub(crate) use network::{
-    NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkInspectArgs, NetworkListArgs,
+    DnsArgs, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkInspectArgs, NetworkListArgs,
     NetworkNamesArgs, NetworkPruneArgs, NetworkRemoveArgs, NetworkVerb,
 };
 pub(crate) use parse::{Stop, command, parse};
@@ -133,6 +133,8 @@ pub(crate) enum Verb {
     Version(VersionArgs),
     /// Say what this host is to containers, and how many there are
     Info(VersionArgs),
+    /// Answer the host's own questions for containers by name, until it is ended
+    Dns(DnsArgs),
     /// Hold a container that was handed over
     #[command(hide = true)]
     Monitor(MonitorArgs),

@@ -4,6 +4,7 @@ mod attach;
 mod change;
 mod cp;
 mod create;
+mod dns;
 mod exec;
 mod generate;
 mod image_inspect;
@@ -73,7 +74,7 @@ pub(crate) fn run_verb(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
-/// The verbs about containers that are there: whatever rbox itself cannot do, ends them with 1.
+/// The verbs about what is there: whatever rbox itself cannot do, ends them with 1.
 fn about_container(global: &Global, verb: &Verb) -> Result<ExitCode> {
     use ContainerVerb as Of;
     match verb {
@@ -99,6 +100,7 @@ fn about_container(global: &Global, verb: &Verb) -> Result<ExitCode> {
         Verb::Update(args) | Verb::Container(Of::Update(args)) => change::update(global, args),
         Verb::Rename(args) | Verb::Container(Of::Rename(args)) => change::rename(global, args),
         Verb::Info(args) => info::run(global, args),
+        Verb::Dns(args) => dns::run(global, args),
         other => unreachable!("run_verb does {other:?} itself"),
     }
 }

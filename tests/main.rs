@@ -25,6 +25,7 @@ mod engines;
 mod errors;
 mod exec;
 mod explain;
+mod host_names;
 mod hostile;
 mod inspect;
 mod install;

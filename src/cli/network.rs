@@ -1,6 +1,6 @@
 //! The verbs about networks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::{Args, Subcommand};
 
@@ -171,4 +171,19 @@ pub(crate) struct NetworkInspectArgs {
     /// The networks: names or identifiers
     #[arg(required = true, value_name = "NETWORK")]
     pub(crate) networks: Vec<String>,
+}
+
+/// `rbox dns`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Containers are called NAME.rbox, ID.rbox (12 digits) and, in a network of one's own, NAME.NETWORK.rbox and ALIAS.NETWORK.rbox.
+Whoever resolves names for this host is told to ask here for that domain: docs/networks.md has the two lines for
+systemd-resolved.")]
+pub(crate) struct DnsArgs {
+    /// Where it answers, by udp and tcp; without a port, 53
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = value::name_server, default_value = "127.0.0.153")]
+    pub(crate) listen: SocketAddr,
+    /// What stands behind the containers' names
+    #[arg(long, value_name = "DOMAIN", value_parser = value::domain, default_value = "rbox")]
+    pub(crate) domain: String,
 }

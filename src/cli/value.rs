@@ -24,6 +24,9 @@ pub(crate) use limit::{
 pub(crate) use mount::{Bind, MountFlag, Propagation, Tmpfs, mount, tmpfs, volume};
 pub(crate) use network::{NetworkFlag, alias, driver, network, reserved, subnet};
 pub(crate) use security::{CapabilityFlag, SeccompChoice, SecurityOpt, capability, security_opt, sysctl};
+
+use std::net::{IpAddr, SocketAddr};
+
 use serde::{Deserialize, Serialize};
 
 type Parsed<T> = Result<T, String>;
@@ -207,6 +210,22 @@ pub(crate) struct LinkFlag {
     pub(crate) follow: Option<String>,
 }
 
+/// `127.0.0.153`, `127.0.0.153:5353`, `[::1]:53`; without a port it is that of name servers, 53.
+pub(crate) fn name_server(text: &str) -> Parsed<SocketAddr> {
+    let with_port = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
+    text.parse().ok().or_else(with_port).ok_or_else(|| "not of the form ADDRESS[:PORT]".into())
+}
+
+/// A domain: words of letters, digits and `-`, with dots between them (RFC 1123, 2.1).
+pub(crate) fn domain(text: &str) -> Parsed<String> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let is_word = |word: &str| (1..=63).contains(&word.len()) && word.chars().all(is_letter);
+    match text.len() <= 180 && text.split('.').all(is_word) {
+        true => Ok(text.into()),
+        false => Err("not a domain: words of letters, digits and - with dots between them".into()),
+    }
+}
+
 /// `--link NAME[:ALIAS][,follow]`
 pub(crate) fn link(text: &str) -> Parsed<LinkFlag> {
     let (words, follows) = text.strip_suffix(",follow").map_or((text, false), |words| (words, true));
@@ -359,6 +378,18 @@ mod tests {
         for text in ["3-1", "a", "1-", "0-100000"] {
             assert_eq!(expand_list(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_server_has_an_address_and_a_domain() {
+        for (text, wanted) in
+            [("127.0.0.153", "127.0.0.153:53"), ("10.0.0.1:5353", "10.0.0.1:5353"), ("::1", "[::1]:53")]
+        {
+            assert_eq!(name_server(text).unwrap().to_string(), wanted);
+        }
+        assert!(["", "53", "localhost:53", "1.2.3.4:", "1.2.3.4:99999"].iter().all(|text| name_server(text).is_err()));
+        assert!(["rbox", "my-box.example"].iter().all(|text| domain(text).unwrap() == *text));
+        assert!(["", ".", "a..b", "rbox.", "a b", "a_b", "é"].iter().all(|text| domain(text).is_err()));
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub(super) const TCP_BYTES_MAX: usize = 65535;
 const UDP_BYTES: u16 = 512;
 /// What we say that we take: never cut on its way. DNS flag day 2020.
 const OUR_UDP_BYTES: u16 = 1232;
-/// Seconds that an answer may be kept; Docker's value.
-const TTL: u32 = 600;
+/// Seconds that an answer may be kept, where nothing else is said; Docker's value.
+const TTL_SECONDS: u32 = 600;
 /// A record with an address: pointer to the name, type, class, ttl, length, IPv6 address.
 const RECORD_BYTES_MAX: usize = 28;
 
@@ -36,6 +36,7 @@ pub(super) struct Question {
     metadata: Metadata,
     query: Query,
     edns: Option<Edns>,
+    ttl_seconds: u32,
 }
 
 /// Understand what a client sent.
@@ -56,7 +57,7 @@ pub(super) fn read(bytes: &[u8]) -> Asked {
         return Asked::Refused(refusal(&metadata, ResponseCode::FormErr));
     };
     let Some(query) = queries.pop() else { return Asked::Rubbish };
-    let question = Question { metadata, query, edns };
+    let question = Question { metadata, query, edns, ttl_seconds: TTL_SECONDS };
     if question.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
         return Asked::Refused(question.answer(ResponseCode::BADVERS, Vec::new(), question.udp_bytes_max()));
     }
@@ -102,6 +103,11 @@ impl Question {
         &self.query
     }
 
+    /// Have its answer not be kept.
+    pub(super) fn forbid_keeping(&mut self) {
+        self.ttl_seconds = 0;
+    }
+
     /// The client's id.
     pub(super) fn id(&self) -> u16 {
         self.metadata.id
@@ -120,7 +126,7 @@ impl Question {
         message.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
         message.metadata.response_code = code;
         message.add_query(self.query.clone());
-        let record = |data| Record::from_rdata(self.name().clone(), TTL, data);
+        let record = |data| Record::from_rdata(self.name().clone(), self.ttl_seconds, data);
         message.add_answers(records.into_iter().map(record));
         if let Some(asked) = &self.edns {
             let mut edns = Edns::new();

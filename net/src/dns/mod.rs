@@ -1,4 +1,5 @@
-//! The name server of one container: at 127.0.0.11 in its own network, served by the process that holds it.
+//! The name server of one container: at 127.0.0.11 in its own network, served by the process that holds it. And that of
+//! the host, which knows all of them: see the module `host`.
 //!
 //! ```text
 //!   container's network namespace              │ the process that holds the container
@@ -18,6 +19,7 @@
 mod attempt;
 mod door;
 mod forward;
+mod host;
 mod known;
 mod message;
 mod redirect;
@@ -25,6 +27,7 @@ mod upstream;
 mod watched;
 mod zone;
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -38,10 +41,12 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::error::{Doing, Result};
 use crate::netns::inside;
+use crate::networks::Networks;
 use crate::steps;
 
 use door::Door;
 use forward::{Answer, Forward};
+use host::HostZone;
 use message::{Asked, QUESTION_BYTES_MAX, TCP_BYTES_MAX};
 use upstream::Servers;
 use zone::{Found, Zone};
@@ -99,16 +104,25 @@ enum Done {
     Ignored,
 }
 
-/// Answers for one container.
+/// Whose questions are answered.
+enum View {
+    Container {
+        zone: Zone,
+        /// Whether anybody else is asked.
+        forwards: bool,
+    },
+    Host(HostZone),
+}
+
+/// Answers for one container, or for the host.
 pub struct Resolver {
     epoll: Epoll,
     clock: TimerFd,
     is_ticking: bool,
     datagrams: UdpSocket,
     door: Door,
-    zone: Zone,
+    view: View,
     forward: Forward,
-    forwards: bool,
     ports: (u16, u16),
 }
 
@@ -120,9 +134,30 @@ impl Resolver {
     /// # Errors
     /// `Os`: the namespace cannot be entered, or no descriptor is left.
     pub fn open(netns: BorrowedFd<'_>, settings: Settings) -> Result<Resolver> {
-        let listen = || Ok((UdpSocket::bind((NAME_SERVER, 0))?, TcpListener::bind((NAME_SERVER, 0))?));
-        let words = || format!("bind({NAME_SERVER}, udp) and bind({NAME_SERVER}, tcp) in the container's network");
-        let set_up = || -> io::Result<Resolver> {
+        let view = View::Container { zone: Zone::new(settings.names_dir), forwards: settings.forwards };
+        Resolver::listen(netns, SocketAddr::new(NAME_SERVER, 0), view, settings.upstream)
+    }
+
+    /// Listen at `address` of the host, for what is called `web.domain` there: every container that the host reaches.
+    /// Nobody else is asked; who asks for another name is told to ask elsewhere (REFUSED).
+    ///
+    /// # Errors
+    /// `Os`: the address is not the host's, or is taken.
+    pub fn of_host(networks: &Networks, domain: &str, address: SocketAddr) -> Result<Resolver> {
+        let here = File::open("/proc/self/ns/net").doing(|| "open /proc/self/ns/net".into())?;
+        let view = View::Host(HostZone::new(networks.endpoints_dir(), domain));
+        Resolver::listen(here.as_fd(), address, view, Upstream::These(Vec::new()))
+    }
+
+    fn listen(netns: BorrowedFd<'_>, address: SocketAddr, view: View, upstream: Upstream) -> Result<Resolver> {
+        let listen = || Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?));
+        let words = || match &view {
+            View::Container { .. } => {
+                format!("bind({NAME_SERVER}, udp) and bind({NAME_SERVER}, tcp) in the container's network")
+            }
+            View::Host(_) => format!("bind({address}, udp) and bind({address}, tcp)"),
+        };
+        let set_up = || -> io::Result<_> {
             let (datagrams, listener) = rbox_explain::step(&steps::NAME_SERVER, words, || inside(netns, listen))?;
             let ports = (datagrams.local_addr()?.port(), listener.local_addr()?.port());
             datagrams.set_nonblocking(true)?;
@@ -131,12 +166,12 @@ impl Resolver {
             epoll.add(&clock, EpollEvent::new(EpollFlags::EPOLLIN, CLOCK))?;
             epoll.add(&datagrams, EpollEvent::new(EpollFlags::EPOLLIN, DATAGRAMS))?;
             let door = Door::new(listener, &epoll, DOOR)?;
-            let forward = Forward::new(Servers::new(settings.upstream, netns)?, FORWARD);
-            let zone = Zone::new(settings.names_dir);
-            let forwards = settings.forwards;
-            Ok(Resolver { epoll, clock, is_ticking: false, datagrams, door, zone, forward, forwards, ports })
+            let forward = Forward::new(Servers::new(upstream, netns)?, FORWARD);
+            Ok((epoll, clock, datagrams, door, forward, ports))
         };
-        set_up().doing(|| format!("open the name server at {NAME_SERVER}"))
+        let (epoll, clock, datagrams, door, forward, ports) =
+            set_up().doing(|| format!("open the name server at {}", address.ip()))?;
+        Ok(Resolver { epoll, clock, is_ticking: false, datagrams, door, view, forward, ports })
     }
 
     /// Its ports: udp, tcp.
@@ -144,14 +179,19 @@ impl Resolver {
         self.ports
     }
 
-    /// The networks that the container is in from now on, in the order in which their addresses are given.
+    /// The networks that the container is in from now on, in the order in which their addresses are given. The host's name
+    /// server has no members: it knows all.
     pub fn set_members(&mut self, members: Vec<Member>) {
-        self.zone.set_members(members);
+        if let View::Container { zone, .. } = &mut self.view {
+            zone.set_members(members);
+        }
     }
 
-    /// Whether anybody else is asked from now on.
-    pub fn set_forwards(&mut self, forwards: bool) {
-        self.forwards = forwards;
+    /// Whether anybody else is asked from now on, for a container.
+    pub fn set_forwards(&mut self, wanted: bool) {
+        if let View::Container { forwards, .. } = &mut self.view {
+            *forwards = wanted;
+        }
     }
 
     /// Wait for this to be readable, then call [`Resolver::ready`].
@@ -221,16 +261,26 @@ impl Resolver {
 
     /// Answer at once, or send the question on its way.
     fn handle(&mut self, client: Client, bytes: &[u8]) -> Done {
-        let question = match message::read(bytes) {
+        let mut question = match message::read(bytes) {
             Asked::Question(question) => question,
             Asked::Refused(answer) => return Done::Answered(answer),
             Asked::Rubbish => return Done::Ignored,
         };
-        let (code, records) = match self.zone.find(question.name(), question.kind()) {
-            Found::Records(records) => (ResponseCode::NoError, records),
-            Found::NoSuchName => (ResponseCode::NXDomain, Vec::new()),
-            Found::Elsewhere if !self.forwards => (ResponseCode::ServFail, Vec::new()),
-            Found::Elsewhere => {
+        let (found, elsewhere) = match &mut self.view {
+            View::Container { zone, forwards } => {
+                (zone.find(question.name(), question.kind()), (!*forwards).then_some(ResponseCode::ServFail))
+            }
+            View::Host(zone) => {
+                // Who caches for the whole host must not remember who has gone.
+                question.forbid_keeping();
+                (zone.find(question.name(), question.kind()), Some(ResponseCode::Refused))
+            }
+        };
+        let (code, records) = match (found, elsewhere) {
+            (Found::Records(records), _) => (ResponseCode::NoError, records),
+            (Found::NoSuchName, _) => (ResponseCode::NXDomain, Vec::new()),
+            (Found::Elsewhere, Some(code)) => (code, Vec::new()),
+            (Found::Elsewhere, None) => {
                 let answer = self.forward.ask(&self.epoll, client, question, bytes.to_vec());
                 return answer.map_or(Done::OnItsWay, |answer| Done::Answered(answer.bytes));
             }

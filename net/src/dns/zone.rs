@@ -176,7 +176,8 @@ impl Member {
     }
 }
 
-fn record(address: IpAddr) -> RData {
+/// The record that says an address.
+pub(super) fn record(address: IpAddr) -> RData {
     match address {
         IpAddr::V4(address) => RData::A(A(address)),
         IpAddr::V6(address) => RData::AAAA(AAAA(address)),
@@ -197,7 +198,7 @@ fn read_all(dir: &Path) -> HashSet<String> {
 }
 
 /// A name as text, in small letters, without the dot at its end.
-fn text_of(name: &Name) -> String {
+pub(super) fn text_of(name: &Name) -> String {
     let mut text = String::with_capacity(64);
     for label in name.iter() {
         if !text.is_empty() {
@@ -214,7 +215,7 @@ fn text_of(name: &Name) -> String {
 }
 
 /// The address that a name below in-addr.arpa or ip6.arpa stands for. Only whole ones: a part of one names a zone.
-fn address_of(name: &Name) -> Option<IpAddr> {
+pub(super) fn address_of(name: &Name) -> Option<IpAddr> {
     let parts = name.num_labels();
     if parts != 6 && parts != 34 {
         return None;
