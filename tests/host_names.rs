@@ -1,6 +1,9 @@
 //! `rbox dns`: the host finds containers by name.
 
-use crate::support::{BUSYBOX, Host, Running, need};
+use crate::oci_net_devices::the_card;
+use crate::support::{BUSYBOX, Host, Running, need, rbox};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 const CURL: &str = "curl --silent --show-error --max-time 5";
 
@@ -153,4 +156,41 @@ fn it_says_why_it_cannot_serve_and_leaves_nothing() {
     host.rbox(&["run", "--rm", BUSYBOX, "true"]).ok();
     host.rbox(&["rm", "-f", "web"]).ok();
     assert_eq!(host.footprint(), before);
+}
+
+/// A file that docs/networks.md shows in whole: its path, and its text.
+fn documented(path: &str) -> (PathBuf, String) {
+    let docs = include_str!("../docs/networks.md");
+    let (_, rest) = docs.split_once(&format!("```ini\n# {path}\n")).expect("it is in the document");
+    (PathBuf::from(path), rest.split_once("```").unwrap().0.to_owned())
+}
+
+#[test]
+fn systemd_resolved_asks_it_with_the_files_of_the_document() {
+    need!(Root, Systemd);
+    // The network of this machine is that of one test at a time.
+    let _alone = the_card();
+    let host = Host::machine();
+    host.load("busybox");
+    let (unit, text) = documented("/etc/systemd/system/rbox-dns.service");
+    let words = [vec![rbox().display().to_string()], host.rbox_words(&["dns"])].concat().join(" ");
+    assert!(text.contains("ExecStart=/usr/local/bin/rbox dns\n"), "{text}");
+    fs::write(&unit, text.replace("/usr/local/bin/rbox dns", &words)).unwrap();
+    let (resolved, text) = documented("/etc/systemd/resolved.conf.d/rbox.conf");
+    fs::create_dir_all(resolved.parent().unwrap()).unwrap();
+    fs::write(&resolved, text).unwrap();
+    host.shell("systemctl daemon-reload; systemctl start rbox-dns; systemctl restart systemd-resolved").ok();
+    host.detached(&["--name", "web"], &["sleep", "1000"]);
+    let address = host.rbox(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"]).ok().text().to_owned();
+    let ask = |name: &str| host.shell(&format!("resolvectl query --legend=no {name}"));
+    assert!(ask("web.rbox").ok().stdout.starts_with(&format!("web.rbox: {address}")));
+    assert!(ask("gone.rbox").fails().stderr.contains("'gone.rbox' not found"));
+    // At once, though systemd-resolved keeps what it may.
+    host.rbox(&["rename", "web", "front"]).ok();
+    ask("web.rbox").fails();
+    ask("front.rbox").ok();
+    host.shell("systemctl stop rbox-dns systemd-resolved").ok();
+    host.rbox(&["rm", "-f", "front"]).ok();
+    host.rbox(&["network", "reset"]).ok();
+    [unit, resolved].iter().for_each(|file: &PathBuf| fs::remove_file(Path::new(file)).unwrap());
 }
