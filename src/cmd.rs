@@ -15,7 +15,7 @@ mod inspect;
 mod kill;
 mod load;
 mod logs;
-mod network;
+pub(crate) mod network;
 mod port;
 pub(crate) mod print;
 mod prune;

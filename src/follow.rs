@@ -9,10 +9,9 @@
 //! Whichever of the two is later writes what is true: the line is changed in place under the lock of the file, for the
 //! container sees that very file.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rbox_net::hosts;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +21,7 @@ use crate::cmd::run::{line_of, linked};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
 use crate::record::{self, Claim};
-use crate::report;
+use crate::{in_place, report};
 
 /// The links that a container follows while it runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -90,26 +89,13 @@ pub(crate) fn tell(engine: &Engine, claim: &Claim) {
 
 /// Write where the one that is followed is by now; one that does not run keeps its line.
 fn point(engine: &Engine, follower: &str, flag: &LinkFlag) -> Result<()> {
-    let path = engine.dirs.container(follower).join("hosts");
-    let doing = || format!("cannot write {}", path.display());
-    let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
-        // It is not there yet, and is made with what is true then.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file.with_context(doing)?,
-    };
-    file.lock().with_context(doing)?;
-    // By its name first: whoever has that is meant.
-    let found = |typed: &str| linked(engine, typed, &flag.alias).ok().flatten();
-    let by_name = flag.follow.as_deref().and_then(found);
-    let Some(found) = by_name.or_else(|| found(&flag.other)) else { return Ok(()) };
-    let mut text = String::new();
-    file.read_to_string(&mut text).with_context(doing)?;
-    let now = hosts::relink_hosts(&text, &flag.alias, &line_of(&found));
-    if now != text {
-        file.rewind()
-            .and_then(|()| file.set_len(0))
-            .and_then(|()| file.write_all(now.as_bytes()))
-            .with_context(doing)?;
-    }
-    Ok(())
+    in_place::change(&engine.dirs.container(follower).join("hosts"), |text| {
+        // By its name first: whoever has that is meant.
+        let found = |typed: &str| linked(engine, typed, &flag.alias).ok().flatten();
+        let by_name = flag.follow.as_deref().and_then(found);
+        match by_name.or_else(|| found(&flag.other)) {
+            Some(found) => hosts::relink_hosts(text, &flag.alias, &line_of(&found)),
+            None => text.to_owned(),
+        }
+    })
 }

@@ -15,6 +15,7 @@ mod engine;
 mod explain;
 mod find;
 mod follow;
+mod in_place;
 mod log;
 mod monitor;
 mod names;

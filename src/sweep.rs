@@ -16,6 +16,7 @@ use rbox_net::{Networks, Owner};
 use rbox_runtime::container::Container;
 
 use crate::cli::value::RestartPolicy;
+use crate::cmd::network::settle;
 use crate::dirs::Dirs;
 use crate::follow;
 use crate::monitor::{Task, launch};
@@ -63,7 +64,11 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
         record::is_alive(dirs, owner.pid, owner.start_time, &owner.boot_id)
             || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
     };
-    errors.extend(networks.sweep_but(&is_claimed, &alive).into_iter().map(Error::from));
+    let swept = networks.sweep_but(&is_claimed, &alive);
+    errors.extend(swept.errors.into_iter().map(Error::from));
+    if swept.is_abandoned {
+        errors.extend(settle::mend(dirs, networks, &alive));
+    }
     errors
 }
 
@@ -173,6 +178,7 @@ fn bury(dirs: &Dirs, networks: &Networks, claim: &Claim) -> Vec<Error> {
             if record.is_begun() || record.restarting {
                 errors.extend(note_lost(dirs, &record.id).err());
             }
+            errors.extend(settle::note_again(dirs, &record).err());
             if errors.is_empty() {
                 errors.extend(claim.release(dirs).err());
             }

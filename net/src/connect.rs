@@ -1,27 +1,25 @@
 //! `network connect` and `disconnect`: a container that runs gets a further endpoint, or loses one.
 //!
 //! ```text
-//!   lease, the record half  ──▶ link, address ──▶ way out and ports settled ──▶ names ──▶ the record whole
-//!   the record half         ──▶ names gone ──▶ way out and ports settled ──▶ link gone ──▶ no record
+//!   connect   lease, the record half ──▶ link, address ──▶ way out, ports, names
+//!   complete  the record whole                              │ between the two the caller settles what is his:
+//!   part      the record half, it leaves ──▶ names gone ──▶ way out, ports       files, and who serves the container
+//!   unplug    link gone ──▶ no record
 //! ```
 //!
 //! The container's owner lives on whatever becomes of the process that does this; so while it works, the name of the
-//! endpoint's file says `half`, and the record says who works. When that one is killed, the next sweep undoes the endpoint
-//! and settles the rest again: each step can be done twice.
+//! endpoint's file says `half`, and the record says who works. When that one is killed, the next sweep finds it among
+//! [`Networks::abandoned`], and parts it: each step can be done twice.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::fs;
+use std::os::fd::BorrowedFd;
 
-use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::{self, Sandboxed, bridge, sub};
 use crate::endpoint::{EndpointRecord, Link, Owner, published_at, pull_out, way_out};
 use crate::error::{Doing, Error, Result};
-use crate::files;
+use crate::files::{self, Lock};
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::networks::Networks;
@@ -33,33 +31,50 @@ use crate::reservation::{EndpointRequest, Ledger, Request, record, word_rules};
 pub struct Running<'a> {
     /// Its network namespace.
     pub netns: BorrowedFd<'a>,
-    /// Its first process, by which that namespace is found again.
-    pub pid: i32,
-    /// What it wanted when it was started: its owner, its ports.
-    pub request: &'a Request,
+    /// Who keeps it.
+    pub owner: &'a Owner,
     /// The process that works at it now.
     pub maker: &'a Owner,
 }
 
+/// Held while running containers are connected or disconnected: two that do it to one container would each settle its way
+/// out as they see it. It is taken before every other lock.
+#[derive(Debug)]
+pub struct Changes {
+    _lock: Lock,
+}
+
 impl Networks {
-    /// Connect a running container to one more network.
+    /// Wait until nobody else connects or disconnects a running container.
+    ///
+    /// # Errors
+    /// `Os`: the state directory cannot be written.
+    pub fn lock_changes(&self) -> Result<Changes> {
+        Ok(Changes { _lock: Lock::take(self.dir(), "changes")? })
+    }
+
+    /// Connect a running container to one more network. `request` is what it wanted when it was started: its ports. The
+    /// endpoint serves from now on, and is half until [`Networks::complete`].
     ///
     /// # Errors
     /// `Invalid`, where the container or the network is of a kind that cannot have it, or has it already; all of
     /// [`Networks::reserve`] and of [`Reservation::connect`](crate::Reservation::connect). Nothing is left then.
-    pub fn connect(&self, running: &Running<'_>, wanted: &EndpointRequest) -> Result<()> {
-        let owner = &running.request.owner;
+    pub fn connect(
+        &self,
+        changes: &Changes,
+        running: &Running<'_>,
+        (request, wanted): (&Request, &EndpointRequest),
+    ) -> Result<EndpointRecord> {
         let mut network = self.wanted_network(wanted)?;
         let mut netlink = Netlink::here()?;
-        let mut half = record(running.request, (&network, wanted))?;
-        half.maker = Some(Maker::of(running.maker, running.pid, running.netns)?);
-        let _one_at_a_time = self.lock_changes()?;
+        let mut half = record(request, (&network, wanted))?;
+        half.maker = Some(Maker::that_joins(running.maker));
         let held = {
             let mut ledger = Ledger::open(self, &mut netlink)?;
-            let others = self.of_container(&owner.container)?;
-            check(&network, &owner.name, &others)?;
+            let others = self.of_container(&running.owner.container)?;
+            check(&network, &running.owner.name, &others)?;
             self.lease(&mut ledger, (&mut network, wanted), &mut half, &others)?;
-            let held = self.first_ports(&ledger, running.request, (&network, &mut half), &others)?;
+            let held = self.first_ports(&ledger, request, (&network, &mut half), &others)?;
             self.put(&ledger.lock, &half)?;
             held
         };
@@ -67,11 +82,11 @@ impl Networks {
         // Its owner holds them from now on.
         drop(held);
         if let Err(error) = made {
-            let _ = self.settle_ways(&owner.container, Some(&half.id), Some(running.netns));
-            let _ = self.unplug(running.netns, &half);
+            // What cannot be taken back now is left to the next sweep.
+            let _ = self.part(changes, running, &half).and_then(|half| self.unplug(changes, running, &half));
             return Err(error);
         }
-        Ok(())
+        Ok(half)
     }
 
     fn make(&self, netlink: &mut Netlink, running: &Running<'_>, part: (&Network, &EndpointRecord)) -> Result<()> {
@@ -79,9 +94,11 @@ impl Networks {
         let plugged = driver::plug(self, netlink, &[part], (running.netns, Sandboxed::Running))?;
         plugged.announce(netlink)?;
         bridge::publish(self, part.0, &half.rules)?;
-        self.settle_ways(&half.owner.container, None, Some(running.netns))?;
-        self.announce(std::slice::from_ref(half))?;
-        self.complete(half)
+        self.settle_ways(&half.owner.container, running.netns)?;
+        let lock = self.lock()?;
+        // As it is now: the container may have been given another name since.
+        let now = files::read::<EndpointRecord>(&self.endpoint_file(half))?.ok_or_else(|| gone(half))?;
+        self.announce_under(&lock, &[now])
     }
 
     /// A container whose ports lead nowhere, for want of a network that they could lead to, gets them now.
@@ -102,66 +119,66 @@ impl Networks {
         Ok(held)
     }
 
-    /// Disconnect a running container from a network.
+    /// Begin to disconnect a running container: no name, no published port and no default route leads over `endpoint` any
+    /// more, which is half until [`Networks::unplug`]. One that is half already is taken over from whoever worked at it.
     ///
     /// # Errors
-    /// `NotConnected`; `Os`, `Firewall`: then the next sweep tries again.
-    pub fn part(&self, running: &Running<'_>, network: &Network) -> Result<()> {
-        let (container, netns) = (&running.request.owner.container, running.netns);
-        let _one_at_a_time = self.lock_changes()?;
-        let found = self.halve(running, |record| record.network_id == network.id)?;
-        let found = found.ok_or_else(|| Error::NotConnected { network: network.name.clone() })?;
-        self.withdraw(std::slice::from_ref(&found))?;
-        self.settle_ways(container, Some(&found.id), Some(netns))?;
-        self.unplug(netns, &found)
+    /// `Gone`, where it has no such endpoint any more; `Os`, `Firewall`: then the next sweep tries again.
+    pub fn part(&self, _changes: &Changes, running: &Running<'_>, endpoint: &EndpointRecord) -> Result<EndpointRecord> {
+        let half = self.halve(running, endpoint)?;
+        if endpoint.maker.is_some() {
+            // Who was killed may have been putting in its rules.
+            self.settle(&half)?;
+        }
+        self.withdraw(std::slice::from_ref(&half))?;
+        self.settle_ways(&half.owner.container, running.netns)?;
+        Ok(half)
     }
 
-    /// Say on disk that this process takes an endpoint of the container apart. Nothing where there is none that is meant.
-    pub(crate) fn halve(
-        &self,
-        running: &Running<'_>,
-        is_meant: impl Fn(&EndpointRecord) -> bool,
-    ) -> Result<Option<EndpointRecord>> {
+    /// Say on disk that this process takes an endpoint apart.
+    fn halve(&self, running: &Running<'_>, endpoint: &EndpointRecord) -> Result<EndpointRecord> {
         let lock = self.lock()?;
-        let records = self.of_container(&running.request.owner.container)?;
-        let Some(whole) = records.into_iter().find(is_meant) else { return Ok(None) };
-        let mut half = whole.clone();
-        half.maker = Some(Maker::of(running.maker, running.pid, running.netns)?);
-        let doing = || format!("rename {}", self.endpoint_file(&whole).display());
+        let records = self.of_container(&running.owner.container)?;
+        let found = records.into_iter().find(|record| record.id == endpoint.id).ok_or_else(|| gone(endpoint))?;
+        let half = EndpointRecord { maker: Some(Maker::that_leaves(running.maker)), ..found.clone() };
+        let from = self.endpoint_file(&found);
         // First the name, which has the record looked at; then who works at it.
-        fs::rename(self.endpoint_file(&whole), self.endpoint_file(&half)).doing(doing)?;
+        fs::rename(&from, self.endpoint_file(&half)).doing(|| format!("rename {}", from.display()))?;
         rbox_explain::mark("endpoint-half");
-        files::write(&lock, &self.endpoint_file(&half), &half)?;
-        Ok(Some(half))
+        self.put(&lock, &half)?;
+        Ok(half)
     }
 
-    /// Take a running container's endpoint apart, and forget it.
-    fn unplug(&self, netns: BorrowedFd<'_>, half: &EndpointRecord) -> Result<()> {
-        self.withdraw(std::slice::from_ref(half))?;
+    /// Take a running container's endpoint apart that has parted, and forget it.
+    ///
+    /// # Errors
+    /// `Os`, `Firewall`: then the next sweep tries again.
+    pub fn unplug(&self, _changes: &Changes, running: &Running<'_>, half: &EndpointRecord) -> Result<()> {
         self.delete_rules(half)?;
         if let Some(attachment) = &half.attachment {
             pull_out(&mut Netlink::here()?, attachment)?;
             // What stands on a link of the host's can only be taken away from inside; a cable is gone by now.
-            let mut inside = Netlink::inside(netns, || Ok(()))?;
+            let mut inside = Netlink::inside(running.netns, || Ok(()))?;
             if let Link::Sub { .. } = attachment.link {
                 inside.delete_link(&sub::unborn(attachment))?;
             }
             inside.delete_link(&attachment.interface)?;
         }
         if let Some(device) = &half.device {
-            device.give_back(Some(netns))?;
+            device.give_back(Some(running.netns))?;
         }
         self.forget(half)
     }
 
     /// The record is whole: only its owner has to do with it.
-    pub(crate) fn complete(&self, half: &EndpointRecord) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Gone`, where the container has ended meanwhile; `Os`.
+    pub fn complete(&self, _changes: &Changes, half: &EndpointRecord) -> Result<()> {
         let lock = self.lock()?;
         let from = self.endpoint_file(half);
         // It may have been changed since: by those who settled where the ports lead.
-        let Some(mut record) = files::read::<EndpointRecord>(&from)? else {
-            return Err(Error::Gone { container: half.owner.name.clone() });
-        };
+        let mut record = files::read::<EndpointRecord>(&from)?.ok_or_else(|| gone(half))?;
         record.maker = None;
         files::write(&lock, &from, &record)?;
         fs::rename(&from, self.endpoint_file(&record)).doing(|| format!("rename {}", from.display()))?;
@@ -169,16 +186,39 @@ impl Networks {
         Ok(())
     }
 
-    /// See to it that a container's default routes and its published ports are those of its way out, where the endpoint
-    /// `leaving` counts no more. Without `netns` the routes are left alone.
+    /// Every endpoint that is half and whose maker was killed over it, whoever its owner is. Of some only the name says half:
+    /// they were about to become whole, or nothing had been done to them, and they are whole now.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read or written.
+    pub fn abandoned(&self, _changes: &Changes, alive: &dyn Fn(&Owner) -> bool) -> Result<Vec<EndpointRecord>> {
+        let _lock = self.lock()?;
+        let mut abandoned = Vec::new();
+        for file in files::entries(&self.endpoints_dir())?.records {
+            if !EndpointRecord::is_half(&file) {
+                continue;
+            }
+            let Some(record) = files::read::<EndpointRecord>(&file)? else { continue };
+            match &record.maker {
+                None => {
+                    let whole = self.endpoint_file(&record);
+                    fs::rename(&file, whole).doing(|| format!("rename {}", file.display()))?;
+                    rbox_explain::mark("endpoint-whole");
+                }
+                Some(maker) if maker.is_dead(alive) => abandoned.push(record),
+                Some(_) => {}
+            }
+        }
+        Ok(abandoned)
+    }
+
+    /// See to it that a container's default routes and its published ports are those of its way out.
     ///
     /// Errors: `Os`, `Firewall`.
-    fn settle_ways(&self, container: &str, leaving: Option<&str>, netns: Option<BorrowedFd<'_>>) -> Result<()> {
+    fn settle_ways(&self, container: &str, netns: BorrowedFd<'_>) -> Result<()> {
         let records = self.of_container(container)?;
-        let stays = |record: &&EndpointRecord| Some(record.id.as_str()) != leaving;
-        let staying: Vec<EndpointRecord> = records.iter().filter(stays).cloned().collect();
+        let staying: Vec<EndpointRecord> = records.iter().filter(|record| !record.is_leaving()).cloned().collect();
         self.settle_ports(&records, &staying)?;
-        let Some(netns) = netns else { return Ok(()) };
         let mut inside = Netlink::inside(netns, || Ok(()))?;
         for ipv6 in [false, true] {
             match way_out(&staying, ipv6) {
@@ -191,57 +231,37 @@ impl Networks {
 
     /// Have the ports lead to the endpoint that is the container's way out.
     fn settle_ports(&self, records: &[EndpointRecord], staying: &[EndpointRecord]) -> Result<()> {
-        let Some(from) = records.iter().find(|record| !record.ports.is_empty()) else { return Ok(()) };
-        let Some(to) = published_at(staying).filter(|to| to.id != from.id) else { return Ok(()) };
+        let Some(to) = published_at(staying) else { return Ok(()) };
+        // More than one, where somebody was killed over this.
+        let others: Vec<_> = records.iter().filter(|record| !record.ports.is_empty() && record.id != to.id).collect();
+        let Some(from) = others.first() else { return Ok(()) };
         let network = self.find_pinned(&to.network, &to.network_id)?;
         let mut to = to.clone();
         to.ports.clone_from(&from.ports);
         word_rules(&network, &mut to);
         self.rewrite(&to)?;
         // The old ones first: of two rules for one port the first is taken.
-        self.delete_rules(from)?;
+        others.iter().try_for_each(|other| self.delete_rules(other))?;
         self.delete_rules(&to)?;
         bridge::publish(self, &network, &to.rules)?;
-        let from = EndpointRecord { ports: Vec::new(), rules: Vec::new(), ..from.clone() };
-        self.rewrite(&from).inspect_err(|_| drop(self.delete_rules(&to)))
+        others.into_iter().try_for_each(|other| {
+            let without = EndpointRecord { ports: Vec::new(), rules: Vec::new(), ..other.clone() };
+            self.rewrite(&without).inspect_err(|_| drop(self.delete_rules(&to)))
+        })
     }
 
-    /// Write a record anew. Errors: `Gone`, where the container has ended meanwhile, and the record with it.
+    /// Write down where the ports lead. Errors: `Gone`, where the container has ended meanwhile, and the record with it.
     fn rewrite(&self, record: &EndpointRecord) -> Result<()> {
         let lock = self.lock()?;
-        if !self.endpoint_file(record).exists() {
-            return Err(Error::Gone { container: record.owner.name.clone() });
-        }
-        self.put(&lock, record)?;
+        // As it is now: its owner may be another since.
+        let now = files::read::<EndpointRecord>(&self.endpoint_file(record))?.ok_or_else(|| gone(record))?;
+        self.put(&lock, &EndpointRecord { ports: record.ports.clone(), rules: record.rules.clone(), ..now })?;
         self.forget_leases(&lock)
     }
+}
 
-    /// See to a record of a container that lives: whoever connected or disconnected it may have been killed over it.
-    pub(crate) fn mend(&self, file: &Path, record: &EndpointRecord, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
-        let whole = EndpointRecord { maker: None, ..record.clone() };
-        match &record.maker {
-            // Only its name says half: it was about to become whole, or to be taken apart and nothing had been done.
-            None if EndpointRecord::is_half(file) => {
-                let rename = || {
-                    let _lock = self.lock()?;
-                    fs::rename(file, self.endpoint_file(&whole)).doing(|| format!("rename {}", file.display()))
-                };
-                rename().err().into_iter().collect()
-            }
-            Some(maker) if !alive(&maker.process) => {
-                let mut errors: Vec<Error> = self.settle(record).err().into_iter().collect();
-                let netns = maker.netns();
-                let netns = netns.as_ref().map(AsFd::as_fd);
-                errors.extend(self.settle_ways(&record.owner.container, Some(&record.id), netns).err());
-                errors.extend(match netns {
-                    Some(netns) => self.unplug(netns, record).err().into_iter().collect(),
-                    None => self.undo(record),
-                });
-                errors
-            }
-            _ => Vec::new(),
-        }
-    }
+fn gone(record: &EndpointRecord) -> Error {
+    Error::Gone { container: record.owner.name.clone() }
 }
 
 /// Whether a container that is in `others` can be in this network too.
@@ -261,23 +281,26 @@ fn check(network: &Network, name: &str, others: &[EndpointRecord]) -> Result<()>
     Ok(())
 }
 
-/// Who works at an endpoint of a container that lives, and where that container's network namespace is.
+/// Who works at an endpoint of a container that lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maker {
     process: Owner,
-    pid: i32,
-    inode: u64,
+    /// The endpoint is on its way out.
+    #[serde(default)]
+    pub(crate) leaves: bool,
 }
 
 impl Maker {
-    pub(crate) fn of(process: &Owner, pid: i32, netns: BorrowedFd<'_>) -> Result<Maker> {
-        let status = fstat(netns).map_err(io::Error::from).doing(|| "look at the network namespace".into())?;
-        Ok(Maker { process: process.clone(), pid, inode: status.st_ino })
+    pub(crate) fn that_joins(process: &Owner) -> Maker {
+        Maker { process: process.clone(), leaves: false }
     }
 
-    /// The namespace, as long as the process is the one that it was.
-    fn netns(&self) -> Option<File> {
-        let netns = File::open(format!("/proc/{}/ns/net", self.pid)).ok()?;
-        (netns.metadata().ok()?.ino() == self.inode).then_some(netns)
+    fn that_leaves(process: &Owner) -> Maker {
+        Maker { process: process.clone(), leaves: true }
+    }
+
+    /// Whether it is dead, so that the endpoint is half for ever.
+    pub(crate) fn is_dead(&self, alive: &dyn Fn(&Owner) -> bool) -> bool {
+        !alive(&self.process)
     }
 }

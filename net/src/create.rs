@@ -11,7 +11,7 @@ use crate::address::Subnet;
 use crate::driver::{bridge, sub};
 use crate::endpoint::Owner;
 use crate::error::{Doing, Error, Result};
-use crate::files;
+use crate::files::{self, Lock};
 use crate::ipam::{self, Taken};
 use crate::netlink::Netlink;
 use crate::network::{Bridge, Driver, Network, Parent, Pool, Shim, SubMode};
@@ -43,7 +43,7 @@ pub struct NetworkRequest {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A network that somebody is about to make.
+/// A network that somebody is about to make, or to take away.
 #[derive(Debug, Serialize, Deserialize)]
 struct Making {
     maker: Owner,
@@ -119,9 +119,7 @@ impl Networks {
             _ => network.parent = Some(self.new_parent(netlink, &network, options)?),
         }
         let making = Making { maker: maker.clone(), network };
-        let dir = self.making_dir();
-        fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
-        files::write(&lock, &self.making_file(name), &making)?;
+        self.put_making(&lock, &making)?;
         Ok(making)
     }
 
@@ -131,7 +129,7 @@ impl Networks {
         records.iter().filter_map(read).collect()
     }
 
-    /// Undo networks whose maker was killed over it. Costs nothing where none was ever made.
+    /// Undo networks whose maker was killed over it, or over taking it away. Costs nothing where none was ever made.
     pub(crate) fn sweep_makings(&self, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
         let (makings, entries) = match self.makings().and_then(|all| Ok((all, files::entries(&self.making_dir())?))) {
             Ok(found) => found,
@@ -148,11 +146,12 @@ impl Networks {
 
     fn unmake(&self, making: &Making) -> Result<()> {
         let network = &making.network;
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let made: Option<Network> = files::read(&self.network_file(&network.name))?;
         if made.is_none_or(|made| made.id != network.id) {
             self.firewall().settle()?;
             self.take_down(network)?;
+            self.forget_names(&lock, &network.id)?;
         }
         files::remove(&self.making_file(&network.name))
     }
@@ -218,11 +217,12 @@ impl Networks {
         Ok(Parent { link, is_ours, mode, shim })
     }
 
-    /// Remove a network.
+    /// Remove a network. It is there, or it is not: where `maker`, the process that calls, is killed over it, the next sweep
+    /// takes away what is left of one that is not.
     ///
     /// # Errors
     /// `Predefined`; `Busy` while a container is in it; `Os`, `Firewall`: then it is still there, and can be removed again.
-    pub fn remove(&self, network: &Network) -> Result<()> {
+    pub fn remove(&self, network: &Network, maker: &Owner) -> Result<()> {
         if network.is_predefined() {
             return Err(Error::Predefined(network.name.clone()));
         }
@@ -231,9 +231,28 @@ impl Networks {
             let holder = format!("container {}", lease.owner.name);
             return Err(Error::Busy { doing: format!("remove network {}", network.name), holder });
         }
-        self.take_down(network)?;
-        self.forget_names(&lock, &network.id)?;
-        files::remove(&self.network_file(&network.name))
+        let (file, unmaking) = (self.network_file(&network.name), self.making_file(&network.name));
+        // Somebody else was faster, and another may be called so by now.
+        if files::read::<Network>(&file)?.is_none_or(|there| there.id != network.id) {
+            return Err(Error::NetworkNotFound(network.name.clone()));
+        }
+        self.put_making(&lock, &Making { maker: maker.clone(), network: network.clone() })?;
+        files::remove(&file)?;
+        match self.take_down(network) {
+            Ok(()) => self.forget_names(&lock, &network.id)?,
+            Err(error) => {
+                files::write(&lock, &file, network)?;
+                files::remove(&unmaking)?;
+                return Err(error);
+            }
+        }
+        files::remove(&unmaking)
+    }
+
+    fn put_making(&self, lock: &Lock, making: &Making) -> Result<()> {
+        let dir = self.making_dir();
+        fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
+        files::write(lock, &self.making_file(&making.network.name), making)
     }
 }
 

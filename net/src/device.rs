@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{MacAddress, Subnet};
-use crate::connect::{Maker, Running};
+use crate::connect::{Changes, Maker, Running};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Doing, Error, Result};
 use crate::ipam::check_interface;
 use crate::netlink::{LinkState, Netlink};
 use crate::network::{Driver, Network};
 use crate::networks::Networks;
-use crate::reservation::{EndpointRequest, record};
+use crate::reservation::{EndpointRequest, Request, record};
 use crate::{steps, sysctl};
 
 /// How long the kernel gets to give a device back when its container has ended.
@@ -51,9 +51,13 @@ impl Networks {
     ///
     /// # Errors
     /// `Invalid` for a device that is not there, or cannot be spared; `Os` where the kernel refuses. It is as before then.
-    pub fn connect_device(&self, running: &Running<'_>, name: &str, inside: &str) -> Result<()> {
-        let owner = &running.request.owner;
-        let _one_at_a_time = self.lock_changes()?;
+    pub fn connect_device(
+        &self,
+        changes: &Changes,
+        (running, request): (&Running<'_>, &Request),
+        (name, inside): (&str, &str),
+    ) -> Result<()> {
+        let owner = running.owner;
         let others = self.of_container(&owner.container)?;
         let mut netlink = Netlink::here()?;
         let link = self.spared(&mut netlink, name)?;
@@ -72,8 +76,8 @@ impl Networks {
         }
         let none = Network::new("", String::new(), String::new(), Driver::Null);
         let wanted = EndpointRequest::default();
-        let mut half = record(running.request, (&none, &wanted))?;
-        half.maker = Some(Maker::of(running.maker, running.pid, running.netns)?);
+        let mut half = record(request, (&none, &wanted))?;
+        half.maker = Some(Maker::that_joins(running.maker));
         let addresses = netlink.addresses(link.index, name)?;
         let device = Device {
             name: name.into(),
@@ -85,13 +89,9 @@ impl Networks {
         };
         half.device = Some(device.clone());
         self.put(&self.lock()?, &half)?;
-        let made = device.move_in(&mut netlink, link.index, running.netns).and_then(|()| self.complete(&half));
-        made.inspect_err(|_| {
-            // What cannot be taken back now is left to the next sweep.
-            if device.give_back(Some(running.netns)).is_ok() {
-                let _ = self.forget(&half);
-            }
-        })
+        let made = device.move_in(&mut netlink, link.index, running.netns).and_then(|()| self.complete(changes, &half));
+        // What cannot be taken back now is left to the next sweep.
+        made.inspect_err(|_| drop(self.unplug(changes, running, &half)))
     }
 
     /// The device, where the host can do without it.
@@ -118,16 +118,13 @@ impl Networks {
     ///
     /// # Errors
     /// `Invalid` where it is not in it; `Os` where the kernel refuses: then the next sweep tries again.
-    pub fn part_device(&self, running: &Running<'_>, name: &str) -> Result<()> {
-        let _one_at_a_time = self.lock_changes()?;
+    pub fn part_device(&self, changes: &Changes, running: &Running<'_>, name: &str) -> Result<()> {
         let is_meant = |record: &EndpointRecord| record.device.as_ref().is_some_and(|device| device.name == name);
-        let why = || format!("container {} does not have it", running.request.owner.name);
+        let why = || format!("container {} does not have it", running.owner.name);
         let none = || Error::Invalid { object: format!("device {name}"), why: why() };
-        let half = self.halve(running, is_meant)?.ok_or_else(none)?;
-        if let Some(device) = &half.device {
-            device.give_back(Some(running.netns))?;
-        }
-        self.forget(&half)
+        let found = self.of_container(&running.owner.container)?.into_iter().find(is_meant).ok_or_else(none)?;
+        let half = self.part(changes, running, &found)?;
+        self.unplug(changes, running, &half)
     }
 }
 

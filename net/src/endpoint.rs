@@ -156,6 +156,11 @@ impl EndpointRecord {
         file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!("{HALF}.json")))
     }
 
+    /// Whether it is on its way out of a container that lives: nobody is served by it any more.
+    pub fn is_leaving(&self) -> bool {
+        self.maker.as_ref().is_some_and(|maker| maker.leaves)
+    }
+
     /// The name of its interface in the container, where it has one.
     pub fn interface(&self) -> Option<&str> {
         let of_device = self.device.as_ref().map(|device| device.inside.as_str());

@@ -62,12 +62,6 @@ pub enum Error {
         /// What fills the pool.
         why: String,
     },
-    /// A container is not in this network.
-    #[error("network {network}: the container is not in it")]
-    NotConnected {
-        /// The network's name.
-        network: String,
-    },
     /// A container has ended while something was done to its network.
     #[error("container {container}: it has ended meanwhile")]
     Gone {

@@ -62,10 +62,20 @@ pub fn relink_hosts(hosts: &str, alias: &str, entry: &Entry) -> String {
     lines.concat()
 }
 
-/// Take the lines of these addresses out of a hosts file.
-pub fn shorten_hosts(hosts: &str, addresses: &[IpAddr]) -> String {
-    let address = |line: &str| line.split_whitespace().next().and_then(|word| word.parse::<IpAddr>().ok());
-    hosts.split_inclusive('\n').filter(|line| address(line).is_none_or(|it| !addresses.contains(&it))).collect()
+/// Take these lines out of a hosts file. Others of the same address, which a person has written, stay.
+pub fn shorten_hosts(hosts: &str, entries: &[Entry]) -> String {
+    let is_meant = |line: &&str| {
+        let mut words = line.split_whitespace();
+        let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
+        let names: Vec<&str> = words.collect();
+        entries.iter().any(|entry| address == Some(entry.address) && names == entry.names)
+    };
+    hosts.split_inclusive('\n').filter(|line| !is_meant(line)).collect()
+}
+
+/// Whether this resolv.conf names the container's own name server.
+pub fn is_embedded(resolv_conf: &str) -> bool {
+    servers(resolv_conf).contains(&NAME_SERVER.into())
 }
 
 /// Write the hosts file of a container on the host network: the host's own, then `others`.
@@ -326,10 +336,10 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_an_address_are_taken_out() {
-        let text = "127.0.0.1\tlocalhost\n# mine\n10.0.0.2\tweb\n10.0.0.22\tother\nfd00::2 web";
-        let gone = ["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
-        assert_eq!(shorten_hosts(text, &gone), "127.0.0.1\tlocalhost\n# mine\n10.0.0.22\tother\n");
+    fn only_the_lines_that_are_meant_are_taken_out() {
+        let text = "127.0.0.1\tlocalhost\n# mine\n10.0.0.2\tweb\n10.0.0.2 web www\n10.0.0.22\tweb\nfd00::2 web";
+        let gone = ["10.0.0.2", "fd00::2"].map(|address| Entry::own(address.parse().unwrap(), "web", ""));
+        assert_eq!(shorten_hosts(text, &gone), "127.0.0.1\tlocalhost\n# mine\n10.0.0.2 web www\n10.0.0.22\tweb\n");
     }
 
     #[test]

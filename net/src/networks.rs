@@ -8,19 +8,17 @@
 //!     networks/bridge.json host.json none.json    Network: those that are there from the beginning
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
 //!     endpoints/leases                      Leases: what was read of those records
-//!     making/NAME.json                      a network that is being made, and by whom
+//!     making/NAME.json                      a network that is being made or taken away, and by whom
 //!     names/NETWORK-ID.json                 Names: who is known in a network, for its name servers
 //!   DATA/networks/NAME.json                 Network: the user-defined ones
 //! ```
 
 use std::fs;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Zoned;
 
-use crate::dns::Upstream;
 use crate::endpoint::{EndpointRecord, Endpoints, Leaving, Owner, pull_out};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
@@ -28,7 +26,7 @@ use crate::firewall::Firewall;
 use crate::inspection::Inspection;
 use crate::netlink::Netlink;
 use crate::network::{Driver, Network, is_predefined};
-use crate::service::Service;
+use crate::service::{Naming, Service};
 use crate::{create, driver};
 
 /// The networks and endpoints below one state directory. Cheap to open and to clone.
@@ -37,6 +35,15 @@ use crate::{create, driver};
 /// worker of the kernel, where the end of the process would wait some milliseconds for it.
 #[derive(Clone)]
 pub struct Networks(Arc<Inner>);
+
+/// What a sweep has found.
+#[derive(Debug)]
+pub struct Swept {
+    /// What could not be undone.
+    pub errors: Vec<Error>,
+    /// Endpoints of containers that live are half, and nobody works at them: see [`Networks::abandoned`].
+    pub is_abandoned: bool,
+}
 
 struct Inner {
     dir: PathBuf,
@@ -155,23 +162,27 @@ impl Networks {
     ///
     /// Costs one directory listing when there are no endpoints. Errors are collected.
     pub fn sweep(&self, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
-        self.sweep_but(&|_| false, alive)
+        self.sweep_but(&|_| false, alive).errors
     }
 
-    /// The same, but for containers that are known to be `held`: their records are not even read.
-    pub fn sweep_but(&self, held: &dyn Fn(&str) -> bool, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
+    /// The same, but for containers that are known to be `held`: their records are not even read, unless they are half.
+    pub fn sweep_but(&self, held: &dyn Fn(&str) -> bool, alive: &dyn Fn(&Owner) -> bool) -> Swept {
         let mut errors = self.sweep_makings(alive);
+        let mut is_abandoned = false;
         let entries = match files::entries(&self.endpoints_dir()) {
             Ok(entries) => entries,
-            Err(error) => return vec![error],
+            Err(error) => return Swept { errors: vec![error], is_abandoned },
         };
         for file in entries.records {
             let is_held = EndpointRecord::container_of(&file).is_some_and(held);
-            if is_held && !EndpointRecord::is_half(&file) {
+            let is_half = EndpointRecord::is_half(&file);
+            if is_held && !is_half {
                 continue;
             }
             match files::read::<EndpointRecord>(&file) {
-                Ok(Some(record)) if is_held || alive(&record.owner) => errors.extend(self.mend(&file, &record, alive)),
+                Ok(Some(record)) if is_held || alive(&record.owner) => {
+                    is_abandoned |= is_half && record.maker.is_none_or(|maker| maker.is_dead(alive));
+                }
                 Ok(Some(record)) => {
                     errors.extend(self.settle(&record).err());
                     errors.extend(self.undo(&record));
@@ -190,7 +201,7 @@ impl Networks {
                 self.lock().map(|_lock| entries.temporary.iter().for_each(|file| drop(fs::remove_file(file)))).err(),
             );
         }
-        errors
+        Swept { errors, is_abandoned }
     }
 
     /// Disconnect every endpoint of a container, from its records alone. Errors are collected.
@@ -224,18 +235,14 @@ impl Networks {
 
     /// Take a container's endpoints up again in another process: holds its ports anew and relays them.
     ///
-    /// `names`: the container's network namespace, where it still has one, and whom its name server asks.
+    /// `names`: where it still has a network namespace.
     ///
     /// Answers with what could not be served: a port that somebody took in between, a name server that cannot be opened.
     ///
     /// # Errors
     /// `Record`: the endpoints cannot be read.
-    pub fn resume(
-        &self,
-        container: &str,
-        names: Option<(BorrowedFd<'_>, Upstream)>,
-    ) -> Result<(Endpoints, Vec<Error>)> {
-        let records = self.of_container(container)?;
+    pub fn resume(&self, container: &str, names: Option<Naming<'_>>) -> Result<(Endpoints, Vec<Error>)> {
+        let records = self.staying(container)?;
         let (service, errors) = Service::resume(self, &records, names);
         Ok((Endpoints::new(self.clone(), container.to_owned(), records, service), errors))
     }
@@ -277,6 +284,15 @@ impl Networks {
         // In the order in which they were connected: that of their interfaces.
         records.sort_by_key(|record| record.interface().map(|name| (name.len(), name.to_owned())));
         Ok(records)
+    }
+
+    /// Those of a container's records that serve it: without those on their way out.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
+    pub fn staying(&self, container: &str) -> Result<Vec<EndpointRecord>> {
+        let records = self.of_container(container)?;
+        Ok(records.into_iter().filter(|record| !record.is_leaving()).collect())
     }
 
     /// Undo one endpoint whose container is dead.
@@ -323,10 +339,8 @@ impl Networks {
         Lock::take(&self.0.dir, "lock")
     }
 
-    /// Held while a running container is connected or disconnected: two that do it to one container would each settle its
-    /// way out as they see it.
-    pub(crate) fn lock_changes(&self) -> Result<Lock> {
-        Lock::take(&self.0.dir, "changes")
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0.dir
     }
 
     /// The directory of the files that name servers read: see [`crate::dns::Settings`].

@@ -25,6 +25,18 @@ pub struct Service {
     resolver: Option<Resolver>,
     /// Whom the container's name server asks.
     upstream: Option<Upstream>,
+    /// The container asks no other name server.
+    is_asked: bool,
+}
+
+/// How names are served for a container whose holder was another process.
+pub struct Naming<'a> {
+    /// Its network namespace.
+    pub netns: BorrowedFd<'a>,
+    /// Whom its name server asks.
+    pub upstream: Upstream,
+    /// Whether its /etc/resolv.conf names that name server: then it is there, whatever networks the container is in by now.
+    pub is_asked: bool,
 }
 
 impl Service {
@@ -40,7 +52,7 @@ impl Service {
             Some(address) => Relay::new(&mut held, address)?,
             None => None,
         };
-        let mut service = Service { held, relay, ports: ports(records), resolver: None, upstream: None };
+        let mut service = Service { held, relay, ports: ports(records), ..Service::default() };
         if let Some((netns, upstream)) = names {
             service.upstream = Some(upstream);
             service.serve_names(networks, records, netns)?;
@@ -52,7 +64,7 @@ impl Service {
     pub(crate) fn resume(
         networks: &Networks,
         records: &[EndpointRecord],
-        names: Option<(BorrowedFd<'_>, Upstream)>,
+        names: Option<Naming<'_>>,
     ) -> (Service, Vec<Error>) {
         let mut errors = Vec::new();
         let mut service = Service::default();
@@ -61,8 +73,9 @@ impl Service {
             Ok(served) => service = served,
             Err(error) => errors.push(error),
         }
-        if let Some((netns, upstream)) = names {
+        if let Some(Naming { netns, upstream, is_asked }) = names {
             service.upstream = Some(upstream);
+            service.is_asked = is_asked;
             errors.extend(service.serve_names(networks, records, netns).err());
         }
         (service, errors)
@@ -74,7 +87,7 @@ impl Service {
     /// `PortInUse` when somebody took a port in between; `Record` when its endpoints cannot be read; what keeps a name server
     /// from being opened.
     pub fn refresh(&mut self, networks: &Networks, container: &str, netns: BorrowedFd<'_>) -> Result<()> {
-        let records = networks.of_container(container)?;
+        let records = networks.staying(container)?;
         let ports = ports(&records);
         if ports == self.ports {
             if let (Some(relay), Some(address)) = (&mut self.relay, target(&records)) {
@@ -93,7 +106,7 @@ impl Service {
     /// Answer for the networks that have names. Once it is there, a name server stays: the container asks no other.
     fn serve_names(&mut self, networks: &Networks, records: &[EndpointRecord], netns: BorrowedFd<'_>) -> Result<()> {
         let members: Vec<Member> = records.iter().filter(|record| record.has_names()).filter_map(member).collect();
-        if self.resolver.is_none() && !members.is_empty() {
+        if self.resolver.is_none() && (self.is_asked || !members.is_empty()) {
             let upstream = self.upstream.clone().unwrap_or_else(Upstream::host);
             let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: false };
             let resolver = Resolver::open(netns, settings)?;

@@ -3,6 +3,7 @@
 mod change;
 mod connect;
 mod rules;
+pub(crate) mod settle;
 
 use std::process::ExitCode;
 

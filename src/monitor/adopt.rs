@@ -3,12 +3,12 @@
 //! Its first process is not our child, so its exit code is the kernel's to tell (pidfd_info, Linux 6.15) or lost. Its
 //! outputs are FIFOs that we open by name. Its standard input ended with the monitor.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 use rbox_net::dns::Upstream;
-use rbox_net::{Endpoints, Owner};
+use rbox_net::{Endpoints, Naming, Owner, hosts};
 use rbox_runtime::container::Container;
 use rbox_runtime::terminal::Signals;
 
@@ -88,7 +88,9 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
 /// What another has connected, and what of it cannot be served.
 fn endpoints(engine: &Engine, id: &str, netns: Option<File>) -> Result<(Endpoints, Vec<anyhow::Error>)> {
     let dns = Intent::load(&engine.dirs, id).map(|intent| intent.flags.network.dns).unwrap_or_default();
-    let names = netns.as_ref().map(|netns| (netns.as_fd(), Upstream::of(&dns)));
+    let resolv_conf = fs::read_to_string(engine.dirs.container(id).join("resolv.conf")).unwrap_or_default();
+    let is_asked = hosts::is_embedded(&resolv_conf);
+    let names = netns.as_ref().map(|netns| Naming { netns: netns.as_fd(), upstream: Upstream::of(&dns), is_asked });
     let (endpoints, errors) = engine.networks.resume(id, names)?;
     Ok((endpoints, errors.into_iter().map(anyhow::Error::from).collect()))
 }

@@ -36,9 +36,10 @@ pub(super) fn create(networks: &Networks, args: &NetworkCreateArgs) -> Result<Ex
 ///
 /// Errors: the standard output cannot be written.
 pub(super) fn remove(networks: &Networks, args: &NetworkRemoveArgs) -> Result<ExitCode> {
+    let maker = record::this_process()?;
     let mut code = ExitCode::SUCCESS;
     for typed in &args.networks {
-        match networks.find(typed).and_then(|network| networks.remove(&network)) {
+        match networks.find(typed).and_then(|network| networks.remove(&network, &maker)) {
             Ok(()) => print::line(typed)?,
             Err(rbox_net::Error::NetworkNotFound(_)) if args.force => {}
             Err(error) => code = report::print_refusal(&error.into()),
@@ -58,11 +59,12 @@ pub(super) fn prune(networks: &Networks, args: &NetworkPruneArgs) -> Result<Exit
     if !args.force && !ask::is_wanted("all custom networks not used by at least one container")? {
         return Ok(ExitCode::SUCCESS);
     }
+    let maker = record::this_process()?;
     let mut text = String::new();
     for network in all {
-        match networks.remove(&network) {
+        match networks.remove(&network, &maker) {
             Ok(()) => text += &format!("{}\n", network.name),
-            Err(rbox_net::Error::Busy { .. }) => {}
+            Err(rbox_net::Error::Busy { .. } | rbox_net::Error::NetworkNotFound(_)) => {}
             Err(error) => report::warn(&error.into()),
         }
     }

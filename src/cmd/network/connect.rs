@@ -2,27 +2,25 @@
 
 mod device;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use rbox_net::hosts::{self, Dns};
-use rbox_net::{EndpointRecord, MacAddress, Network, Owner, Request, Running};
-use rbox_runtime::container::{Container, Status};
+use anyhow::Result;
+use rbox_net::{Changes, MacAddress, Network};
 
+use super::settle::{Life, Way, change};
 use crate::cli::value::NetworkFlag;
 use crate::cli::{Global, NetworkConnectArgs, NetworkDisconnectArgs};
 use crate::cmd::run::network::{check_names, pinned, request_of, wanted};
-use crate::cmd::run::{bundle, ports};
 use crate::cmd::state;
 use crate::engine::Engine;
 use crate::find::find;
-use crate::monitor::wire::{self, Ask, Tell};
-use crate::record::{self, Claim, Intent, Record};
+use crate::record::{Claim, Intent, Purpose, Record};
 use crate::report::{self, Problem};
-use crate::{spec, sweep};
+use crate::sweep;
+
+/// How long a command that holds a container for a moment gets to let go of it.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// `rbox network connect`
 ///
@@ -50,16 +48,33 @@ pub(super) fn connect(global: &Global, args: &NetworkConnectArgs) -> Result<Exit
         },
     )?;
     let network = engine.networks.find(flag.key())?;
-    check(&engine, &record, &network, &flag)?;
-    if let Some(life) = Life::of(&engine, &record)? {
-        engine.networks.connect(&life.running(), &wanted(&engine, &flag)?)?;
-        life.settle(&engine, &network, None)?;
-    }
-    change(&engine, &record, |networks| {
-        networks.retain(|other| other.key() != flag.key());
-        networks.push(flag.clone());
-    })?;
+    let hold = Hold::on(&engine, &record)?;
+    let connected = check(&engine, &record, &network, &flag).and_then(|()| match &hold.life {
+        Some(life) => join(&engine, (life, &hold.changes), &flag),
+        None => add(&engine, &record, &flag),
+    });
+    hold.release(&engine).and(connected)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Connect a container that runs.
+fn join(engine: &Engine, (life, changes): (&Life<'_>, &Changes), flag: &NetworkFlag) -> Result<()> {
+    let (networks, intent) = (&engine.networks, &life.intent);
+    let request = request_of(engine, &intent.flags, &life.claim, intent.image.as_ref())?;
+    let half = networks.connect(changes, &life.running(), (&request, &wanted(engine, flag)?))?;
+    let joined = life.settle(&half, Way::Joins).and_then(|()| {
+        change(&engine.dirs, &life.claim.id, |all| all.push(flag.clone()))?;
+        Ok(networks.complete(changes, &half)?)
+    });
+    joined.inspect_err(|_| {
+        // What cannot be taken back now is left to the next sweep.
+        let _ = life.leave(changes, &half, |other| other.key() == flag.key());
+    })
+}
+
+/// Have the next start connect it.
+fn add(engine: &Engine, record: &Record, flag: &NetworkFlag) -> Result<()> {
+    change(&engine.dirs, &record.id, |networks| networks.push(flag.clone()))
 }
 
 /// `rbox network disconnect`
@@ -76,10 +91,21 @@ pub(super) fn disconnect(global: &Global, args: &NetworkDisconnectArgs) -> Resul
         Err(_) if args.force => return Ok(ExitCode::SUCCESS),
         found => found?,
     };
+    let hold = Hold::on(&engine, &record)?;
+    let parted = part(&engine, (&record, &hold), typed_network);
+    match hold.release(&engine).and(parted)? {
+        false if !args.force => {
+            Err(Problem::new(format!("container {}: it is not in network {typed_network}", record.name)).into())
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Take a container out of a network, now and for its next start. Answers whether it was in it.
+fn part(engine: &Engine, (record, hold): (&Record, &Hold<'_>), typed_network: &str) -> Result<bool> {
     // One that has been removed can be left too: then it is known by what was typed at first.
-    let typed = |flag: &NetworkFlag| flag.name == *typed_network || flag.id.as_ref() == Some(typed_network);
-    let intent = Intent::load(&engine.dirs, &record.id)?;
-    let known = intent.flags.network.wanted();
+    let typed = |flag: &NetworkFlag| flag.name == typed_network || flag.id.as_deref() == Some(typed_network);
+    let known = Intent::load(&engine.dirs, &record.id)?.flags.network.wanted();
     let network = match engine.networks.find(typed_network) {
         Err(error) => match known.iter().any(typed) {
             true => None,
@@ -89,25 +115,76 @@ pub(super) fn disconnect(global: &Global, args: &NetworkDisconnectArgs) -> Resul
     };
     let is_meant = |flag: &NetworkFlag| match &network {
         // By its name also one that has been removed, and another is called so by now.
-        Some(network) => [&network.name, &network.id].contains(&&flag.key().to_owned()) || typed(flag),
+        Some(network) => [&*network.name, &*network.id].contains(&flag.key()) || typed(flag),
         None => typed(flag),
     };
-    let life = Life::of(&engine, &record)?;
-    let mut was_in = known.iter().any(is_meant);
-    if let (Some(life), Some(network)) = (&life, &network) {
-        let before = engine.networks.of_container(&record.id)?;
-        if let Some(endpoint) = before.iter().find(|endpoint| endpoint.network_id == network.id) {
-            was_in = true;
-            engine.networks.part(&life.running(), network)?;
-            life.settle(&engine, network, Some(endpoint))?;
+    if let (Some(life), Some(network)) = (&hold.life, &network) {
+        let mine = engine.networks.of_container(&record.id)?;
+        if let Some(endpoint) = mine.iter().find(|endpoint| endpoint.network_id == network.id) {
+            return life.leave(&hold.changes, endpoint, is_meant).map(|()| true);
         }
     }
-    if !was_in && !args.force {
-        let problem = Problem::new(format!("container {}: it is not in network {}", record.name, typed_network));
-        return Err(problem.into());
+    let was_in = known.iter().any(is_meant);
+    if was_in {
+        change(&engine.dirs, &record.id, |networks| networks.retain(|flag| !is_meant(flag)))?;
     }
-    change(&engine, &record, |networks| networks.retain(|flag| !is_meant(flag)))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(was_in)
+}
+
+/// A container whose networks nobody else changes meanwhile, and that does not begin meanwhile.
+struct Hold<'a> {
+    changes: Changes,
+    /// Where it runs.
+    life: Option<Life<'a>>,
+    /// Where it does not: until this is given back it cannot be started.
+    claim: Option<Claim>,
+}
+
+impl<'a> Hold<'a> {
+    /// Wait until it runs, or stands still.
+    ///
+    /// Errors: it has been removed; another command starts or removes it, and does not come to an end with that.
+    fn on(engine: &'a Engine, record: &Record) -> Result<Hold<'a>> {
+        let (dirs, id) = (&engine.dirs, &record.id);
+        let deadline = Instant::now() + LET_GO_WITHIN;
+        loop {
+            let changes = engine.networks.lock_changes()?;
+            let life = Life::of(dirs, &engine.networks, id)?;
+            if life.is_some() {
+                return Ok(Hold { changes, life, claim: None });
+            }
+            let now = find(dirs, id)?;
+            // Its monitor waits, and reads at its next start what it is to be then.
+            if state::Status::of(dirs, &now)? == state::Status::Restarting {
+                return Ok(Hold { changes, life: None, claim: None });
+            }
+            if let Some(claim) = Claim::hold(dirs, id, &now.name, Purpose::Hold)? {
+                let hold = Hold { changes, life: None, claim: Some(claim) };
+                match Record::load(dirs, id) {
+                    Ok(Some(_)) => return Ok(hold),
+                    // It was removed in this moment: the next look finds nothing.
+                    _ => hold.release(engine)?,
+                }
+                continue;
+            }
+            drop(changes);
+            if Instant::now() > deadline {
+                let why = "another command is starting or removing it";
+                let problem = Problem::new(format!("cannot change the networks of container {}: {why}", record.name));
+                return Err(problem.into());
+            }
+            if Claim::of(dirs, id)?.is_some_and(|claim| !claim.is_alive(dirs)) {
+                // Who held it was killed since this command began.
+                sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Let others have it.
+    fn release(self, engine: &Engine) -> Result<()> {
+        self.claim.map_or(Ok(()), |claim| claim.release(&engine.dirs))
+    }
 }
 
 /// What was typed has a word too few or too many.
@@ -141,122 +218,4 @@ fn check(engine: &Engine, record: &Record, network: &Network, flag: &NetworkFlag
         return refused("it is in it already".into());
     }
     Ok(())
-}
-
-/// Change the networks that a container is started with.
-fn change(engine: &Engine, record: &Record, act: impl Fn(&mut Vec<NetworkFlag>)) -> Result<()> {
-    let dirs = &engine.dirs;
-    let _lock = sweep::lock(dirs)?;
-    let mut intent = Intent::load(dirs, &record.id)?;
-    let flags = &mut intent.flags.network;
-    let mut networks = flags.wanted();
-    act(&mut networks);
-    flags.settle(networks);
-    let names = flags.names();
-    intent.save(dirs, &record.id)?;
-    Record::update(dirs, &record.id, |record| record.network = names)?;
-    Ok(())
-}
-
-/// A container that runs.
-struct Life {
-    record: Record,
-    request: Request,
-    exposed: std::collections::BTreeSet<String>,
-    dns: Dns,
-    domain: String,
-    netns: File,
-    pid: i32,
-    maker: Owner,
-}
-
-impl Life {
-    /// Nothing where it does not run.
-    fn of(engine: &Engine, record: &Record) -> Result<Option<Life>> {
-        let dirs = &engine.dirs;
-        let Ok(container) = Container::load(&dirs.runtime(), &record.id) else { return Ok(None) };
-        let runs = matches!(container.status(), Status::Running | Status::Paused);
-        let (Some(pid), Some(claim)) = (container.pid().filter(|_| runs), Claim::of(dirs, &record.id)?) else {
-            return Ok(None);
-        };
-        let path = format!("/proc/{pid}/ns/net");
-        let netns = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        let intent = Intent::load(dirs, &record.id)?;
-        let flags = &intent.flags;
-        let network = &flags.network;
-        Ok(Some(Life {
-            record: record.clone(),
-            request: request_of(engine, flags, &claim, intent.image.as_ref())?,
-            exposed: spec::exposed(flags, intent.image.as_ref()),
-            dns: bundle::dns(network),
-            domain: flags.container.domainname.clone().unwrap_or_default(),
-            netns,
-            pid,
-            maker: record::this_process()?,
-        }))
-    }
-
-    fn running(&self) -> Running<'_> {
-        Running { netns: self.netns.as_fd(), pid: self.pid, request: &self.request, maker: &self.maker }
-    }
-
-    /// Have everybody know of what has changed: who serves its network, its files, and `ps`.
-    fn settle(&self, engine: &Engine, network: &Network, gone: Option<&EndpointRecord>) -> Result<()> {
-        let dirs = &engine.dirs;
-        tell(engine, &self.record.id)?;
-        let mine = engine.networks.of_container(&self.record.id)?;
-        let directory = dirs.container(&self.record.id);
-        // Written over, and not put in their place: the container sees these very files.
-        let hosts = directory.join("hosts");
-        let text = fs::read_to_string(&hosts).with_context(|| format!("cannot read {}", hosts.display()))?;
-        let lines = |record: &EndpointRecord| bundle::own_lines(record, &self.request.hostname, &self.domain);
-        let text = match gone {
-            Some(endpoint) => {
-                let addresses: Vec<_> = lines(endpoint).iter().map(|line| line.address).collect();
-                hosts::shorten_hosts(&text, &addresses)
-            }
-            None => {
-                let new = mine.iter().find(|record| record.network_id == network.id);
-                hosts::extend_hosts(&text, &new.map(lines).unwrap_or_default())
-            }
-        };
-        write_over(&hosts, &text)?;
-        if gone.is_none() && mine.iter().any(EndpointRecord::has_names) {
-            let text = hosts::embedded_resolv_conf(&hosts::host_resolv_conf(), &self.dns);
-            write_over(&directory.join("resolv.conf"), &text)?;
-        }
-        let published: Vec<_> = mine.iter().flat_map(|record| record.ports.clone()).collect();
-        let shown = ports::shown(&published, &self.exposed);
-        Record::update(dirs, &self.record.id, |record| record.ports = shown)?;
-        Ok(())
-    }
-}
-
-fn write_over(path: &std::path::Path, text: &str) -> Result<()> {
-    let doing = || format!("cannot write {}", path.display());
-    let mut file = OpenOptions::new().write(true).truncate(true).open(path).with_context(doing)?;
-    file.write_all(text.as_bytes()).with_context(doing)
-}
-
-/// Tell who holds the container that its networks are others now, and wait until they are served.
-fn tell(engine: &Engine, id: &str) -> Result<()> {
-    // Nobody holds it: the next monitor reads what is on disk.
-    let Some(connection) = state::knock(&engine.dirs, id)? else { return Ok(()) };
-    if wire::say(connection.as_fd(), Ask::Networks).is_err() {
-        return Ok(());
-    }
-    loop {
-        match wire::hear(connection.as_fd(), true).context("cannot hear from the container's monitor")? {
-            Some(packet) if packet.is_empty() => return Ok(()),
-            Some(packet) => match Tell::parse(&packet) {
-                Some(Tell::Served("")) => return Ok(()),
-                Some(Tell::Served(why)) => {
-                    report::warn(&anyhow::Error::msg(why.to_owned()));
-                    return Ok(());
-                }
-                _ => {}
-            },
-            None => {}
-        }
-    }
 }

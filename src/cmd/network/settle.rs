@@ -1,0 +1,188 @@
+//! What it means to everybody else that a running container is in one network more, or in one less: its files, who serves
+//! its names and ports, `ps`, and its next start.
+//!
+//! ```text
+//!   connect     endpoint half ──▶ settle: it joins  ──▶ change: the next start ──▶ endpoint whole
+//!   disconnect  endpoint half ──▶ settle: it leaves ──▶ change: the next start ──▶ endpoint gone
+//! ```
+//!
+//! As long as the endpoint is half, the next sweep has the container leave that network with all that belongs to it,
+//! whichever of both was begun by one who was killed over it ([`mend`]).
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use rbox_net::hosts::{self, Dns, Entry};
+use rbox_net::{Changes, EndpointRecord, Networks, Owner, Running};
+use rbox_runtime::container::{Container, Status};
+
+use crate::cli::value::NetworkFlag;
+use crate::cmd::run::network::owner;
+use crate::cmd::run::{bundle, namespace, ports};
+use crate::cmd::state;
+use crate::dirs::Dirs;
+use crate::monitor::wire::{self, Ask, Tell};
+use crate::record::{self, Claim, Intent, Record};
+use crate::{in_place, report, spec, sweep};
+
+/// Which way a container goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Joins,
+    Leaves,
+}
+
+/// A container that runs.
+pub(super) struct Life<'a> {
+    dirs: &'a Dirs,
+    networks: &'a Networks,
+    pub(super) claim: Claim,
+    pub(super) intent: Intent,
+    netns: File,
+    owner: Owner,
+    maker: Owner,
+}
+
+impl<'a> Life<'a> {
+    /// Nothing where it does not run.
+    ///
+    /// Errors: what it is made of is lost; its network namespace cannot be opened.
+    pub(super) fn of(dirs: &'a Dirs, networks: &'a Networks, id: &str) -> Result<Option<Life<'a>>> {
+        let Ok(container) = Container::load(&dirs.runtime(), id) else { return Ok(None) };
+        let runs = matches!(container.status(), Status::Running | Status::Paused);
+        let (Some(pid), Some(claim)) = (container.pid().filter(|_| runs), Claim::of(dirs, id)?) else {
+            return Ok(None);
+        };
+        let netns = namespace(pid).with_context(|| format!("cannot open the network of container {}", claim.name))?;
+        let (intent, owner, maker) = (Intent::load(dirs, id)?, owner(&claim), record::this_process()?);
+        Ok(Some(Life { dirs, networks, claim, intent, netns, owner, maker }))
+    }
+
+    pub(super) fn running(&self) -> Running<'_> {
+        Running { netns: self.netns.as_fd(), owner: &self.owner, maker: &self.maker }
+    }
+
+    /// Take the container out of a network, with all that belongs to that. What fails is left to the next sweep.
+    ///
+    /// Errors: the kernel, the packet filter, the disk.
+    pub(super) fn leave(
+        &self,
+        changes: &Changes,
+        endpoint: &EndpointRecord,
+        is_meant: impl Fn(&NetworkFlag) -> bool,
+    ) -> Result<()> {
+        let half = self.networks.part(changes, &self.running(), endpoint)?;
+        if half.device.is_none() {
+            self.settle(&half, Way::Leaves)?;
+            change(self.dirs, &self.claim.id, |all| all.retain(|flag| !is_meant(flag)))?;
+        }
+        Ok(self.networks.unplug(changes, &self.running(), &half)?)
+    }
+
+    /// Have everybody know of it: who serves its network, its files, and `ps`. It can be done twice.
+    ///
+    /// Errors: the disk.
+    pub(super) fn settle(&self, half: &EndpointRecord, way: Way) -> Result<()> {
+        let id = &self.claim.id;
+        // First who answers for names, then who is sent there.
+        tell(self.dirs, id)?;
+        let directory = self.dirs.container(id);
+        let lines = self.lines(half);
+        in_place::change(&directory.join("hosts"), |text| match way {
+            Way::Joins => hosts::extend_hosts(&hosts::shorten_hosts(text, &lines), &lines),
+            Way::Leaves => hosts::shorten_hosts(text, &lines),
+        })?;
+        let flags = &self.intent.flags;
+        // Once it is there, a name server stays.
+        if way == Way::Joins && half.has_names() {
+            let dns: Dns = bundle::dns(&flags.network);
+            let text = hosts::embedded_resolv_conf(&hosts::host_resolv_conf(), &dns);
+            in_place::change(&directory.join("resolv.conf"), |_| text)?;
+        }
+        let mine = self.networks.staying(id)?;
+        let published: Vec<_> = mine.iter().flat_map(|record| record.ports.clone()).collect();
+        let exposed: BTreeSet<String> = spec::exposed(flags, self.intent.image.as_ref());
+        Record::update(self.dirs, id, |record| record.ports = ports::shown(&published, &exposed))?;
+        Ok(())
+    }
+
+    /// What an endpoint puts into the container's hosts file.
+    fn lines(&self, half: &EndpointRecord) -> Vec<Entry> {
+        let domain = self.intent.flags.container.domainname.as_deref().unwrap_or_default();
+        bundle::own_lines(half, &half.hostname, domain)
+    }
+}
+
+/// Change the networks that a container is started with.
+///
+/// Errors: what it is made of is lost; the disk.
+pub(super) fn change(dirs: &Dirs, id: &str, act: impl FnOnce(&mut Vec<NetworkFlag>)) -> Result<()> {
+    let _lock = sweep::lock(dirs)?;
+    let mut intent = Intent::load(dirs, id)?;
+    let flags = &mut intent.flags.network;
+    let mut networks = flags.wanted();
+    act(&mut networks);
+    flags.settle(networks);
+    intent.save(dirs, id)?;
+    note(dirs, id, &intent)
+}
+
+/// Have `ps` show the networks that a container is started with. The claim, or an endpoint that is half, stands for it until
+/// this is done.
+///
+/// Errors: the disk.
+fn note(dirs: &Dirs, id: &str, intent: &Intent) -> Result<()> {
+    let names = intent.flags.network.names();
+    Record::update(dirs, id, |record| record.network = names)?;
+    Ok(())
+}
+
+/// The same for one whose networks somebody was killed over changing. Nothing is written where nothing was changed.
+///
+/// Errors: the disk.
+pub(crate) fn note_again(dirs: &Dirs, record: &Record) -> Result<()> {
+    let intent = Intent::load(dirs, &record.id)?;
+    if intent.flags.network.names() == record.network { Ok(()) } else { note(dirs, &record.id, &intent) }
+}
+
+/// Have running containers leave the networks that they were half in when whoever worked at that was killed.
+///
+/// Errors: those of one container do not keep the others.
+pub(crate) fn mend(dirs: &Dirs, networks: &Networks, alive: &dyn Fn(&Owner) -> bool) -> Vec<anyhow::Error> {
+    let found = networks.lock_changes().and_then(|changes| Ok((networks.abandoned(&changes, alive)?, changes)));
+    let (halves, changes) = match found {
+        Ok(found) => found,
+        Err(error) => return vec![error.into()],
+    };
+    let leave = |half: &EndpointRecord| match Life::of(dirs, networks, &half.owner.container)? {
+        Some(life) => life.leave(&changes, half, |flag| [&*half.network, &*half.network_id].contains(&flag.key())),
+        // Who holds it is about to make its networks, or to take them apart.
+        None => Ok(()),
+    };
+    halves.iter().filter_map(|half| leave(half).err()).collect()
+}
+
+/// Tell who holds the container that its networks are others now, and wait until they are served.
+fn tell(dirs: &Dirs, id: &str) -> Result<()> {
+    // Nobody holds it: the next monitor reads what is on disk.
+    let Some(connection) = state::knock(dirs, id)? else { return Ok(()) };
+    if wire::say(connection.as_fd(), Ask::Networks).is_err() {
+        return Ok(());
+    }
+    loop {
+        match wire::hear(connection.as_fd(), true).context("cannot hear from the container's monitor")? {
+            Some(packet) if packet.is_empty() => return Ok(()),
+            Some(packet) => match Tell::parse(&packet) {
+                Some(Tell::Served("")) => return Ok(()),
+                Some(Tell::Served(why)) => {
+                    report::warn(&anyhow::Error::msg(why.to_owned()));
+                    return Ok(());
+                }
+                _ => {}
+            },
+            None => {}
+        }
+    }
+}
