@@ -4,6 +4,7 @@
 //! The program built with `--features crash-points` ends itself after its Nth step (`RBOX_CRASH_AFTER=N`; of a
 //! monitor `RBOX_CRASH_MONITOR_AFTER=N`). A step is a request to the kernel, or a file that is written or removed.
 
+mod networks;
 mod reboot;
 mod story;
 

@@ -45,11 +45,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 pub(crate) fn write<T: Serialize>(_lock: &Lock, path: &Path, record: &T) -> Result<()> {
     let doing = || format!("write {}", path.display());
     let text = serde_json::to_vec(record).map_err(io::Error::from).doing(doing)?;
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput)).doing(doing);
-    };
-    let mut temporary = dir.to_owned();
-    temporary.push(format!("{TEMPORARY}{}", name.to_string_lossy()));
+    let temporary = beside(path);
     let put = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
         file.write_all(&text)?;
@@ -59,6 +55,16 @@ pub(crate) fn write<T: Serialize>(_lock: &Lock, path: &Path, record: &T) -> Resu
         Ok(())
     };
     put().inspect_err(|_| drop(fs::remove_file(&temporary))).doing(doing)
+}
+
+/// Remove what somebody has left beside a record who was killed while he wrote it. The caller has the lock.
+pub(crate) fn remove_beside(_lock: &Lock, path: &Path) -> Result<()> {
+    remove(&beside(path))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    path.with_file_name(format!("{TEMPORARY}{}", name.to_string_lossy()))
 }
 
 /// Remove a record. One that is gone already is no error.

@@ -122,7 +122,8 @@ impl Networks {
     pub fn unlearn(&self, lock: &Lock, network_id: &str, endpoint: &str) -> Result<()> {
         let mut names = self.names(network_id)?;
         if !names.unlearn(endpoint) {
-            return Ok(());
+            // Whoever was killed over writing it down has left that beside the file.
+            return files::remove_beside(lock, &self.names_file(network_id));
         }
         files::write(lock, &self.names_file(network_id), &names)
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
 use crate::error::Result;
-use crate::firewall::{Rule, Table, comment, shared, why};
+use crate::firewall::{Rule, Table, comment, common, shared, why};
 use crate::network::Network;
 use crate::networks::Networks;
 
@@ -58,13 +58,16 @@ impl Networks {
                     lines.push(Line { ipv6, table: key.0, text: key.1, why: why(&rule).into(), owner, seen });
                 }
             }
-            // What belongs to networks that were not asked for is none of this.
+            // What belongs to networks that were not asked for is none of this; nor is what all share and the last of them
+            // that needed it has left.
             let all = self.list()?;
             let others: Vec<&Network> = all.iter().collect();
             let elsewhere: HashSet<(Table, String)> = self
                 .wanted_rules(&others, &endpoints, ipv6)
                 .into_iter()
-                .map(|(rule, _)| (rule.table, rule.to_string()))
+                .map(|(rule, _)| rule)
+                .chain(common(ipv6).rules().cloned())
+                .map(|rule| (rule.table, rule.to_string()))
                 .collect();
             for seen in there {
                 let key = (seen.table, seen.line);

@@ -50,15 +50,7 @@ impl Stage {
 
     /// Tell the story once to the end, which says how many steps it has, then kill it at each of them.
     pub(super) fn tell(&self, what: &str, story: &Story<'_>) {
-        let trace = self.host.path("trace");
-        let _ = fs::remove_file(&trace);
-        self.prepare(story);
-        self.act(story, "TRACE", &trace.display().to_string()).ok();
-        self.end(story);
-        self.clear("nothing was killed");
-        let keys = fs::read_to_string(&trace).unwrap_or_default();
-        let keys: Vec<&str> = keys.lines().collect();
-        assert!(!keys.is_empty(), "{what} has no steps: is the program built with crash-points?");
+        let keys = self.steps_of(story, || {});
         let steps = chosen(what, keys.len());
         eprintln!("{what}: {} steps, killed after {}", keys.len(), steps.len());
         for step in steps {
@@ -76,7 +68,20 @@ impl Stage {
         self.host.assert_unchanged(&self.before);
     }
 
-    fn prepare(&self, story: &Story<'_>) {
+    /// The story to its end, which says what steps it has. `clear_more` removes what is no container.
+    pub(super) fn steps_of(&self, story: &Story<'_>, clear_more: impl Fn()) -> Vec<String> {
+        let trace = self.host.path("trace");
+        let _ = fs::remove_file(&trace);
+        self.prepare(story);
+        self.act(story, "TRACE", &trace.display().to_string()).ok();
+        self.end(story);
+        self.clear_with("nothing was killed", clear_more);
+        let keys: Vec<String> = fs::read_to_string(&trace).unwrap_or_default().lines().map(str::to_owned).collect();
+        assert!(!keys.is_empty(), "no steps: is the program built with crash-points?");
+        keys
+    }
+
+    pub(super) fn prepare(&self, story: &Story<'_>) {
         for words in story.before {
             if let ["kill-monitors"] = words {
                 self.kill_monitors();
@@ -87,7 +92,7 @@ impl Stage {
     }
 
     /// The command itself, with a variable for who is to be killed.
-    fn act(&self, story: &Story<'_>, variable: &str, value: &str) -> Output {
+    pub(super) fn act(&self, story: &Story<'_>, variable: &str, value: &str) -> Output {
         let words = self.host.rbox_words(story.words);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = self.host.command(&self.program, &words);
@@ -96,9 +101,13 @@ impl Stage {
         self.host.finish(&mut command, &format!("rbox {} ({variable} {value})", story.words.join(" ")))
     }
 
-    fn end(&self, story: &Story<'_>) {
+    pub(super) fn end(&self, story: &Story<'_>) {
         for words in story.then {
-            self.host.rbox(words);
+            if let ["kill-monitors"] = words {
+                self.kill_monitors();
+            } else {
+                self.host.rbox(words);
+            }
         }
     }
 
@@ -152,6 +161,12 @@ impl Stage {
     /// `rm -f` of all: nothing of any of them is left.
     #[track_caller]
     pub(super) fn clear(&self, told: &str) {
+        self.clear_with(told, || {});
+    }
+
+    /// The same, where `more` removes what is no container.
+    #[track_caller]
+    pub(super) fn clear_with(&self, told: &str, more: impl Fn()) {
         let list = self.host.rbox(&["ps", "-aq", "--no-trunc"]).ok();
         let ids: Vec<&str> = list.stdout.lines().collect();
         if !ids.is_empty() {
@@ -159,6 +174,7 @@ impl Stage {
             let removed = self.host.rbox(&[&["rm", "-f"], &ids[..]].concat());
             assert_eq!(removed.code, 0, "{told}: {removed}");
         }
+        more();
         let end = Instant::now() + Duration::from_secs(20);
         while self.host.footprint() != self.footprint {
             let left = || format!("before {:?}\nafter {:?}", self.footprint, self.host.footprint());
@@ -175,7 +191,7 @@ impl Stage {
 }
 
 /// Which steps of so many: all of a short story; of a long one every n-th, shifted by the seed.
-fn chosen(what: &str, count: usize) -> Vec<usize> {
+pub(super) fn chosen(what: &str, count: usize) -> Vec<usize> {
     let stride = match std::env::var_os("RBOX_TEST_EVERY_STEP") {
         Some(_) => 1,
         None => count.div_ceil(STEPS_TAKEN),

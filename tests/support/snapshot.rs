@@ -94,10 +94,11 @@ fn is_base_rule(line: &str) -> bool {
     frame || (ours && !names_a_container)
 }
 
-/// A file of the state folder that is kept with the bridge: locks, the network's own description, and what was read of
-/// leases.
+/// What of the state folder is kept with the bridge: locks, the network's own description, what was read of leases, and the
+/// place of networks that are being made.
 fn is_base_state(line: &str) -> bool {
-    [".lock", "/lock", "/net/endpoints/leases"].iter().any(|end| line.ends_with(end)) || line.contains("network")
+    let kept = [".lock", "/lock", "/net/changes", "/net/endpoints/leases", "/net/making"];
+    kept.iter().any(|end| line.ends_with(end)) || line.contains("network")
 }
 
 const SCRIPTS: &[(&str, &str)] = &[

@@ -28,7 +28,7 @@ use nfnetlink::{Place, RuleSocket};
 use crate::error::{Doing, Result};
 use crate::network::Network;
 
-pub(crate) use bridge::{comment, shared};
+pub(crate) use bridge::{comment, common, shared};
 pub(crate) use iptables::{Seen, finish, program};
 pub(crate) use published::published;
 pub use rule::{Rule, Table};
