@@ -8,9 +8,8 @@ mod networks;
 mod reboot;
 mod story;
 
-use crate::support::{BUSYBOX, Dice, Host, need};
-use nix::sys::signal::{Signal, kill};
-use std::time::{Duration, Instant};
+use crate::support::{BUSYBOX, Dice, need};
+use std::time::Duration;
 use story::{Stage, Story, Victim, detached};
 
 const PORT: [&str; 2] = ["-p", "8080:80"];
@@ -186,7 +185,7 @@ fn kill_9_of_commands_and_monitors_at_random_moments() {
         let (name, other) = if dice.below(2) == 0 { ("cat", "dog") } else { ("dog", "cat") };
         let words = random_words(&mut dice, name, other);
         let moment = Duration::from_micros(dice.below(60_000) as u64);
-        spawn_and_kill(&stage.host, &words, moment);
+        stage.host.rbox_killed_after(&words, moment);
         if dice.below(4) == 0 {
             stage.kill_monitors();
         }
@@ -226,18 +225,4 @@ fn random_words<'a>(dice: &mut Dice, name: &'a str, other: &'a str) -> Vec<&'a s
         &["container", "prune", "-f"],
     ];
     dice.pick(all).to_vec()
-}
-
-/// Start it, and kill it after a while; at the first moment there is only the program that enters the host.
-fn spawn_and_kill(host: &Host, words: &[&str], after: Duration) {
-    let mut running = host.rbox_spawn(words);
-    std::thread::sleep(after);
-    let end = Instant::now() + Duration::from_secs(60);
-    while running.child.try_wait().unwrap().is_none() {
-        if let Some(pid) = running.try_pid() {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-        assert!(Instant::now() < end, "it does not end: {}", words.join(" "));
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -141,6 +141,18 @@ fn network_disconnect_is_killed_at_each_step_and_the_monitor_too() {
 }
 
 #[test]
+fn a_monitor_is_killed_at_each_step_while_its_container_joins_and_leaves() {
+    need!(Root);
+    let run = cat(&["run", "-d"], &["red"]);
+    let then: &[&[&str]] = &[&CONNECT, &["network", "disconnect", "red", "cat"]];
+    let story = Story { before: &[&RED, &BLUE, &PEER], words: &run, victim: Victim::Monitor, then, states: &[] };
+    // What comes after the monitor's end is done to the end.
+    tell("monitor, joining and leaving", &story, |places, _| {
+        places.get("cat").is_none_or(|cat| cat.places.keys().map(String::as_str).eq(["blue"]))
+    });
+}
+
+#[test]
 fn network_create_is_killed_at_each_step() {
     need!(Root);
     let story = Story { before: &[], words: &RED, victim: Victim::Command, then: &[], states: &[] };

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The image that most tests run: busybox; the probe is bound into it by [`Host::run`].
 pub(crate) const BUSYBOX: &str = "rbox-fixtures/busybox";
@@ -85,14 +86,14 @@ impl Host {
     /// Ask again until a command's output holds `words`; the test fails after 20 s.
     #[track_caller]
     pub(crate) fn until(&self, args: &[&str], words: &str) -> Output {
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(20);
         loop {
             let output = self.rbox(args);
             if output.stdout.contains(words) {
                 return output;
             }
-            assert!(std::time::Instant::now() < end, "never said `{words}`: {output}");
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(Instant::now() < end, "never said `{words}`: {output}");
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -102,6 +103,21 @@ impl Host {
         let script = "all=$(pgrep -x rbox:monitor) || exit 0; kill -9 $all 2>/dev/null
                       for one in $all; do while [ -e /proc/$one/exe ]; do sleep 0.01; done; done";
         self.shell(script).ok()
+    }
+
+    /// Start `rbox ARGS`, and kill it after a while; at the first moment there is only the program that enters the host.
+    #[track_caller]
+    pub(crate) fn rbox_killed_after(&self, args: &[&str], moment: Duration) {
+        let mut running = self.rbox_spawn(args);
+        std::thread::sleep(moment);
+        let end = Instant::now() + Duration::from_secs(60);
+        while running.child.try_wait().unwrap().is_none() {
+            if let Some(pid) = running.try_pid() {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            assert!(Instant::now() < end, "it does not end: {}", args.join(" "));
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// A container that answers on a port with the caller's address.

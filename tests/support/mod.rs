@@ -19,7 +19,7 @@ pub(crate) use container::{BUSYBOX, fixture};
 pub(crate) use dice::{Dice, cases};
 pub(crate) use host::{Host, Running};
 pub(crate) use output::Output;
-pub(crate) use places::Placed;
+pub(crate) use places::{Placed, Places};
 pub(crate) use programs::{built_with, find_program, lacks, probe, rbox, runtime, skip};
 pub(crate) use pty::Pty;
 pub(crate) use snapshot::Snapshot;

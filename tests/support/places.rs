@@ -30,6 +30,11 @@ impl Placed {
         self.gateways.iter().find(|(_, gateway)| !gateway.is_empty()).map(|(network, _)| network)
     }
 
+    /// Whether others know it by name in one of its networks.
+    fn is_named(&self) -> bool {
+        self.places.keys().any(|network| network != "bridge")
+    }
+
     fn addresses(&self) -> BTreeSet<&str> {
         self.places.values().flatten().map(String::as_str).collect()
     }
@@ -39,7 +44,7 @@ impl Host {
     /// Every container by its name, after everybody who can tell of its networks has told the same.
     #[track_caller]
     pub(crate) fn agreed_places(&self, told: &str) -> BTreeMap<String, Placed> {
-        let all = self.inspected_places(told);
+        let all = self.places(told);
         self.check_listed(&all, told);
         self.check_networks(&all, told);
         self.check_links(&all, told);
@@ -51,7 +56,9 @@ impl Host {
         all
     }
 
-    fn inspected_places(&self, told: &str) -> BTreeMap<String, Placed> {
+    /// Every container by its name, as `inspect` tells of it.
+    #[track_caller]
+    pub(crate) fn places(&self, told: &str) -> BTreeMap<String, Placed> {
         let ids = self.rbox(&["ps", "-aq", "--no-trunc"]).ok();
         let ids: Vec<&str> = ids.stdout.lines().collect();
         if ids.is_empty() {
@@ -189,14 +196,18 @@ impl Host {
     /// Addresses, way out, files, and whom its name server knows.
     #[track_caller]
     fn check_inside(&self, all: &BTreeMap<String, Placed>, (name, one): (&String, &Placed), told: &str) {
-        let names: Vec<&str> = all.keys().map(String::as_str).collect();
+        // What nobody has ever been called would be asked of the host's name server.
+        let is_named = |(_, it): &(&String, &Placed)| it.runs() && it.is_named();
+        let others: BTreeMap<&String, &Placed> = all.iter().filter(is_named).collect();
+        let asked: Vec<&str> = others.keys().map(|name| name.as_str()).filter(|_| one.is_named()).collect();
         let script = format!(
             "ip -o -4 addr | sed 's/^/addr /'; ip route | sed 's/^/route /'; sed 's/^/hosts /' /etc/hosts
              sed 's/^/resolv /' /etc/resolv.conf
              if grep -q 127.0.0.11 /etc/resolv.conf; then
+                 nc -w 1 127.0.0.11 53 < /dev/null && echo served
                  for one in {}; do nslookup -type=a $one. 127.0.0.11 2>&1 | sed \"1,3d; s/^/dns $one /\"; done
              fi",
-            names.join(" ")
+            asked.join(" ")
         );
         let said = self.rbox(&["exec", name, "sh", "-c", &script]);
         let lines = |kind: &str| -> Vec<Vec<&str>> {
@@ -221,11 +232,11 @@ impl Host {
         assert_eq!(own.iter().copied().collect::<BTreeSet<_>>(), wanted, "{told}: hosts of {name}: {said}");
         assert!(own.len() == wanted.len() && hosts.len() == own.len() + 6, "{told}: hosts of {name}: {said}");
         let asks_us = lines("resolv").iter().any(|words| words[..] == ["nameserver", "127.0.0.11"]);
-        let has_names = one.places.keys().any(|network| network != "bridge");
-        assert!(asks_us || !has_names, "{told}: resolv.conf of {name}: {said}");
-        if asks_us {
+        assert!(asks_us || !one.is_named(), "{told}: resolv.conf of {name}: {said}");
+        assert!(!asks_us || said.stdout.contains("\nserved\n"), "{told}: {name} has no name server: {said}");
+        if one.is_named() {
             let known = lines("dns");
-            for (other, it) in all {
+            for (other, it) in others {
                 let heard: BTreeSet<&str> = known
                     .iter()
                     .filter(|words| words.len() > 2 && words[0] == other && words[1] == "Address:")
