@@ -29,20 +29,20 @@ pub(super) enum Act {
 
 /// Each as often as it is to come.
 const ACTS: [(Act, usize); 14] = [
-    (Act::NetworkCreate, 5),
-    (Act::NetworkRm, 2),
+    (Act::NetworkCreate, 14),
+    (Act::NetworkRm, 3),
     (Act::NetworkPrune, 1),
-    (Act::NetworkReload, 1),
-    (Act::Connect, 8),
-    (Act::Disconnect, 6),
-    (Act::Create, 2),
-    (Act::Run, 5),
-    (Act::Start, 4),
-    (Act::Stop, 2),
-    (Act::Kill, 1),
-    (Act::Rm, 1),
-    (Act::RmForce, 1),
-    (Act::KillMonitors, 2),
+    (Act::NetworkReload, 2),
+    (Act::Connect, 30),
+    (Act::Disconnect, 14),
+    (Act::Create, 5),
+    (Act::Run, 14),
+    (Act::Start, 14),
+    (Act::Stop, 7),
+    (Act::Kill, 3),
+    (Act::Rm, 2),
+    (Act::RmForce, 2),
+    (Act::KillMonitors, 5),
 ];
 
 /// One step of a sequence.
@@ -187,7 +187,7 @@ impl Model {
             Act::NetworkPrune => {
                 let unused: Vec<_> =
                     self.networks.iter().filter(|(name, nth)| !self.is_used((name, **nth))).map(|it| *it.0).collect();
-                unused.iter().for_each(|name| drop(self.networks.remove(name)));
+                self.networks.retain(|name, _| !unused.contains(name));
                 0
             }
             Act::Create | Act::Run => self.make(step),

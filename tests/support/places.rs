@@ -160,6 +160,7 @@ impl Host {
         assert_eq!(files("making"), BTreeSet::new(), "{told}: networks half made");
         let mut known = BTreeSet::new();
         for file in files("names") {
+            assert!(!file.starts_with('.'), "{told}: names/{file} is left");
             let names: Value = serde_json::from_slice(&std::fs::read(net.join("names").join(&file)).unwrap()).unwrap();
             for one in names["known"].as_array().into_iter().flatten() {
                 known.insert((text(&names, "/network"), text(one, "/container"), text(one, "/v4")));
