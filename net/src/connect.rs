@@ -69,6 +69,7 @@ impl Networks {
         let mut netlink = Netlink::here()?;
         let mut half = record(request, (&network, wanted))?;
         half.maker = Some(Maker::that_joins(running.maker));
+        let rules = self.lock_rules()?;
         let held = {
             let mut ledger = Ledger::open(self, &mut netlink)?;
             let others = self.of_container(&running.owner.container)?;
@@ -80,7 +81,7 @@ impl Networks {
         };
         let made = self.make(&mut netlink, running, (&network, &half));
         // Its owner holds them from now on.
-        drop(held);
+        drop((held, rules));
         if let Err(error) = made {
             // What cannot be taken back now is left to the next sweep.
             let _ = self.part(changes, running, &half).and_then(|half| self.unplug(changes, running, &half));
@@ -125,6 +126,7 @@ impl Networks {
     /// # Errors
     /// `Gone`, where it has no such endpoint any more; `Os`, `Firewall`: then the next sweep tries again.
     pub fn part(&self, _changes: &Changes, running: &Running<'_>, endpoint: &EndpointRecord) -> Result<EndpointRecord> {
+        let _rules = self.lock_rules()?;
         let half = self.halve(running, endpoint)?;
         if endpoint.maker.is_some() {
             // Who was killed may have been putting in its rules.

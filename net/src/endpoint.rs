@@ -12,6 +12,7 @@ use crate::address::{MacAddress, Subnet};
 use crate::connect::Maker;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::files::Lock;
 use crate::firewall::Rule;
 use crate::netlink::Netlink;
 use crate::network::SubMode;
@@ -273,9 +274,7 @@ impl Endpoints {
     fn begin_to_leave(&mut self) -> Leaving {
         // Relayed connections end here too: the container that answered is gone.
         self.service = Service::default();
-        // Since then it may have been connected to others, or disconnected from some.
-        let records = self.networks.of_container(&self.container).unwrap_or_else(|_| self.records.clone());
-        Leaving::begin(self.networks.clone(), records)
+        Leaving::begin(self.networks.clone(), &self.container, &self.records)
     }
 
     /// Forget them without undoing anything: another process owns them from now on.
@@ -301,6 +300,8 @@ pub struct Leaving {
     networks: Networks,
     records: Vec<EndpointRecord>,
     errors: Vec<Error>,
+    /// Nobody puts in again what has been deleted.
+    rules: Option<Lock>,
 }
 
 /// How long the container's namespace gets to take the cables along: 1 ms is usual where its sandbox was furnished more
@@ -308,10 +309,14 @@ pub struct Leaving {
 const NAMESPACE_ENDS_WITHIN: Duration = Duration::from_millis(50);
 
 impl Leaving {
-    pub(crate) fn begin(networks: Networks, records: Vec<EndpointRecord>) -> Leaving {
-        let mut errors: Vec<Error> = networks.withdraw(&records).err().into_iter().collect();
+    pub(crate) fn begin(networks: Networks, container: &str, known: &[EndpointRecord]) -> Leaving {
+        let mut errors = Vec::new();
+        let rules = networks.share_rules().map_err(|error| errors.push(error)).ok();
+        // Since it was connected it may have been connected to others, or disconnected from some.
+        let records = networks.of_container(container).unwrap_or_else(|_| known.to_vec());
+        errors.extend(networks.withdraw(&records).err());
         errors.extend(records.iter().filter_map(|record| networks.delete_rules(record).err()));
-        Leaving { networks, records, errors }
+        Leaving { networks, records, errors, rules }
     }
 
     /// Wait until the cables are gone, then give the addresses and the ports back.
@@ -336,6 +341,7 @@ impl Leaving {
                 self.errors.extend(self.networks.forget(&record).err());
             }
         }
+        self.rules = None;
     }
 }
 

@@ -21,10 +21,19 @@ pub struct Lock {
 impl Lock {
     /// Wait for a lock of `dir`. flock(2).
     pub(crate) fn take(dir: &Path, name: &str) -> Result<Lock> {
+        Lock::take_by(dir, name, File::lock)
+    }
+
+    /// The same, beside others who do so.
+    pub(crate) fn share(dir: &Path, name: &str) -> Result<Lock> {
+        Lock::take_by(dir, name, File::lock_shared)
+    }
+
+    fn take_by(dir: &Path, name: &str, lock: fn(&File) -> io::Result<()>) -> Result<Lock> {
         let path = dir.join(name);
         let doing = || format!("lock {}", path.display());
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).doing(doing)?;
-        file.lock().doing(doing)?;
+        lock(&file).doing(doing)?;
         Ok(Lock { _file: file })
     }
 }

@@ -4,6 +4,8 @@
 //!   STATE/net/                              gone after a reboot
 //!     lock                                  one flock, held for one reservation or one change of the bridge
 //!     changes                               another, held while a running container is connected or disconnected
+//!     rules                                 another, shared by all who make the rules of endpoints of their own, or delete
+//!                                           them with the record, and held by who puts in rules of others' endpoints
 //!     firewall                              another, held by each program that puts rules in
 //!     networks/bridge.json host.json none.json    Network: those that are there from the beginning
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
@@ -210,7 +212,7 @@ impl Networks {
             Err(error) => vec![error],
             Ok(records) => {
                 let mut errors: Vec<Error> = records.iter().filter_map(|record| self.settle(record).err()).collect();
-                errors.extend(Leaving::begin(self.clone(), records).finish());
+                errors.extend(Leaving::begin(self.clone(), container, &records).finish());
                 errors
             }
         }
@@ -297,6 +299,10 @@ impl Networks {
 
     /// Undo one endpoint whose container is dead.
     pub(crate) fn undo(&self, record: &EndpointRecord) -> Vec<Error> {
+        let _rules = match self.share_rules() {
+            Ok(lock) => lock,
+            Err(error) => return vec![error],
+        };
         let mut errors: Vec<Error> = self.withdraw(std::slice::from_ref(record)).err().into_iter().collect();
         errors.extend(self.delete_rules(record).err());
         if let Some(attachment) = &record.attachment {
@@ -341,6 +347,17 @@ impl Networks {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.0.dir
+    }
+
+    /// Held from the record of an endpoint to its rules, and from the end of its rules to that of its record: whoever goes by
+    /// the record in between would put them in twice, or for nobody.
+    pub(crate) fn share_rules(&self) -> Result<Lock> {
+        Lock::share(&self.0.dir, "rules")
+    }
+
+    /// Wait until each endpoint that there is has its rules, and hold all others back.
+    pub(crate) fn lock_rules(&self) -> Result<Lock> {
+        Lock::take(&self.0.dir, "rules")
     }
 
     /// The directory of the files that name servers read: see [`crate::dns::Settings`].

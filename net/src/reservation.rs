@@ -79,6 +79,8 @@ pub struct Reservation {
     held: Vec<Held>,
     netlink: Option<Netlink>,
     is_ours: bool,
+    /// Until its rules are there nobody else puts them in.
+    _rules: Lock,
 }
 
 /// What a reservation looks at, all of it under one lock.
@@ -107,6 +109,11 @@ impl Networks {
     pub fn reserve(&self, request: &Request) -> Result<Reservation> {
         let wanted = request.networks.iter().map(|wanted| Ok((self.wanted(wanted)?, wanted)));
         let wanted = wanted.collect::<Result<Vec<(Network, &EndpointRequest)>>>()?;
+        // What was connected to an earlier life of the container in the moment of its end.
+        for record in self.of_container(&request.owner.container)? {
+            self.undo(&record).into_iter().next().map_or(Ok(()), Err)?;
+        }
+        let rules = self.share_rules()?;
         let mut parts: Vec<(Network, EndpointRecord)> = Vec::new();
         if !wanted.iter().any(|(network, _)| network.driver.is_shareable()) {
             let lock = self.lock()?;
@@ -116,7 +123,15 @@ impl Networks {
                 parts.push((network, record));
             }
             let (networks, container) = (self.clone(), request.owner.container.clone());
-            return Ok(Reservation { networks, container, parts, held: Vec::new(), netlink: None, is_ours: true });
+            return Ok(Reservation {
+                networks,
+                container,
+                parts,
+                held: Vec::new(),
+                netlink: None,
+                is_ours: true,
+                _rules: rules,
+            });
         }
         let mut here = Netlink::here()?;
         let mut ledger = Ledger::open(self, &mut here)?;
@@ -131,7 +146,7 @@ impl Networks {
             self.put(&ledger.lock, record)?;
         }
         let (networks, container) = (self.clone(), request.owner.container.clone());
-        Ok(Reservation { networks, container, parts, held, netlink: Some(here), is_ours: true })
+        Ok(Reservation { networks, container, parts, held, netlink: Some(here), is_ours: true, _rules: rules })
     }
 
     fn wanted(&self, wanted: &EndpointRequest) -> Result<Network> {

@@ -1,6 +1,6 @@
 //! `network rules` and `network reload`: what of the packet filter is ours, why, and how it is put back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
@@ -106,17 +106,31 @@ impl Networks {
     /// # Errors
     /// `Firewall` when iptables refuses or is not here.
     pub fn reload(&self, networks: &[Network]) -> Result<()> {
+        let _changes = self.lock_changes()?;
+        let _rules = self.lock_rules()?;
+        let mut up = Vec::new();
         for network in networks.iter().filter(|network| network.bridge.is_some()) {
-            {
-                let _lock = self.lock()?;
-                if !bridge::is_up(network)? {
-                    // What nobody uses is made when somebody does.
-                    continue;
-                }
+            let _lock = self.lock()?;
+            // What nobody uses is made when somebody does.
+            if bridge::is_up(network)? {
                 self.firewall().ensure(network)?;
+                up.push(network);
             }
-            for endpoint in self.endpoints()?.iter().filter(|endpoint| endpoint.network_id == network.id) {
-                // Each of them once, whatever is still there.
+        }
+        let endpoints = self.endpoints()?;
+        let mut there: HashMap<(bool, Table, String), usize> = HashMap::new();
+        for ipv6 in [false, true] {
+            if endpoints.iter().any(|endpoint| endpoint.rules.iter().any(|rule| rule.ipv6 == ipv6)) {
+                for seen in self.firewall().show(ipv6, |_| true)? {
+                    *there.entry((ipv6, seen.table, seen.line)).or_default() += 1;
+                }
+            }
+        }
+        let is_once = |rule: &Rule| there.get(&(rule.ipv6, rule.table, rule.to_string())) == Some(&1);
+        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.is_leaving()) {
+            let network = up.iter().find(|network| network.id == endpoint.network_id);
+            // What is right is not touched: somebody uses it, and this may be killed.
+            if let Some(network) = network.filter(|_| !endpoint.rules.iter().all(is_once)) {
                 self.delete_rules(endpoint)?;
                 bridge::publish(self, network, &endpoint.rules)?;
             }

@@ -180,8 +180,10 @@ impl Host {
     fn check_rules(&self, all: &BTreeMap<String, Placed>, told: &str) {
         let rules = self.rbox(&["network", "rules"]);
         assert!(rules.code == 0 && rules.stderr.is_empty(), "{told}: {rules}");
-        let wrong = |words: &str| rules.stdout.contains(words);
-        assert!(!wrong("MISSING") && !wrong("nobody's"), "{told}: {rules}");
+        let lines: Vec<&str> = rules.stdout.lines().collect();
+        let is_wrong = |pair: &&[&str]| pair[1].contains("MISSING") || pair[1].contains("nobody's");
+        let wrong: Vec<&[&str]> = lines.chunks(2).filter(is_wrong).collect();
+        assert!(wrong.is_empty(), "{told}: rules that are missing, or nobody's: {wrong:#?}");
         let words: Vec<&str> = rules.stdout.split_whitespace().collect();
         let there: BTreeSet<String> =
             words.windows(2).filter(|pair| pair[0] == "--to-destination").map(|pair| pair[1].to_owned()).collect();

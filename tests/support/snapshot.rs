@@ -97,7 +97,7 @@ fn is_base_rule(line: &str) -> bool {
 /// What of the state folder is kept with the bridge: locks, the network's own description, what was read of leases, and the
 /// place of networks that are being made.
 fn is_base_state(line: &str) -> bool {
-    let kept = [".lock", "/lock", "/net/changes", "/net/endpoints/leases", "/net/making"];
+    let kept = [".lock", "/lock", "/net/changes", "/net/rules", "/net/endpoints/leases", "/net/making"];
     kept.iter().any(|end| line.ends_with(end)) || line.contains("network")
 }
 

@@ -48,12 +48,13 @@ pub(super) fn connect(global: &Global, args: &NetworkConnectArgs) -> Result<Exit
         },
     )?;
     let network = engine.networks.find(flag.key())?;
-    let hold = Hold::on(&engine, &record)?;
-    let connected = check(&engine, &record, &network, &flag).and_then(|()| match &hold.life {
-        Some(life) => join(&engine, (life, &hold.changes), &flag),
-        None => add(&engine, &record, &flag),
-    });
-    hold.release(&engine).and(connected)?;
+    Hold::on(&engine, &record, |hold| {
+        check(&engine, &record, &network, &flag)?;
+        match &hold.life {
+            Some(life) => join(&engine, (life, &hold.changes), &flag),
+            None => add(&engine, &record, &flag),
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,9 +92,7 @@ pub(super) fn disconnect(global: &Global, args: &NetworkDisconnectArgs) -> Resul
         Err(_) if args.force => return Ok(ExitCode::SUCCESS),
         found => found?,
     };
-    let hold = Hold::on(&engine, &record)?;
-    let parted = part(&engine, (&record, &hold), typed_network);
-    match hold.release(&engine).and(parted)? {
+    match Hold::on(&engine, &record, |hold| part(&engine, (&record, hold), typed_network))? {
         false if !args.force => {
             Err(Problem::new(format!("container {}: it is not in network {typed_network}", record.name)).into())
         }
@@ -141,10 +140,19 @@ struct Hold<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Wait until it runs, or stands still.
+    /// Wait until it runs, or stands still, and do something to it.
     ///
     /// Errors: it has been removed; another command starts or removes it, and does not come to an end with that.
-    fn on(engine: &'a Engine, record: &Record) -> Result<Hold<'a>> {
+    fn on<T>(engine: &'a Engine, record: &Record, act: impl FnOnce(&Hold<'a>) -> Result<T>) -> Result<T> {
+        let done = Hold::wait(engine, record).and_then(|hold| {
+            let done = act(&hold);
+            hold.release(engine).and(done)
+        });
+        // Of one that was removed in this moment all else that is missing is no news.
+        done.or_else(|error| find(&engine.dirs, &record.id).and(Err(error)))
+    }
+
+    fn wait(engine: &'a Engine, record: &Record) -> Result<Hold<'a>> {
         let (dirs, id) = (&engine.dirs, &record.id);
         let deadline = Instant::now() + LET_GO_WITHIN;
         loop {
