@@ -173,6 +173,15 @@ impl EndpointRecord {
         self.attachment.is_some() && self.is_named
     }
 
+    /// What others know it by beside its name and its short id: its aliases, and the host name that a person gave.
+    pub fn further_names(&self) -> Vec<String> {
+        let given = self.hostname != short(&self.owner.container);
+        let known =
+            self.hostname.is_empty() || self.hostname == self.owner.name || self.aliases.contains(&self.hostname);
+        let hostname = Some(self.hostname.clone()).filter(|_| given && !known);
+        self.aliases.iter().cloned().chain(hostname).collect()
+    }
+
     /// Whether it can be the container's way out.
     fn has_gateway(&self, ipv6: bool) -> bool {
         self.attachment.as_ref().is_some_and(|it| match ipv6 {

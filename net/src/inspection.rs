@@ -1,13 +1,13 @@
 //! `network inspect`: Docker's keys in Docker's order, and the leases.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
 use crate::endpoint::EndpointRecord;
-use crate::network::{Network, Pool};
+use crate::network::{Bridge, Network, Passage, Pool};
 
 /// What is known of a network now.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +37,8 @@ pub struct Inspection {
 #[serde(rename_all = "PascalCase")]
 struct Ipam {
     driver: &'static str,
-    options: BTreeMap<String, String>,
+    /// None of the networks that are there from the beginning.
+    options: Option<BTreeMap<String, String>>,
     config: Vec<IpamConfig>,
 }
 
@@ -89,8 +90,7 @@ impl Inspection {
     pub(crate) fn of(network: &Network, endpoints: &[EndpointRecord]) -> Inspection {
         let mut options = network.options.clone();
         if let (Some(bridge), true) = (&network.bridge, network.is_predefined()) {
-            options.insert("com.docker.network.bridge.default_bridge".into(), "true".into());
-            options.insert("com.docker.network.bridge.name".into(), bridge.name.clone());
+            options.extend(of_default_bridge(network, bridge));
         }
         let here: Vec<&EndpointRecord> =
             endpoints.iter().filter(|endpoint| endpoint.network_id == network.id).collect();
@@ -103,7 +103,7 @@ impl Inspection {
             enable_ipv6: network.ipv6,
             ipam: Ipam {
                 driver: "default",
-                options: BTreeMap::new(),
+                options: (!network.is_predefined()).then(BTreeMap::new),
                 config: network.pools.iter().map(IpamConfig::of).collect(),
             },
             internal: network.internal,
@@ -117,6 +117,20 @@ impl Inspection {
             leases: leases(&here),
         }
     }
+}
+
+/// What Docker says of its default bridge: nobody typed it, and programs look there for the bridge's name.
+fn of_default_bridge(network: &Network, bridge: &Bridge) -> impl Iterator<Item = (String, String)> {
+    let binding = bridge.binding.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let bridge_options = [
+        ("default_bridge", "true".to_owned()),
+        ("enable_icc", bridge.icc.to_string()),
+        ("enable_ip_masquerade", (bridge.passage[0] == Passage::Nat).to_string()),
+        ("host_binding_ipv4", binding.to_string()),
+        ("name", bridge.name.clone()),
+    ];
+    let mtu = network.mtu_bytes.map(|bytes| ("com.docker.network.driver.mtu".to_owned(), bytes.to_string()));
+    bridge_options.into_iter().map(|(key, value)| (format!("com.docker.network.bridge.{key}"), value)).chain(mtu)
 }
 
 impl IpamConfig {
@@ -172,7 +186,7 @@ fn leases(endpoints: &[&EndpointRecord]) -> Vec<Leased> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{Bridge, Driver, Passage};
+    use crate::network::Driver;
 
     #[test]
     fn inspect_has_dockers_keys_in_dockers_order() {

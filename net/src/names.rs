@@ -32,7 +32,7 @@ pub struct Named {
     pub container: String,
     /// The container's name.
     pub name: String,
-    /// `--network-alias`: more names, which others may have too.
+    /// More names, which others may have too: `--network-alias`, `--hostname`.
     #[serde(default)]
     pub aliases: Vec<String>,
     /// Its IPv4 address in this network.
@@ -51,7 +51,7 @@ impl Named {
             endpoint: record.id.clone(),
             container: record.owner.container.clone(),
             name: record.owner.name.clone(),
-            aliases: record.aliases.clone(),
+            aliases: record.further_names(),
             v4: Some(attachment.address),
             v6: attachment.v6.as_ref().map(|v6| v6.address),
         })

@@ -38,10 +38,11 @@ pub(super) fn differences(name: &str, theirs: &[String], ours: &[String]) -> Vec
     found
 }
 
-/// Whether one line of the list of differences is about this one.
+/// Whether one line of the list of differences is about this one. A star ends a name of which only the beginning is given.
 pub(super) fn is_listed(pattern: &str, found: &Difference) -> bool {
     let whole = format!("{}: {}", found.name, found.line);
-    pattern == whole || pattern.strip_prefix("*: ") == Some(&found.line)
+    let begins = |(name, line): (&str, &str)| found.name.starts_with(name) && found.line == line;
+    pattern == whole || pattern.split_once("*: ").is_some_and(begins)
 }
 
 /// What is not listed, and what is listed and did not occur.

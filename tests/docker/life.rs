@@ -26,11 +26,11 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 /// Words of a command line as a shell splits them; those that begin with @ are short for what [`SHORT`] says.
-type Words = &'static str;
+pub(super) type Words = &'static str;
 
 /// One step; the drawing above says what each does.
 #[derive(Clone, Copy)]
-enum Step {
+pub(super) enum Step {
     See(&'static str, Sight, Words),
     Typed(&'static str, Sight, &'static str, Words),
     During(&'static str, Words, &'static str, Then),
@@ -43,7 +43,7 @@ enum Step {
 
 /// What is done to a command in the background, so that it ends.
 #[derive(Clone, Copy)]
-enum Then {
+pub(super) enum Then {
     Words(Words),
     Signal(Signal),
 }
@@ -70,6 +70,9 @@ const SHORT: &[(&str, &str)] = &[
     ("@end", "inspect -f '{{.State.Status}} {{.State.ExitCode}}'"),
     ("@status", "inspect -f {{.State.Status}}"),
     ("@names", "--format {{.Names}}"),
+    // Serves both families.
+    ("@with-probe", "-v @probe:/probe:ro"),
+    ("@server", "/probe serve 80 6"),
 ];
 
 #[test]
@@ -79,14 +82,19 @@ fn life_side_by_side_with_docker() {
         skip(&reason);
         return;
     }
-    compare_all(everything, &known::LIFE.iter().collect::<Vec<_>>());
+    compare_all(Engine::docker, everything, &known::LIFE.iter().collect::<Vec<_>>());
 }
 
 fn everything(engine: &Engine) -> Answers {
-    let private = engine.host.path("").display().to_string();
     engine.load_with_stop_signal("busybox-usr1", "SIGUSR1");
+    play(engine, all_steps())
+}
+
+/// What an engine answers to these steps.
+pub(super) fn play(engine: &Engine, steps: impl IntoIterator<Item = Step>) -> Answers {
+    let private = engine.host.path("").display().to_string();
     let mut life = Life { engine, private: private.trim_end_matches('/'), answers: Answers::new() };
-    all_steps().for_each(|step| life.take(step));
+    steps.into_iter().for_each(|step| life.take(step));
     life.answers
 }
 
@@ -110,10 +118,11 @@ impl Life<'_> {
             }
             Step::During(name, words, says, then) => self.during(name, (words, says), then),
             Step::Host(name, script) => self.see(name, Sight::Text, &self.engine.script(&in_full(script))),
-            Step::Run(words) => self.run(words),
+            Step::Run(words) => drop(self.run(words)),
             Step::Ready(name, flags, program) => {
-                self.run(&format!("run -d --name {name} {flags} @image {program}"));
-                self.until(&format!("logs {name}"), "ready");
+                let (begun, logs) =
+                    (self.run(&format!("run -d --name {name} {flags} @image {program}")), format!("logs {name}"));
+                if begun { self.until(&logs, "ready") } else { self.complain(&logs, None) }
             }
             Step::Until(words, line) => self.until(words, line),
             Step::Gone(name) => {
@@ -139,9 +148,12 @@ impl Life<'_> {
         self.answers.push((format!("preparing: {words}"), what.into_iter().collect()));
     }
 
-    fn run(&mut self, words: &str) {
+    /// Whether it has succeeded, as it has to.
+    fn run(&mut self, words: &str) -> bool {
         let output = self.say(words);
-        self.complain(words, Some(output).filter(|output| output.code != 0).as_ref());
+        let done = output.code == 0;
+        self.complain(words, Some(output).filter(|_| !done).as_ref());
+        done
     }
 
     /// The whole output of a command in the background; when it has said `says`, `then` is done.
@@ -149,7 +161,7 @@ impl Life<'_> {
         let mut running = self.engine.spawn(&strs(&split(words)));
         let heard = if says.is_empty() { String::new() } else { running.wait_for(says) };
         match then {
-            Then::Words(words) => self.run(words),
+            Then::Words(words) => drop(self.run(words)),
             Then::Signal(signal) => running.signal(signal),
         }
         let rest = running.wait();

@@ -204,11 +204,13 @@ fn addresses_asked_for(flag: &NetworkFlag) -> Value {
     if asked.is_empty() { Value::Null } else { Value::Object(asked) }
 }
 
-/// Its further names: those that were typed, and its short id, where there is somebody who knows names.
+/// Its further names: those that were typed, and where there is somebody who knows names its short id and its host name.
 fn aliases(endpoint: Option<&EndpointRecord>, flag: Option<&NetworkFlag>) -> Value {
     let typed = flag.map(|flag| flag.aliases.clone()).unwrap_or_default();
-    let id = endpoint.filter(|endpoint| endpoint.has_names()).map(|it| short(&it.owner.container).to_owned());
-    list(typed.into_iter().chain(id))
+    let named = endpoint.filter(|endpoint| endpoint.has_names());
+    let id = named.map(|it| short(&it.owner.container).to_owned());
+    let hostname = named.map(|it| it.hostname.clone()).filter(|it| id.as_ref() != Some(it) && !typed.contains(it));
+    list(typed.into_iter().chain(id).chain(hostname))
 }
 
 fn list(texts: impl Iterator<Item = String>) -> Value {

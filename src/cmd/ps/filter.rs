@@ -77,7 +77,7 @@ impl<'a> Filters<'a> {
                 record.finished.is_some() && !seen.status.is_running() && record.exit_code == value.parse().ok()
             })
             && any("ancestor", &|value| is_of_image(record, value))
-            && any("network", &|value| record.network == value)
+            && any("network", &|value| record.network.split(',').any(|network| network == value))
             && any("volume", &|value| {
                 record.mounts.iter().any(|mount| [&mount.source, &mount.target].contains(&&value.to_owned()))
             })
