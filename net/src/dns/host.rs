@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   web.rbox, 444b69a1b0fc.rbox                              ──▶ addresses, in all its networks
-//!   web.shop.rbox, www.shop.rbox (an alias)                  ──▶ addresses, in the network shop
+//!   web.shop.rbox, www.shop.rbox (an alias, a host name)     ──▶ addresses, in the network shop
 //!   2.0.18.172.in-addr.arpa                                  ──▶ web.rbox
 //!   rbox, shop.rbox                                          ──▶ nothing, but there are names below
 //!   gone.rbox                                                ──▶ no such name
@@ -105,9 +105,9 @@ impl Known {
         let small = |text: &str| text.to_ascii_lowercase();
         let (name, network) = (small(&record.owner.name), small(&record.network));
         let short_id = record.owner.container.get(..12).unwrap_or(&record.owner.container);
-        let of_network = [&name, short_id].into_iter().chain(record.aliases.iter().map(String::as_str));
+        let of_network = [name.clone(), short_id.to_owned()].into_iter().chain(record.further_names());
         let names: HashSet<String> = of_network
-            .map(|name| format!("{}.{network}", small(name)))
+            .map(|name| format!("{}.{network}", small(&name)))
             .chain([name.clone(), short_id.to_owned()])
             .collect();
         for full in names {
