@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Deserialize;
 
+use crate::cli::value;
 use crate::report::Problem;
 
 /// The whole file. A key that is not here is an error, so that none is written in vain.
@@ -13,6 +14,8 @@ use crate::report::Problem;
 pub(crate) struct Config {
     /// About the default network.
     pub(crate) bridge: Bridge,
+    /// About names on the host.
+    pub(crate) dns: Dns,
 }
 
 /// `"bridge": {…}`
@@ -23,7 +26,33 @@ pub(crate) struct Bridge {
     pub(crate) dns: bool,
 }
 
+/// `"dns": {…}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dns {
+    /// What stands behind a container's name where the host asks for it (`rbox dns`). No container is told of it.
+    domain: Option<Domain>,
+}
+
+/// Words of letters, digits and `-`, with dots between them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Domain(String);
+
+impl TryFrom<String> for Domain {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Domain, String> {
+        value::domain(&text).map(Domain)
+    }
+}
+
 impl Config {
+    /// The domain of containers' names on the host.
+    pub(crate) fn domain(&self) -> &str {
+        self.dns.domain.as_ref().map_or("rbox", |domain| &domain.0)
+    }
+
     /// Read it; where there is none, nothing was decided.
     ///
     /// Errors: it cannot be read, or says what cannot be.
@@ -48,6 +77,9 @@ mod tests {
         assert!(read(r#"{ "bridge": { "dns": true } }"#).unwrap().bridge.dns);
         assert!(read(r#"{ "bridge": { "names": true } }"#).unwrap_err().starts_with("unknown field `names`"));
         assert!(read(r#"{ "bridge": { "dns": "yes" } }"#).unwrap_err().starts_with("invalid type"));
+        assert_eq!(read("{}").unwrap().domain(), "rbox");
+        assert_eq!(read(r#"{ "dns": { "domain": "box.example" } }"#).unwrap().domain(), "box.example");
+        assert!(read(r#"{ "dns": { "domain": "a b" } }"#).unwrap_err().starts_with("not a domain"));
         assert_eq!(Config::read(Path::new("/nonexistent/config.json")).unwrap(), Config::default());
     }
 }

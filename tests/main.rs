@@ -78,6 +78,7 @@ mod parts;
 mod passages;
 mod pipes;
 mod publish;
+mod quarantine;
 mod resources;
 mod rules;
 mod run;

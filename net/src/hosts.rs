@@ -51,7 +51,19 @@ pub fn hosts_file(others: &[Entry], own: &[Entry]) -> String {
 /// before the last, which is the own one.
 pub fn relink_hosts(hosts: &str, alias: &str, entry: &Entry) -> String {
     let line = format!("{}\t{}\n", entry.address, entry.names.join(" "));
-    let names = |line: &str| line.split_whitespace().skip(1).any(|name| name == alias) && !line.starts_with('#');
+    // Name, alias, host name, each once: what stands at the end is the host name, and at the beginning of three, another's
+    // name. The base lines are no container's.
+    let is_of_alias = |names: &[&str]| match names {
+        [first] => *first == alias,
+        [first, second] => [first, second].contains(&&alias),
+        [_, second, ..] => *second == alias,
+        [] => false,
+    };
+    let names = |line: &str| {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let address = words.first().and_then(|word| word.parse::<Ipv4Addr>().ok());
+        address.is_some_and(|address| !address.is_loopback()) && is_of_alias(&words[1..])
+    };
     let mut lines: Vec<&str> = hosts.split_inclusive('\n').collect();
     let at = lines.iter().position(|line| names(line));
     let before_last = lines.len().saturating_sub(1);
@@ -333,6 +345,16 @@ mod tests {
         assert_eq!(relink_hosts(text, "store", &entry), now);
         assert_eq!(relink_hosts("127.0.0.1\tlocalhost\n10.0.0.3\tme\n", "store", &entry), now);
         assert_eq!(relink_hosts(now, "store", &entry), now);
+    }
+
+    #[test]
+    fn a_link_does_not_take_the_place_of_another_container_of_its_name() {
+        let entry =
+            Entry { address: "10.0.0.9".parse().unwrap(), names: ["l2", "l1", "0123"].map(str::to_owned).into() };
+        let text = "127.0.0.1\tlocalhost l1\n10.0.0.2\tl1 db 4567\n# 10.0.0.4 l1\n10.0.0.3\tme\n";
+        let now = "127.0.0.1\tlocalhost l1\n10.0.0.2\tl1 db 4567\n# 10.0.0.4 l1\n10.0.0.9\tl2 l1 0123\n10.0.0.3\tme\n";
+        assert_eq!(relink_hosts(text, "l1", &entry), now);
+        assert_eq!(relink_hosts(now, "l1", &entry), now);
     }
 
     #[test]

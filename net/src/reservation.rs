@@ -93,8 +93,8 @@ pub(crate) struct Ledger<'a> {
 
 impl<'a> Ledger<'a> {
     pub(crate) fn open(networks: &Networks, netlink: &'a mut Netlink) -> Result<Ledger<'a>> {
-        let routes = netlink.host_routes(false)?;
         let lock = networks.lock()?;
+        let routes = netlink.host_routes(false)?;
         let leases = networks.leases(&lock)?;
         Ok(Ledger { lock, leases, routes, netlink })
     }
@@ -177,6 +177,10 @@ impl Networks {
         record: &mut EndpointRecord,
         others: &[EndpointRecord],
     ) -> Result<()> {
+        if !network.is_predefined() {
+            // It may have been removed before we had the lock.
+            *network = self.find_pinned(&network.name, &network.id)?;
+        }
         if network.driver == Driver::Bridge {
             self.check_plan(ledger, network)?;
         }

@@ -176,14 +176,12 @@ pub(crate) struct NetworkInspectArgs {
 /// `rbox dns`
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Containers are called NAME.rbox, ID.rbox (12 digits) and, in a network of one's own, NAME.NETWORK.rbox and ALIAS.NETWORK.rbox.
+Containers are called NAME.rbox, ID.rbox (12 digits) and, in a network, NAME.NETWORK.rbox and ALIAS.NETWORK.rbox. Another domain
+than rbox is told by /etc/rbox/config.json, {\"dns\": {\"domain\": \"box.example\"}}, and is closed to the containers themselves.
 Whoever resolves names for this host is told to ask here for that domain: docs/networks.md has the two lines for
 systemd-resolved.")]
 pub(crate) struct DnsArgs {
     /// Where it answers, by udp and tcp; without a port, 53
     #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = value::name_server, default_value = "127.0.0.153")]
     pub(crate) listen: SocketAddr,
-    /// What stands behind the containers' names
-    #[arg(long, value_name = "DOMAIN", value_parser = value::domain, default_value = "rbox")]
-    pub(crate) domain: String,
 }

@@ -12,6 +12,7 @@ use rbox_net::dns::Resolver;
 
 use super::print;
 use crate::cli::{DnsArgs, Global};
+use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::report::Problem;
 
@@ -19,8 +20,9 @@ use crate::report::Problem;
 ///
 /// Errors: the address is taken, or is not the host's.
 pub(crate) fn run(global: &Global, args: &DnsArgs) -> Result<ExitCode> {
-    let networks = Dirs::new(global)?.networks()?;
-    let (domain, listen) = (&args.domain, args.listen);
+    let dirs = Dirs::new(global)?;
+    let (networks, config) = (dirs.networks()?, Config::read(dirs.config())?);
+    let (domain, listen) = (config.domain(), args.listen);
     let mut resolver = Resolver::of_host(&networks, domain, listen).map_err(|error| refused(error, listen))?;
     print::line(&format!("containers are called NAME.{domain} at {listen}"))?;
     loop {

@@ -186,7 +186,7 @@ pub(crate) fn live(
     network::tell_of_ports(&reservation, flags);
 
     // 5. Its network: a namespace that no process is in yet, with link, address, route, rules.
-    let (mut endpoints, sandbox) = network::connect(reservation, flags)?;
+    let (mut endpoints, sandbox) = network::connect(engine, reservation, flags)?;
 
     // 6. The root file system: the layers as one tree, or the directory of --rootfs. A mount of nobody's tree.
     let root = root(&engine.store, intent, claim)?;

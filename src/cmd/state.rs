@@ -178,7 +178,10 @@ pub(crate) fn await_end(
     }
 }
 
-fn readable(connection: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
+/// Whether there is something to be heard before `deadline`.
+///
+/// Errors: it cannot be waited for.
+pub(super) fn readable(connection: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
     loop {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = timeout.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));

@@ -3,7 +3,7 @@
 //! Its first process is not our child, so its exit code is the kernel's to tell (pidfd_info, Linux 6.15) or lost. Its
 //! outputs are FIFOs that we open by name. Its standard input ended with the monitor.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ use super::hub::{Hub, Life};
 use crate::cmd::run::{Lived, namespace};
 use crate::engine::Engine;
 use crate::record::{Claim, Intent, Record};
-use crate::sweep;
+use crate::{in_place, sweep};
 
 /// The code of a program whose end nobody saw, and why.
 const UNKNOWN: i32 = 255;
@@ -88,9 +88,13 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
 /// What another has connected, and what of it cannot be served.
 fn endpoints(engine: &Engine, id: &str, netns: Option<File>) -> Result<(Endpoints, Vec<anyhow::Error>)> {
     let dns = Intent::load(&engine.dirs, id).map(|intent| intent.flags.network.dns).unwrap_or_default();
-    let resolv_conf = fs::read_to_string(engine.dirs.container(id).join("resolv.conf")).unwrap_or_default();
+    let resolv_conf = in_place::read(&engine.dirs.container(id).join("resolv.conf")).unwrap_or_default();
     let is_asked = hosts::is_embedded(&resolv_conf);
-    let names = netns.as_ref().map(|netns| Naming { netns: netns.as_fd(), upstream: Upstream::of(&dns), is_asked });
+    let names = netns.as_ref().map(|netns| Naming {
+        netns: netns.as_fd(),
+        upstream: Upstream::of(&dns, engine.config.domain()),
+        is_asked,
+    });
     let (endpoints, errors) = engine.networks.resume(id, names)?;
     Ok((endpoints, errors.into_iter().map(anyhow::Error::from).collect()))
 }

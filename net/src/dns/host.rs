@@ -31,8 +31,10 @@ pub(super) struct HostZone {
 
 #[derive(Default)]
 struct Known {
-    /// Without the domain, in small letters.
-    addresses: HashMap<String, Vec<IpAddr>>,
+    /// `web`, `444b69a1b0fc`: without the domain, in small letters.
+    containers: HashMap<String, Vec<IpAddr>>,
+    /// `web.shop`. They come first: a container may be called so, too.
+    endpoints: HashMap<String, Vec<IpAddr>>,
     names: HashMap<IpAddr, String>,
     networks: HashSet<String>,
 }
@@ -69,7 +71,7 @@ impl HostZone {
             RecordType::AAAA => address.is_ipv6(),
             _ => false,
         };
-        match known.addresses.get(text) {
+        match known.endpoints.get(text).or_else(|| known.containers.get(text)) {
             Some(addresses) => Found::Records(addresses.iter().filter(is_of_kind).copied().map(record).collect()),
             // RFC 8020: that there is no such name would mean that there is none below it.
             None if known.networks.contains(text) => Found::Records(Vec::new()),
@@ -105,13 +107,16 @@ impl Known {
         let small = |text: &str| text.to_ascii_lowercase();
         let (name, network) = (small(&record.owner.name), small(&record.network));
         let short_id = record.owner.container.get(..12).unwrap_or(&record.owner.container);
-        let of_network = [name.clone(), short_id.to_owned()].into_iter().chain(record.further_names());
-        let names: HashSet<String> = of_network
+        let in_network: HashSet<String> = [name.clone(), short_id.to_owned()]
+            .into_iter()
+            .chain(record.further_names())
             .map(|name| format!("{}.{network}", small(&name)))
-            .chain([name.clone(), short_id.to_owned()])
             .collect();
-        for full in names {
-            self.addresses.entry(full).or_default().extend(&addresses);
+        for full in in_network {
+            self.endpoints.entry(full).or_default().extend(&addresses);
+        }
+        for alone in [name.clone(), short_id.to_owned()] {
+            self.containers.entry(alone).or_default().extend(&addresses);
         }
         for address in addresses {
             self.names.entry(address).or_insert_with(|| name.clone());

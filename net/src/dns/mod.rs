@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::Name;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -110,8 +111,21 @@ enum View {
         zone: Zone,
         /// Whether anybody else is asked.
         forwards: bool,
+        /// Who that would be.
+        upstream: Upstream,
     },
     Host(HostZone),
+}
+
+impl View {
+    /// What is said of a name that is not for us to know, where nobody else is asked.
+    fn refusal(&self, name: &Name) -> Option<ResponseCode> {
+        match self {
+            View::Container { forwards: false, .. } => Some(ResponseCode::ServFail),
+            View::Container { upstream, .. } => upstream.hides(name).then_some(ResponseCode::NXDomain),
+            View::Host(_) => Some(ResponseCode::Refused),
+        }
+    }
 }
 
 /// Answers for one container, or for the host.
@@ -134,7 +148,8 @@ impl Resolver {
     /// # Errors
     /// `Os`: the namespace cannot be entered, or no descriptor is left.
     pub fn open(netns: BorrowedFd<'_>, settings: Settings) -> Result<Resolver> {
-        let view = View::Container { zone: Zone::new(settings.names_dir), forwards: settings.forwards };
+        let Settings { names_dir, upstream, forwards } = settings.clone();
+        let view = View::Container { zone: Zone::new(names_dir), forwards, upstream };
         Resolver::listen(netns, SocketAddr::new(NAME_SERVER, 0), view, settings.upstream)
     }
 
@@ -266,24 +281,25 @@ impl Resolver {
             Asked::Refused(answer) => return Done::Answered(answer),
             Asked::Rubbish => return Done::Ignored,
         };
-        let (found, elsewhere) = match &mut self.view {
-            View::Container { zone, forwards } => {
-                (zone.find(question.name(), question.kind()), (!*forwards).then_some(ResponseCode::ServFail))
-            }
-            View::Host(zone) => {
-                // Who caches for the whole host must not remember who has gone.
-                question.forbid_keeping();
-                (zone.find(question.name(), question.kind()), Some(ResponseCode::Refused))
-            }
+        let (name, kind) = (question.name(), question.kind());
+        let found = match &mut self.view {
+            View::Container { zone, .. } => zone.find(name, kind),
+            View::Host(zone) => zone.find(name, kind),
         };
-        let (code, records) = match (found, elsewhere) {
-            (Found::Records(records), _) => (ResponseCode::NoError, records),
-            (Found::NoSuchName, _) => (ResponseCode::NXDomain, Vec::new()),
-            (Found::Elsewhere, Some(code)) => (code, Vec::new()),
-            (Found::Elsewhere, None) => {
-                let answer = self.forward.ask(&self.epoll, client, question, bytes.to_vec());
-                return answer.map_or(Done::OnItsWay, |answer| Done::Answered(answer.bytes));
-            }
+        if let View::Host(_) = self.view {
+            // Who caches for the whole host must not remember who has gone.
+            question.forbid_keeping();
+        }
+        let (code, records) = match found {
+            Found::Records(records) => (ResponseCode::NoError, records),
+            Found::NoSuchName => (ResponseCode::NXDomain, Vec::new()),
+            Found::Elsewhere => match self.view.refusal(question.name()) {
+                Some(code) => (code, Vec::new()),
+                None => {
+                    let answer = self.forward.ask(&self.epoll, client, question, bytes.to_vec());
+                    return answer.map_or(Done::OnItsWay, |answer| Done::Answered(answer.bytes));
+                }
+            },
         };
         let bytes_max = if client.is_tcp() { TCP_BYTES_MAX } else { question.udp_bytes_max() };
         Done::Answered(question.answer(code, records, bytes_max))

@@ -7,10 +7,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use hickory_proto::rr::Name;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::watched::Watched;
+use super::zone::text_of;
 use super::{NAME_SERVER, PORT};
 use crate::hosts::FALLBACK;
 use crate::netns::inside;
@@ -25,6 +27,8 @@ pub enum Upstream {
     Host {
         /// The file that names them, which may change: `/etc/resolv.conf`.
         resolv_conf: PathBuf,
+        /// A domain that they may know, and no container: `rbox`, in which the host finds all of them.
+        hidden: String,
     },
     /// `--dns`: these, asked from inside the container's network.
     These(Vec<IpAddr>),
@@ -33,12 +37,27 @@ pub enum Upstream {
 impl Upstream {
     /// The host's own.
     pub fn host() -> Upstream {
-        Upstream::Host { resolv_conf: "/etc/resolv.conf".into() }
+        Upstream::Host { resolv_conf: "/etc/resolv.conf".into(), hidden: String::new() }
     }
 
-    /// Those of `--dns`; where it names none, the host's.
-    pub fn of(servers: &[IpAddr]) -> Upstream {
-        if servers.is_empty() { Upstream::host() } else { Upstream::These(servers.to_vec()) }
+    /// Those of `--dns`; where it names none, the host's, without the domain `hidden`.
+    pub fn of(servers: &[IpAddr], hidden: &str) -> Upstream {
+        match servers {
+            [] => Upstream::Host { resolv_conf: "/etc/resolv.conf".into(), hidden: hidden.to_owned() },
+            servers => Upstream::These(servers.to_vec()),
+        }
+    }
+
+    /// Whether a name is never asked for.
+    pub(super) fn hides(&self, name: &Name) -> bool {
+        match self {
+            Upstream::Host { hidden, .. } if !hidden.is_empty() => {
+                let text = text_of(name);
+                let rest = text.strip_suffix(&hidden.to_ascii_lowercase());
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -52,7 +71,7 @@ impl Servers {
     /// `netns` is the container's.
     pub(super) fn new(upstream: Upstream, netns: impl AsFd) -> io::Result<Servers> {
         Ok(match upstream {
-            Upstream::Host { resolv_conf } => Servers::Host(Watched::new(resolv_conf)),
+            Upstream::Host { resolv_conf, .. } => Servers::Host(Watched::new(resolv_conf)),
             Upstream::These(servers) => Servers::These {
                 // From in there it is ourselves. (On the host 127.0.0.11 is somebody else: rbox in a container has there
                 // the name server of whoever runs it.)
@@ -126,8 +145,11 @@ mod tests {
     fn a_resolv_conf_is_read_with_zones_and_follows_its_changes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("resolv.conf");
-        let mut servers =
-            Servers::new(Upstream::Host { resolv_conf: path.clone() }, File::open("/dev/null").unwrap()).unwrap();
+        let mut servers = Servers::new(
+            Upstream::Host { resolv_conf: path.clone(), hidden: String::new() },
+            File::open("/dev/null").unwrap(),
+        )
+        .unwrap();
         let mut list = || servers.list().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(list(), ["8.8.8.8:53", "8.8.4.4:53"]);
         let text = "# nameserver 9.9.9.9\nnameserver 127.0.0.53\nnameserver 127.0.0.11\nnameserver fe80::1%lo\n\

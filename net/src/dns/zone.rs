@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The rules are those of Docker 20.10 (libnetwork resolver.go and sandbox.go), with two changes: a name in several
-//! networks gives its addresses in all of them, not in the first alone; and what can only be a container's name is not
+//! networks gives its addresses in all of them, not in the first alone; and what is, or was, a container's name here is not
 //! asked of the internet, where it tells who works with whom, and costs seconds without a connection.
 
 use std::collections::HashSet;
@@ -116,8 +116,9 @@ impl Zone {
 
     /// Whether a name that nobody has could only be a container's.
     fn is_ours(&mut self, text: &str) -> bool {
-        let mut members = self.members.iter().map(|(member, _)| member);
-        if members.any(|member| member.plain(text).is_some()) {
+        // `x.dev` may well be of the internet, also for who is in a network that is called dev.
+        let plain: Vec<String> = self.members.iter().filter_map(|(it, _)| it.plain(text)).map(str::to_owned).collect();
+        if plain.iter().any(|plain| self.everywhere.current(read_all).contains(plain)) {
             return true;
         }
         if text.is_empty() || text.contains('.') {

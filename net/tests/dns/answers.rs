@@ -19,6 +19,8 @@ fn a_container_is_found_by_udp_and_by_tcp() {
     assert_eq!(world.a("web."), "10.0.1.1 10.0.2.1");
     assert_eq!(world.a("010000000000."), "10.0.2.1 10.0.1.1", "the order goes round");
     assert_eq!(said(&world.ask("1.1.0.10.in-addr.arpa.", RecordType::PTR)), "web.one.");
+    world.learn(1, 2, "x", &[]);
+    world.unlearn(1, 2);
     let mut stream = world.dial();
     for (name, kind, wanted) in
         [("www.", RecordType::A, "10.0.1.1"), ("www.", RecordType::AAAA, ""), ("x.one.", RecordType::A, "NXDomain")]

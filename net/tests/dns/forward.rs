@@ -156,7 +156,7 @@ fn nothing_of_the_containers_is_asked_of_the_internet() {
     world.learn(2, 2, "old", &[]);
     world.learn(9, 3, "elsewhere", &[]);
     world.unlearn(2, 2);
-    for name in ["web", "www", "web.one", "old", "old.two", "typo.one", "a.b.two", "elsewhere", "010000000000"] {
+    for name in ["web", "www", "web.one", "old", "old.two", "elsewhere", "elsewhere.one", "010000000000"] {
         for kind in [RecordType::A, RecordType::AAAA, RecordType::MX, RecordType::TXT, RecordType::ANY] {
             world.ask(&format!("{name}."), kind);
         }
@@ -165,10 +165,10 @@ fn nothing_of_the_containers_is_asked_of_the_internet() {
         world.ask(name, RecordType::PTR);
     }
     assert_eq!(upstream.names(), Vec::<String>::new());
-    for name in ["www.example.com.", "printer.", "1.9.0.10.in-addr.arpa."] {
+    for name in ["www.example.com.", "printer.", "pkg.go.two.", "1.9.0.10.in-addr.arpa."] {
         world.ask(name, RecordType::A);
     }
-    assert_eq!(upstream.names(), ["www.example.com.", "printer.", "1.9.0.10.in-addr.arpa."]);
+    assert_eq!(upstream.names(), ["www.example.com.", "printer.", "pkg.go.two.", "1.9.0.10.in-addr.arpa."]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl World {
         run("ip link set lo up");
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("resolv.conf"), resolv_conf).unwrap();
-        let upstream = Upstream::Host { resolv_conf: state.path().join("resolv.conf") };
+        let upstream = Upstream::Host { resolv_conf: state.path().join("resolv.conf"), hidden: "rbox".into() };
         World::with(state, upstream)
     }
 

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rbox_net::hosts::{self, Dns, Entry};
@@ -26,6 +27,9 @@ use crate::dirs::Dirs;
 use crate::monitor::wire::{self, Ask, Tell};
 use crate::record::{self, Claim, Intent, Record};
 use crate::{in_place, report, spec, sweep};
+
+/// A monitor answers in some milliseconds.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which way a container goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,25 +91,35 @@ impl<'a> Life<'a> {
     pub(super) fn settle(&self, half: &EndpointRecord, way: Way) -> Result<()> {
         let id = &self.claim.id;
         // First who answers for names, then who is sent there.
-        tell(self.dirs, id)?;
-        let directory = self.dirs.container(id);
-        let lines = self.lines(half);
-        in_place::change(&directory.join("hosts"), |text| match way {
-            Way::Joins => hosts::extend_hosts(&hosts::shorten_hosts(text, &lines), &lines),
-            Way::Leaves => hosts::shorten_hosts(text, &lines),
-        })?;
+        tell(self.dirs, &self.claim)?;
+        // What a container does with its own files keeps nobody from taking it off a network.
+        self.settle_files(half, way).iter().for_each(report::warn);
         let flags = &self.intent.flags;
-        // Once it is there, a name server stays.
-        if way == Way::Joins && half.has_names() {
-            let dns: Dns = bundle::dns(&flags.network);
-            let text = hosts::embedded_resolv_conf(&hosts::host_resolv_conf(), &dns);
-            in_place::change(&directory.join("resolv.conf"), |_| text)?;
-        }
         let mine = self.networks.staying(id)?;
         let published: Vec<_> = mine.iter().flat_map(|record| record.ports.clone()).collect();
         let exposed: BTreeSet<String> = spec::exposed(flags, self.intent.image.as_ref());
         Record::update(self.dirs, id, |record| record.ports = ports::shown(&published, &exposed))?;
         Ok(())
+    }
+
+    /// The files that the container sees. Errors are collected.
+    fn settle_files(&self, half: &EndpointRecord, way: Way) -> Vec<anyhow::Error> {
+        let directory = self.dirs.container(&self.claim.id);
+        let lines = self.lines(half);
+        let hosts = in_place::change(&directory.join("hosts"), |text| match way {
+            Way::Joins => hosts::extend_hosts(&hosts::shorten_hosts(text, &lines), &lines),
+            Way::Leaves => hosts::shorten_hosts(text, &lines),
+        });
+        // Once it is there, a name server stays.
+        let resolv_conf = match way == Way::Joins && half.has_names() {
+            true => {
+                let dns: Dns = bundle::dns(&self.intent.flags.network);
+                let text = hosts::embedded_resolv_conf(&hosts::host_resolv_conf(), &dns);
+                in_place::change(&directory.join("resolv.conf"), |_| text)
+            }
+            false => Ok(()),
+        };
+        [hosts, resolv_conf].into_iter().filter_map(Result::err).collect()
     }
 
     /// What an endpoint puts into the container's hosts file.
@@ -164,14 +178,21 @@ pub(crate) fn mend(dirs: &Dirs, networks: &Networks, alive: &dyn Fn(&Owner) -> b
     halves.iter().filter_map(|half| leave(half).err()).collect()
 }
 
-/// Tell who holds the container that its networks are others now, and wait until they are served.
-fn tell(dirs: &Dirs, id: &str) -> Result<()> {
+/// Tell who holds the container that its networks are others now, and wait until they are served: not for ever, since it may
+/// be an `rbox run` that somebody has suspended.
+fn tell(dirs: &Dirs, claim: &Claim) -> Result<()> {
     // Nobody holds it: the next monitor reads what is on disk.
-    let Some(connection) = state::knock(dirs, id)? else { return Ok(()) };
+    let Some(connection) = state::knock(dirs, &claim.id)? else { return Ok(()) };
     if wire::say(connection.as_fd(), Ask::Networks).is_err() {
         return Ok(());
     }
+    let deadline = Instant::now() + SERVED_WITHIN;
     loop {
+        if !state::readable(&connection, Some(deadline))? {
+            let why = "who holds it does not answer, and serves its names and ports as before until it does";
+            report::warn(&anyhow::Error::msg(format!("container {}: {why}", claim.name)));
+            return Ok(());
+        }
         match wire::hear(connection.as_fd(), true).context("cannot hear from the container's monitor")? {
             Some(packet) if packet.is_empty() => return Ok(()),
             Some(packet) => match Tell::parse(&packet) {

@@ -302,8 +302,12 @@ pub(super) fn mode_of(host: &Host) -> Option<String> {
 /// The sandbox must go before the endpoints, which waits until the namespace has ended. Bound by one pattern it does.
 ///
 /// Errors: those of the network; all is taken back then.
-pub(super) fn connect(reservation: Reservation, flags: &RunArgs) -> Result<(Endpoints, Option<Sandbox>)> {
-    let upstream = Upstream::of(&flags.network.dns);
+pub(super) fn connect(
+    engine: &Engine,
+    reservation: Reservation,
+    flags: &RunArgs,
+) -> Result<(Endpoints, Option<Sandbox>)> {
+    let upstream = Upstream::of(&flags.network.dns, engine.config.domain());
     // What is the host's, or another container's, is there already.
     if reservation.networks().any(|network| matches!(network.driver, Driver::Host | Driver::Container)) {
         let hosts = File::open("/proc/self/ns/net").context("cannot open /proc/self/ns/net")?;
