@@ -30,15 +30,31 @@ pub(crate) fn change(path: &Path, act: impl FnOnce(&str) -> String) -> Result<()
         file => file.with_context(doing)?,
     };
     let bytes = contents(&file).with_context(doing)?;
-    let now = act(&String::from_utf8_lossy(&bytes));
-    if now.as_bytes() == bytes {
+    let now = in_any_encoding(&bytes, act);
+    if now == bytes {
         return Ok(());
     }
     // In one request, over all that is there.
-    let padding = "\n".repeat(bytes.len().saturating_sub(now.len()));
-    let written = file.rewind().and_then(|()| file.write_all(format!("{now}{padding}").as_bytes()));
+    let padding = vec![b'\n'; bytes.len().saturating_sub(now.len())];
+    let written = file.rewind().and_then(|()| file.write_all(&[&*now, &padding].concat()));
     rbox_explain::mark("file-in-place");
     written.and_then(|()| file.set_len(now.len() as u64)).with_context(doing)
+}
+
+/// What is not UTF-8 is taken for ISO 8859-1, in which every byte is a letter: so none is lost.
+fn in_any_encoding(bytes: &[u8], act: impl FnOnce(&str) -> String) -> Vec<u8> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return act(text).into_bytes();
+    }
+    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    let mut now = Vec::new();
+    for letter in act(&text).chars() {
+        match u8::try_from(letter) {
+            Ok(byte) => now.push(byte),
+            Err(_) => now.extend(letter.to_string().bytes()),
+        }
+    }
+    now
 }
 
 /// The text of a file.
@@ -87,6 +103,7 @@ mod tests {
         // What is no text does not keep anybody from writing what is.
         fs::write(&path, b"\xff\n").unwrap();
         change(&path, |text| format!("{text}more\n")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"\xff\nmore\n");
         assert_eq!(read(&path).unwrap(), "\u{fffd}\nmore\n");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         let why = format!("{:#}", change(&path, |_| String::new()).unwrap_err());

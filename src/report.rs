@@ -175,6 +175,7 @@ fn of_images(error: &rbox_images::Error) -> Option<String> {
 fn of_net(error: &rbox_net::Error) -> Option<String> {
     match error {
         rbox_net::Error::NetworkNotFound(_) => Some("rbox network ls lists those that there are".into()),
+        rbox_net::Error::Record { .. } => Some("remove that file, or put a good one in its place".into()),
         _ => None,
     }
 }

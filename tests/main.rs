@@ -28,6 +28,7 @@ mod exec;
 mod explain;
 mod host_names;
 mod hostile;
+mod hostile_networks;
 mod inspect;
 mod install;
 mod ipv6;

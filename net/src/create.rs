@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,12 @@ pub fn is_name(name: &str) -> bool {
     name.starts_with(|letter: char| letter.is_ascii_alphanumeric()) && name.chars().all(is_letter) && name.len() <= 200
 }
 
+impl files::Filed for Making {
+    fn check(&self, path: &Path) -> std::result::Result<(), &'static str> {
+        files::Filed::check(&self.network, path)
+    }
+}
+
 impl Networks {
     /// Make a network. `maker` is the process that calls: when it is killed over it, the next sweep undoes what it made.
     ///
@@ -99,7 +105,7 @@ impl Networks {
     ) -> Result<Making> {
         let NetworkRequest { name, driver, .. } = request;
         let lock = self.lock()?;
-        if files::read::<Network>(&self.network_file(name))?.is_some() || self.making_file(name).exists() {
+        if files::read_named::<Network>(&self.network_file(name))?.is_some() || self.making_file(name).exists() {
             return Err(Error::Exists(name.clone()));
         }
         let mut network = new_network(name, *driver)?;
@@ -123,10 +129,10 @@ impl Networks {
         Ok(making)
     }
 
+    /// Those that can be read.
     fn makings(&self) -> Result<Vec<Making>> {
         let records = files::entries(&self.making_dir())?.records;
-        let read = |file: &PathBuf| files::read(file).transpose();
-        records.iter().filter_map(read).collect()
+        Ok(records.iter().filter_map(|file| files::read_named(file).ok().flatten()).collect())
     }
 
     /// Undo networks whose maker was killed over it, or over taking it away. Costs nothing where none was ever made.
@@ -135,8 +141,15 @@ impl Networks {
             Ok(found) => found,
             Err(error) => return vec![error],
         };
+        // As with the endpoints: a record is damaged only where the kernel has started anew, and kept it takes its name.
+        let damaged = |file: &PathBuf| files::read_named::<Making>(file).err().map(|error| (file.clone(), error));
+        let damaged: Vec<(PathBuf, Error)> = entries.records.iter().filter_map(damaged).collect();
         let dead: Vec<&Making> = makings.iter().filter(|making| !alive(&making.maker)).collect();
         let mut errors: Vec<Error> = dead.iter().filter_map(|making| self.unmake(making).err()).collect();
+        for (file, error) in damaged {
+            errors.push(error);
+            errors.extend(files::remove(&file).err());
+        }
         if !dead.is_empty() || !entries.temporary.is_empty() {
             let dirs = [self.making_dir(), self.defined_dir()];
             errors.extend(self.lock().and_then(|lock| files::clean(&lock, &dirs)).err());
@@ -147,7 +160,7 @@ impl Networks {
     fn unmake(&self, making: &Making) -> Result<()> {
         let network = &making.network;
         let lock = self.lock()?;
-        let made: Option<Network> = files::read(&self.network_file(&network.name))?;
+        let made: Option<Network> = files::read_named(&self.network_file(&network.name))?;
         if made.is_none_or(|made| made.id != network.id) {
             self.firewall().settle()?;
             self.take_down(network)?;

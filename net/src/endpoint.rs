@@ -12,7 +12,7 @@ use crate::address::{MacAddress, Subnet};
 use crate::connect::Maker;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::Lock;
+use crate::files::{self, Lock};
 use crate::firewall::Rule;
 use crate::netlink::Netlink;
 use crate::network::SubMode;
@@ -132,6 +132,20 @@ pub struct EndpointRecord {
     pub ports: Vec<PortMapping>,
     /// The rules that carry them.
     pub rules: Vec<Rule>,
+}
+
+impl files::Filed for EndpointRecord {
+    fn check(&self, path: &Path) -> std::result::Result<(), &'static str> {
+        // Whether it is half made the name says alone, for a moment.
+        let own = path.file_name().map(|name| name.to_string_lossy().replace(HALF, ""));
+        if own != Some(self.file_name().replace(HALF, "")) {
+            return Err("it is of an endpoint that has another name");
+        }
+        if !self.network_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("the identifier of a network is hex digits");
+        }
+        Ok(())
+    }
 }
 
 impl EndpointRecord {

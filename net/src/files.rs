@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -38,16 +39,44 @@ impl Lock {
     }
 }
 
+/// What is read from a file whose name says whose it is. The names that it holds lead to other files, which are written and
+/// removed, so they are believed only where they fit.
+pub(crate) trait Filed: DeserializeOwned {
+    /// Errors: what does not fit.
+    fn check(&self, path: &Path) -> std::result::Result<(), &'static str>;
+}
+
+/// Read a record that fits the name of its file. Nothing when there is no such file.
+pub(crate) fn read_named<T: Filed>(path: &Path) -> Result<Option<T>> {
+    let Some(record) = read::<T>(path)? else { return Ok(None) };
+    record.check(path).map_err(|why| Error::Record { file: path.display().to_string(), why: why.to_owned() })?;
+    Ok(Some(record))
+}
+
 /// Read a record. Nothing when there is no such file.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match fs::read(path) {
+    let text = match bytes(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(Error::Record { file: path.display().to_string(), why: error.to_string() });
+        }
         Err(error) => return Err(error).doing(|| format!("read {}", path.display())),
     };
     serde_json::from_slice(&text)
         .map(Some)
         .map_err(|error| Error::Record { file: path.display().to_string(), why: error.to_string() })
+}
+
+/// The bytes of a file. One that is none, a FIFO for instance, is not waited for.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Write a record: a reader sees the old one or the new one, never half of it. The caller has the lock.

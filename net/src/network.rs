@@ -1,11 +1,14 @@
 //! A network: what it is called, how it is driven, and where its addresses come from.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{MacAddress, Subnet};
+use crate::{create, files, ipam};
 
 /// How a network joins its containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +90,28 @@ pub struct Network {
     /// The user's `--label`.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+impl files::Filed for Network {
+    fn check(&self, path: &Path) -> std::result::Result<(), &'static str> {
+        if path.file_stem() != Some(OsStr::new(&self.name)) || !create::is_name(&self.name) {
+            return Err("it is of a network that has another name");
+        }
+        if self.id.len() != 64 || !self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("the identifier of a network is 64 hex digits");
+        }
+        let bridge = self.bridge.as_ref().map_or("bridge", |bridge| &bridge.name);
+        ipam::check_interface(bridge)?;
+        self.pools.iter().try_for_each(Pool::check)
+    }
+}
+
+impl Pool {
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        let gateway = self.gateway.is_none_or(|gateway| self.subnet.contains(gateway));
+        let range = self.range.is_none_or(|range| self.subnet.covers(range));
+        if gateway && range { Ok(()) } else { Err("an address of a network is in its subnet") }
+    }
 }
 
 /// A subnet of a network, and what of it is for containers.

@@ -92,19 +92,31 @@ impl Networks {
         Ok(())
     }
 
-    /// List every network, sorted by name.
+    /// List every network, sorted by name. One whose record is damaged is not among them: it keeps nobody from the
+    /// others, and its subnet is still taken as long as it has a link.
     ///
     /// # Errors
-    /// `Os`, `Record`: the state directory cannot be read.
+    /// `Os`: the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<Network>> {
-        let mut networks: Vec<Network> = Vec::new();
+        Ok(self.list_all()?.0)
+    }
+
+    /// The same, and what is wrong with those that are damaged.
+    ///
+    /// # Errors
+    /// `Os`: the state directory cannot be read.
+    pub fn list_all(&self) -> Result<(Vec<Network>, Vec<Error>)> {
+        let (mut networks, mut damaged) = (Vec::new(), Vec::new());
         for dir in [&self.0.dir.join("networks"), &self.0.defined] {
             for file in files::entries(dir)?.records {
-                networks.extend(files::read(&file)?);
+                match files::read_named::<Network>(&file) {
+                    Ok(network) => networks.extend(network),
+                    Err(error) => damaged.push(error),
+                }
             }
         }
         networks.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(networks)
+        Ok((networks, damaged))
     }
 
     /// Find the network that was called `name` and has this id: whoever is called so by now is not meant.
@@ -124,7 +136,7 @@ impl Networks {
     /// `NetworkNotFound`; `Ambiguous` when several ids begin so.
     pub fn find(&self, name_or_id: &str) -> Result<Network> {
         if create::is_name(name_or_id)
-            && let Some(network) = files::read(&self.network_file(name_or_id))?
+            && let Some(network) = files::read_named(&self.network_file(name_or_id))?
         {
             return Ok(network);
         }
@@ -155,7 +167,7 @@ impl Networks {
     pub fn endpoints(&self) -> Result<Vec<EndpointRecord>> {
         let mut endpoints = Vec::new();
         for file in files::entries(&self.endpoints_dir())?.records {
-            endpoints.extend(files::read(&file)?);
+            endpoints.extend(files::read_named::<EndpointRecord>(&file)?);
         }
         Ok(endpoints)
     }
@@ -181,7 +193,7 @@ impl Networks {
             if is_held && !is_half {
                 continue;
             }
-            match files::read::<EndpointRecord>(&file) {
+            match files::read_named::<EndpointRecord>(&file) {
                 Ok(Some(record)) if is_held || alive(&record.owner) => {
                     is_abandoned |= is_half && record.maker.is_none_or(|maker| maker.is_dead(alive));
                 }
@@ -280,7 +292,7 @@ impl Networks {
         for file in files::entries(&self.endpoints_dir())?.records {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with(&format!("{container}.")) {
-                records.extend(files::read::<EndpointRecord>(&file)?);
+                records.extend(files::read_named::<EndpointRecord>(&file)?);
             }
         }
         // In the order in which they were connected: that of their interfaces.

@@ -61,7 +61,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
 }
 
 fn ls(networks: &Networks, args: &NetworkListArgs) -> Result<ExitCode> {
-    let mut rows = networks.list()?;
+    let (mut rows, damaged) = networks.list_all()?;
     for (key, value) in &args.filter {
         let keeps = filter(key, value)?;
         rows.retain(|network| keeps(network, value));
@@ -69,12 +69,12 @@ fn ls(networks: &Networks, args: &NetworkListArgs) -> Result<ExitCode> {
     let id = |network: &Network| if args.no_trunc { network.id.clone() } else { network.short_id().to_owned() };
     if args.quiet && args.format.is_none() {
         print::text(&rows.iter().map(|network| format!("{}\n", id(network))).collect::<String>())?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(refused(damaged));
     }
     let rows: Vec<Value> = rows.iter().map(|network| fields(network, id(network))).collect();
     let shown = List { titles: &TITLES, shown: &["ID", "Name", "Driver", "Scope"], rows: &rows };
     print::text(&list(&shown, args.format.as_deref())?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(refused(damaged))
 }
 
 fn fields(network: &Network, id: String) -> Value {
@@ -114,6 +114,11 @@ fn filter(key: &str, value: &str) -> Result<fn(&Network, &str) -> bool, Problem>
     })
 }
 
+/// Say what could not be shown, after what could.
+fn refused(errors: Vec<rbox_net::Error>) -> ExitCode {
+    errors.into_iter().map(|error| report::print_refusal(&error.into())).last().unwrap_or(ExitCode::SUCCESS)
+}
+
 /// Those that there are are printed, also when others are not.
 fn inspect(networks: &Networks, args: &NetworkInspectArgs) -> Result<ExitCode> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
@@ -124,5 +129,5 @@ fn inspect(networks: &Networks, args: &NetworkInspectArgs) -> Result<ExitCode> {
         }
     }
     print::objects(found, args.format.as_deref())?;
-    Ok(missing.into_iter().map(|error| report::print_refusal(&error.into())).last().unwrap_or(ExitCode::SUCCESS))
+    Ok(refused(missing))
 }

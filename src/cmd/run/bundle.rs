@@ -183,7 +183,8 @@ fn hosts_text(parts: &Parts<'_>, hostname: &str) -> Result<String> {
     added.extend(parts.host.links.iter().map(network::line_of));
     if network.is_host() {
         // The same network, so the same names.
-        let text = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let text = fs::read("/etc/hosts").unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         return Ok(hosts::extend_hosts(&text, &added));
     }
     let domain = parts.intent.flags.container.domainname.as_deref().unwrap_or_default();
