@@ -238,6 +238,10 @@ fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
             None => damages(&text).swap_remove(number + many - all.len()),
         };
         put(&host, &file, &damage);
+        // Where the file of an endpoint of a container `../../../bait` would be.
+        let endpoint = file.file_name().unwrap().to_string_lossy().split('.').nth(1).unwrap().to_owned();
+        let other_bait = host.path(&format!("bait.{endpoint}.json"));
+        fs::write(&other_bait, "not yours").unwrap();
         for words in [
             &["network", "inspect", "whole"][..],
             &["network", "rules"],
@@ -245,6 +249,8 @@ fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
             &["ps"],
             &["inspect", "in-broken"],
             &["port", "in-broken"],
+            &["rename", "in-broken", "renamed"],
+            &["rename", "renamed", "in-broken"],
             &["network", "disconnect", "broken", "in-broken"],
             &["network", "connect", "whole", "in-broken"],
             &["stop", "-t", "0", "in-broken"],
@@ -260,7 +266,9 @@ fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
             ["run", "--rm", "--network", "whole", crate::support::BUSYBOX, "ping", "-c", "1", "-W", "5", "in-whole"];
         let output = bounded(&host, &pings);
         assert_eq!(output.code, 0, "{what}: {output}");
-        assert_eq!(fs::read(&bait).unwrap(), b"not yours", "{what}");
+        for bait in [&bait, &other_bait] {
+            assert_eq!(fs::read_to_string(bait).unwrap_or_default(), "not yours", "{what}: {}", bait.display());
+        }
     }
 }
 
