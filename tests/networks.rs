@@ -99,6 +99,25 @@ fn a_025_a_039_a_122_names_resolve_both_ways() {
 }
 
 #[test]
+fn a_host_name_is_a_name_in_each_network_and_ps_finds_the_container_by_each() {
+    need!(Root);
+    let host = Host::with_busybox();
+    for name in ["one", "two"] {
+        host.rbox(&["network", "create", name]).ok();
+        idle(&host, &format!("in-{name}"), &["--network", name]);
+    }
+    idle(&host, "both", &["--network", "one", "--hostname", "stairs"]);
+    assert!(pings(&host, "in-one", "stairs") && !pings(&host, "in-two", "stairs"));
+    host.rbox(&["network", "connect", "two", "both"]).ok();
+    assert!(pings(&host, "in-two", "stairs"));
+    let listed = |network: &str| {
+        let filter = format!("network={network}");
+        host.rbox(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).ok().stdout
+    };
+    assert_eq!([listed("one"), listed("two"), listed("o")], ["both\nin-one\n", "both\nin-two\n", ""]);
+}
+
+#[test]
 fn a_024_a_125_a_container_joins_when_it_is_made_or_later() {
     need!(Root);
     let host = Host::with_busybox();
