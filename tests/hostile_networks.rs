@@ -201,13 +201,9 @@ fn endpoint_of(host: &Host, container: &str) -> PathBuf {
     files.into_iter().find(|file| file.file_name().unwrap().to_string_lossy().starts_with(&id)).unwrap()
 }
 
-#[test]
-fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
-    need!(Root);
-    let host = host();
-    let bait = bait(&host);
-    let mut all: Vec<(String, Option<(&str, Value)>)> = vec![];
-    for (pointer, value) in [
+/// What an endpoint's record says that cannot be.
+fn wrong_endpoints() -> Vec<(&'static str, Value)> {
+    vec![
         ("/owner/container", json!("../../../bait")),
         ("/owner/container", json!("")),
         ("/owner/pid", json!(u64::MAX)),
@@ -220,9 +216,17 @@ fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
         ("/attachment/interface", json!("../eth0")),
         ("/ports", json!({})),
         ("/rules", json!([[]])),
-    ] {
-        all.push((format!("{pointer} is {value}"), Some((pointer, value))));
-    }
+    ]
+}
+
+#[test]
+fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
+    need!(Root);
+    let host = host();
+    let bait = bait(&host);
+    let change =
+        |(pointer, value): &(&'static str, Value)| (format!("{pointer} is {value}"), Some((*pointer, value.clone())));
+    let mut all: Vec<(String, Option<(&str, Value)>)> = wrong_endpoints().iter().map(change).collect();
     let many = damages(b"{}{}").len();
     all.extend((0..many).map(|_| (String::new(), None)));
     for (number, (what, change)) in all.iter().enumerate() {
