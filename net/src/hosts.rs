@@ -345,7 +345,7 @@ mod tests {
             Entry { address: "10.0.0.9".parse().unwrap(), names: ["db", "store", "0123"].map(str::to_owned).into() };
         let text = "127.0.0.1\tlocalhost\n10.0.0.2\tdb store 4567\n10.0.0.3\tme\n";
         let now = "127.0.0.1\tlocalhost\n10.0.0.9\tdb store 0123\n10.0.0.3\tme\n";
-        let relinked = |text: &str| String::from_utf8(relink_hosts(text.as_bytes(), "store", &entry)).unwrap();
+        let relinked = |text: &str| relink_hosts(text, "store", &entry);
         assert_eq!(relinked(text), now);
         assert_eq!(relinked("127.0.0.1\tlocalhost\n10.0.0.3\tme\n"), now);
         assert_eq!(relinked(now), now);
