@@ -489,3 +489,20 @@ fn names_on_the_default_network_by_the_administrators_choice() {
         chosen(&["run", BUSYBOX, "true"]).code(125).says(said);
     }
 }
+
+#[test]
+fn a_container_on_the_hosts_network_cannot_leave_it_while_it_runs() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let before = host.shell("ip route; ip addr").ok().stdout;
+    idle(&host, "web", &["--network", "host"]);
+    let words = "container web: its network is the host's own";
+    host.rbox(&["network", "disconnect", "host", "web"]).code(1).says(words);
+    assert_eq!(host.shell("ip route; ip addr").ok().stdout, before);
+    assert_eq!(host.shown("web", "Networks"), "host");
+    host.rbox(&["stop", "-t", "0", "web"]).ok();
+    host.rbox(&["network", "disconnect", "host", "web"]).ok();
+    host.rbox(&["network", "connect", "bridge", "web"]).ok();
+    host.rbox(&["start", "web"]).ok();
+    assert_eq!(address(&host, "web", "bridge"), "172.17.0.2");
+}

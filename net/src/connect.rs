@@ -12,8 +12,11 @@
 //! [`Networks::abandoned`], and parts it: each step can be done twice.
 
 use std::fs;
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 
+use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::{self, Sandboxed, bridge, sub};
@@ -35,6 +38,22 @@ pub struct Running<'a> {
     pub owner: &'a Owner,
     /// The process that works at it now.
     pub maker: &'a Owner,
+}
+
+impl Running<'_> {
+    /// Whatever is changed in there, the host's own network is not meant.
+    pub(crate) fn check_netns(&self) -> Result<()> {
+        let doing = || "look at a network namespace".to_owned();
+        let theirs = fstat(self.netns).map_err(io::Error::from).doing(doing)?;
+        let ours = fs::metadata("/proc/self/ns/net").doing(doing)?;
+        match (theirs.st_dev, theirs.st_ino) == (ours.dev(), ours.ino()) {
+            true => {
+                let object = format!("container {}", self.owner.name);
+                Err(Error::Invalid { object, why: "its network is the host's own, as long as it runs".into() })
+            }
+            false => Ok(()),
+        }
+    }
 }
 
 /// Held while running containers are connected or disconnected: two that do it to one container would each settle its way
@@ -65,6 +84,7 @@ impl Networks {
         running: &Running<'_>,
         (request, wanted): (&Request, &EndpointRequest),
     ) -> Result<EndpointRecord> {
+        running.check_netns()?;
         let mut network = self.wanted_network(wanted)?;
         let mut netlink = Netlink::here()?;
         let mut half = record(request, (&network, wanted))?;
@@ -124,8 +144,9 @@ impl Networks {
     /// more, which is half until [`Networks::unplug`]. One that is half already is taken over from whoever worked at it.
     ///
     /// # Errors
-    /// `Gone`, where it has no such endpoint any more; `Os`, `Firewall`: then the next sweep tries again.
+    /// `Invalid`, where its network is the host's; `Gone`, where it has no such endpoint any more; `Os`, `Firewall`: then the next sweep tries again.
     pub fn part(&self, _changes: &Changes, running: &Running<'_>, endpoint: &EndpointRecord) -> Result<EndpointRecord> {
+        running.check_netns()?;
         let _rules = self.lock_rules()?;
         let half = self.halve(running, endpoint)?;
         if endpoint.maker.is_some() {

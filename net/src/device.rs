@@ -57,6 +57,7 @@ impl Networks {
         (running, request): (&Running<'_>, &Request),
         (name, inside): (&str, &str),
     ) -> Result<()> {
+        running.check_netns()?;
         let owner = running.owner;
         let others = self.of_container(&owner.container)?;
         let mut netlink = Netlink::here()?;

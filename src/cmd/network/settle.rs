@@ -56,7 +56,9 @@ impl<'a> Life<'a> {
     pub(super) fn of(dirs: &'a Dirs, networks: &'a Networks, id: &str) -> Result<Option<Life<'a>>> {
         let Ok(container) = Container::load(&dirs.runtime(), id) else { return Ok(None) };
         let runs = matches!(container.status(), Status::Running | Status::Paused);
-        let (Some(pid), Some(claim)) = (container.pid().filter(|_| runs), Claim::of(dirs, id)?) else {
+        // Before its program has begun its first process may still be in the host's network.
+        let has_begun = Record::load(dirs, id)?.is_some_and(|record| record.is_begun());
+        let (Some(pid), Some(claim)) = (container.pid().filter(|_| runs && has_begun), Claim::of(dirs, id)?) else {
             return Ok(None);
         };
         let netns = namespace(pid).with_context(|| format!("cannot open the network of container {}", claim.name))?;
