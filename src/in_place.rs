@@ -30,7 +30,9 @@ pub(crate) fn change(path: &Path, act: impl FnOnce(&str) -> String) -> Result<()
         file => file.with_context(doing)?,
     };
     let bytes = contents(&file).with_context(doing)?;
-    let now = in_any_encoding(&bytes, act);
+    // Without the empty lines that somebody has left who was killed over it.
+    let end = bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |at| at + 1);
+    let now = in_any_encoding(&bytes[..bytes.len().min(end + 1)], act);
     if now == bytes {
         return Ok(());
     }
@@ -108,6 +110,9 @@ mod tests {
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         let why = format!("{:#}", change(&path, |_| String::new()).unwrap_err());
         assert!(why.ends_with("it is larger than 1 MiB"), "{why}");
+        fs::write(&path, "one\n\n\n").unwrap();
+        change(&path, str::to_owned).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\n", "who was killed over it has left empty lines");
         change(&place.path().join("none"), |_| "text".to_owned()).unwrap();
         assert!(!place.path().join("none").exists());
     }

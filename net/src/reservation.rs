@@ -110,7 +110,8 @@ impl Networks {
         let wanted = request.networks.iter().map(|wanted| Ok((self.wanted(wanted)?, wanted)));
         let wanted = wanted.collect::<Result<Vec<(Network, &EndpointRequest)>>>()?;
         // What was connected to an earlier life of the container in the moment of its end.
-        for record in self.of_container(&request.owner.container)? {
+        let records = self.of_container(&request.owner.container)?;
+        for record in records.into_iter().filter(|record| record.owner != request.owner) {
             self.undo(&record).into_iter().next().map_or(Ok(()), Err)?;
         }
         let rules = self.share_rules()?;
