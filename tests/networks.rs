@@ -506,3 +506,33 @@ fn a_container_on_the_hosts_network_cannot_leave_it_while_it_runs() {
     host.rbox(&["start", "web"]).ok();
     assert_eq!(address(&host, "web", "bridge"), "172.17.0.2");
 }
+
+#[test]
+fn ps_finds_a_container_by_each_of_its_networks() {
+    need!(Root);
+    let host = Host::with_busybox();
+    for name in ["red", "blue"] {
+        host.rbox(&["network", "create", name]).ok();
+    }
+    host.rbox(&["create", "--name", "both", "--network", "red", "--network", "blue", BUSYBOX, "true"]).ok();
+    host.rbox(&["create", "--name", "one", "--network", "red", BUSYBOX, "true"]).ok();
+    let found = |network: &str| {
+        let filter = format!("network={network}");
+        host.rbox(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]).ok().stdout
+    };
+    assert_eq!([found("red"), found("blue"), found("bridge")], ["one\nboth\n", "both\n", ""]);
+}
+
+#[test]
+fn a_line_that_a_person_has_written_stays_when_the_container_leaves_a_network() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.rbox(&["network", "create", "--subnet", "10.1.0.0/24", "red"]).ok();
+    idle(&host, "web", &["--hostname", "web"]);
+    host.rbox(&["network", "connect", "red", "web"]).ok();
+    let hosts = || host.rbox(&["exec", "web", "cat", "/etc/hosts"]).ok().stdout;
+    assert!(hosts().ends_with("172.17.0.2\tweb\n10.1.0.2\tweb\n"), "{}", hosts());
+    host.rbox(&["exec", "web", "sh", "-c", "echo '10.1.0.2 web.mine' >> /etc/hosts"]).ok();
+    host.rbox(&["network", "disconnect", "red", "web"]).ok();
+    assert!(hosts().ends_with("172.17.0.2\tweb\n10.1.0.2 web.mine\n"), "{}", hosts());
+}

@@ -5,6 +5,9 @@ use super::story::{Stage, Story, Victim, chosen, detached};
 use crate::support::{BUSYBOX, Placed, need};
 use std::collections::BTreeMap;
 
+/// So much is looked at after each step that fewer are taken in an ordinary run.
+const STEPS_TAKEN: usize = 10;
+
 /// What is there before and after each story, and is removed with it.
 const NETWORKS: [&str; 2] = ["red", "blue"];
 
@@ -29,7 +32,7 @@ fn cat<'a>(verb: &[&'a str], networks: &[&'a str]) -> Vec<&'a str> {
 fn tell(what: &str, story: &Story<'_>, check: impl Fn(&BTreeMap<String, Placed>, &[String]) -> bool) {
     let stage = Stage::new();
     let keys = stage.steps_of(story, || remove_networks(&stage));
-    let steps = chosen(what, keys.len());
+    let steps = chosen(what, keys.len(), STEPS_TAKEN);
     eprintln!("{what}: {} steps, killed after {}", keys.len(), steps.len());
     for step in steps {
         let told = format!("{what}, killed after step {step} of {} ({})", keys.len(), keys[step - 1]);
@@ -188,5 +191,43 @@ fn run_with_two_networks_is_killed_at_each_step() {
         tell("run with two networks", &story, |places, _| {
             places.get("cat").is_none_or(|cat| cat.places.keys().map(String::as_str).eq(["blue", "red"]))
         });
+    }
+}
+
+/// A cable, whose one end is a device like any other.
+const CARD: &str = "set -e; ip link add lab0 type veth peer name lab1; ip link set lab1 up
+                    ip address add 10.7.0.1/24 dev lab0; ip link set lab0 up";
+
+#[test]
+fn a_device_that_is_moved_into_a_container_and_back_is_killed_at_each_step() {
+    need!(Root);
+    let run = detached(&[], &SLEEP);
+    let there: &[&str] = &["network", "connect", "--netdev", "lab0", "cat"];
+    let back: &[&str] = &["network", "disconnect", "--netdev", "lab0", "cat"];
+    let (first, second): (&[&[&str]], &[&[&str]]) = (&[&run], &[&run, there]);
+    for (before, words) in [(first, there), (second, back)] {
+        let stage = Stage::new();
+        let story = Story { before, words, victim: Victim::Command, then: &[], states: &[] };
+        // What is in the container ends with it, being no card of metal.
+        let remove = || drop(stage.host.shell("ip link delete lab1 2>/dev/null; true").ok());
+        stage.host.shell(CARD).ok();
+        let keys = stage.steps_of(&story, remove);
+        for step in chosen(words[1], keys.len(), STEPS_TAKEN) {
+            let told = format!("{}, killed after step {step} of {} ({})", words[1], keys.len(), keys[step - 1]);
+            stage.host.shell(CARD).ok();
+            stage.prepare(&story);
+            stage.act(&story, "AFTER", &step.to_string());
+            stage.next_command(&told);
+            // In one of both, with its address and switched on.
+            let is_whole = |shown: &str| shown.contains("10.7.0.1/24") && shown.contains(",UP");
+            let here = stage.host.shell("ip address show lab0 2>/dev/null").stdout;
+            let inside = stage.host.rbox(&["exec", "cat", "ip", "address", "show", "lab0"]).stdout;
+            assert!(is_whole(&here) != is_whole(&inside), "{told}:\n{here}\n{inside}");
+            assert!(here.is_empty() || inside.is_empty(), "{told}:\n{here}\n{inside}");
+            let half = stage.host.shell("ls state/net/endpoints | grep half").stdout;
+            assert_eq!(half, "", "{told}");
+            stage.clear_with(&told, remove);
+        }
+        stage.assert_unchanged();
     }
 }

@@ -51,7 +51,7 @@ impl Stage {
     /// Tell the story once to the end, which says how many steps it has, then kill it at each of them.
     pub(super) fn tell(&self, what: &str, story: &Story<'_>) {
         let keys = self.steps_of(story, || {});
-        let steps = chosen(what, keys.len());
+        let steps = chosen(what, keys.len(), STEPS_TAKEN);
         eprintln!("{what}: {} steps, killed after {}", keys.len(), steps.len());
         for step in steps {
             let told = format!("{what}, killed after step {step} of {} ({})", keys.len(), keys[step - 1]);
@@ -190,11 +190,11 @@ impl Stage {
     }
 }
 
-/// Which steps of so many: all of a short story; of a long one every n-th, shifted by the seed.
-pub(super) fn chosen(what: &str, count: usize) -> Vec<usize> {
+/// Which steps of so many: all of a short story; of a long one every n-th, shifted by the seed, `taken` at most.
+pub(super) fn chosen(what: &str, count: usize, taken: usize) -> Vec<usize> {
     let stride = match std::env::var_os("RBOX_TEST_EVERY_STEP") {
         Some(_) => 1,
-        None => count.div_ceil(STEPS_TAKEN),
+        None => count.div_ceil(taken),
     };
     let shift = if stride > 1 { Dice::of(what).below(stride) } else { 0 };
     (1..=count).skip(shift).step_by(stride).collect()

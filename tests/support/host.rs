@@ -138,6 +138,8 @@ impl Host {
         }
         // A tmpfs on /run: leftovers of the machine's own services (a container engine's sockets) are not ours to see.
         script += "mount -t tmpfs -o mode=755 tmpfs /run; mkdir /run/lock\n";
+        // Nor is what the machine's administrator has decided for rbox there.
+        script += "if [ -d /etc/rbox ]; then mount -t tmpfs -o mode=755 tmpfs /etc/rbox; fi\n";
         script += "cut -d' ' -f1 /proc/self/mountinfo > mounts.born\n";
         self.shell(&script).ok();
     }
