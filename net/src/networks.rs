@@ -361,17 +361,6 @@ impl Networks {
         &self.0.dir
     }
 
-    /// Held from the record of an endpoint to its rules, and from the end of its rules to that of its record: whoever goes by
-    /// the record in between would put them in twice, or for nobody.
-    pub(crate) fn share_rules(&self) -> Result<Lock> {
-        Lock::share(&self.0.dir, "rules")
-    }
-
-    /// Wait until each endpoint that there is has its rules, and hold all others back.
-    pub(crate) fn lock_rules(&self) -> Result<Lock> {
-        Lock::take(&self.0.dir, "rules")
-    }
-
     /// The directory of the files that name servers read: see [`crate::dns::Settings`].
     pub fn names_dir(&self) -> PathBuf {
         self.0.dir.join("names")

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
 use crate::error::Result;
+use crate::files::Lock;
 use crate::firewall::{Rule, Table, comment, common, shared, why};
 use crate::network::Network;
 use crate::networks::Networks;
@@ -27,6 +28,17 @@ pub struct Line {
 }
 
 impl Networks {
+    /// Held from the record of an endpoint to its rules, and from the end of its rules to that of its record: whoever goes by
+    /// the record in between would put them in twice, or for nobody.
+    pub(crate) fn share_rules(&self) -> Result<Lock> {
+        Lock::share(self.dir(), "rules")
+    }
+
+    /// Wait until each endpoint that there is has its rules, and hold all others back.
+    pub(crate) fn lock_rules(&self) -> Result<Lock> {
+        Lock::take(self.dir(), "rules")
+    }
+
     /// List the rules of networks: what they need, whether it is there, and what else of ours is.
     ///
     /// # Errors
