@@ -107,7 +107,7 @@ mod tests {
         change(&path, |text| format!("{text}more\n")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"\xff\nmore\n");
         assert_eq!(read(&path).unwrap(), "\u{fffd}\nmore\n");
-        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
         let why = format!("{:#}", change(&path, |_| String::new()).unwrap_err());
         assert!(why.ends_with("it is larger than 1 MiB"), "{why}");
         fs::write(&path, "one\n\n\n").unwrap();

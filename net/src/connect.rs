@@ -118,7 +118,7 @@ impl Networks {
         self.settle_ways(&half.owner.container, running.netns)?;
         let lock = self.lock()?;
         // As it is now: the container may have been given another name since.
-        let now = files::read::<EndpointRecord>(&self.endpoint_file(half))?.ok_or_else(|| gone(half))?;
+        let now = files::read_named::<EndpointRecord>(&self.endpoint_file(half))?.ok_or_else(|| gone(half))?;
         self.announce_under(&lock, &[now])
     }
 
@@ -201,7 +201,7 @@ impl Networks {
         let lock = self.lock()?;
         let from = self.endpoint_file(half);
         // It may have been changed since: by those who settled where the ports lead.
-        let mut record = files::read::<EndpointRecord>(&from)?.ok_or_else(|| gone(half))?;
+        let mut record = files::read_named::<EndpointRecord>(&from)?.ok_or_else(|| gone(half))?;
         record.maker = None;
         files::write(&lock, &from, &record)?;
         fs::rename(&from, self.endpoint_file(&record)).doing(|| format!("rename {}", from.display()))?;
@@ -221,7 +221,8 @@ impl Networks {
             if !EndpointRecord::is_half(&file) {
                 continue;
             }
-            let Some(record) = files::read::<EndpointRecord>(&file)? else { continue };
+            // One that is damaged is named by the sweep, and is nobody's.
+            let Ok(Some(record)) = files::read_named::<EndpointRecord>(&file) else { continue };
             match &record.maker {
                 None => {
                     let whole = self.endpoint_file(&record);
@@ -277,7 +278,7 @@ impl Networks {
     fn rewrite(&self, record: &EndpointRecord) -> Result<()> {
         let lock = self.lock()?;
         // As it is now: its owner may be another since.
-        let now = files::read::<EndpointRecord>(&self.endpoint_file(record))?.ok_or_else(|| gone(record))?;
+        let now = files::read_named::<EndpointRecord>(&self.endpoint_file(record))?.ok_or_else(|| gone(record))?;
         self.put(&lock, &EndpointRecord { ports: record.ports.clone(), rules: record.rules.clone(), ..now })?;
         self.forget_leases(&lock)
     }

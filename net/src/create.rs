@@ -246,7 +246,7 @@ impl Networks {
         }
         let (file, unmaking) = (self.network_file(&network.name), self.making_file(&network.name));
         // Somebody else was faster, and another may be called so by now.
-        if files::read::<Network>(&file)?.is_none_or(|there| there.id != network.id) {
+        if files::read_named::<Network>(&file)?.is_none_or(|there| there.id != network.id) {
             return Err(Error::NetworkNotFound(network.name.clone()));
         }
         self.put_making(&lock, &Making { maker: maker.clone(), network: network.clone() })?;

@@ -138,8 +138,6 @@ impl Host {
         }
         // A tmpfs on /run: leftovers of the machine's own services (a container engine's sockets) are not ours to see.
         script += "mount -t tmpfs -o mode=755 tmpfs /run; mkdir /run/lock\n";
-        // Nor is what the machine's administrator has decided for rbox there.
-        script += "if [ -d /etc/rbox ]; then mount -t tmpfs -o mode=755 tmpfs /etc/rbox; fi\n";
         script += "cut -d' ' -f1 /proc/self/mountinfo > mounts.born\n";
         self.shell(&script).ok();
     }
@@ -209,7 +207,9 @@ impl Host {
     /// The arguments that point rbox to this host's own data and state.
     pub(crate) fn rbox_words(&self, args: &[&str]) -> Vec<String> {
         let own = |name: &str| self.path(name).display().to_string();
-        let mut words = vec!["--root".to_owned(), own("data"), "--state".to_owned(), own("state")];
+        // Never the machine's own configuration: a test that wants one writes it there.
+        let flags = ["--root", "data", "--state", "state", "--config", "config.json"];
+        let mut words: Vec<String> = flags.chunks(2).flat_map(|flag| [flag[0].to_owned(), own(flag[1])]).collect();
         words.extend(args.iter().map(|arg| (*arg).to_owned()));
         words
     }

@@ -84,7 +84,7 @@ impl HostZone {
 fn read(dir: &Path) -> Known {
     let files = files::entries(dir).map(|entries| entries.records).unwrap_or_default();
     // One that cannot be understood hides none of the others.
-    let records = files.iter().filter_map(|file| files::read::<EndpointRecord>(file).ok().flatten());
+    let records = files.iter().filter_map(|file| files::read_named::<EndpointRecord>(file).ok().flatten());
     let mut known = Known::default();
     records.for_each(|record| known.learn(&record));
     known
