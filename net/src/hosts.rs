@@ -61,8 +61,9 @@ pub fn relink_hosts(hosts: &str, alias: &str, entry: &Entry) -> String {
     };
     let names = |line: &str| {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
-        let address = words.first().and_then(|word| word.parse::<Ipv4Addr>().ok());
-        address.is_some_and(|address| !address.is_loopback()) && is_of_alias(&words[1..])
+        let address = words.first().and_then(|word| word.parse::<IpAddr>().ok());
+        let is_base = BASE.contains(line.trim_end()) || address.is_some_and(|address| address.is_loopback());
+        address.is_some() && !is_base && is_of_alias(&words[1..])
     };
     let mut lines: Vec<&str> = hosts.split_inclusive('\n').collect();
     let at = lines.iter().position(|line| names(line));
