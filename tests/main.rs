@@ -26,6 +26,7 @@ mod engines;
 mod errors;
 mod exec;
 mod explain;
+mod flows;
 mod host_names;
 mod hostile;
 mod hostile_networks;

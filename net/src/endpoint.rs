@@ -2,7 +2,7 @@
 //!
 //! Everything an endpoint owns stands in its record before it is made, so whoever finds the record can undo it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,14 @@ pub struct Attachment {
     pub interface: String,
     /// How that leads out of the container.
     pub link: Link,
+}
+
+impl Attachment {
+    /// Its addresses.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.v6.as_ref().map(|v6| IpAddr::V6(v6.address));
+        std::iter::once(IpAddr::V4(self.address)).chain(v6)
+    }
 }
 
 /// What a container has of IPv6 in a network.

@@ -21,13 +21,14 @@ use std::sync::Arc;
 
 use jiff::Zoned;
 
-use crate::endpoint::{EndpointRecord, Endpoints, Leaving, Owner, pull_out};
+use crate::endpoint::{Attachment, EndpointRecord, Endpoints, Leaving, Owner, pull_out};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
-use crate::firewall::Firewall;
+use crate::firewall::{Firewall, Meant, flows};
 use crate::inspection::Inspection;
 use crate::netlink::Netlink;
 use crate::network::{Driver, Network, is_predefined};
+use crate::ports::Protocol;
 use crate::service::{Naming, Service};
 use crate::{create, driver};
 
@@ -336,7 +337,12 @@ impl Networks {
         if record.rules.is_empty() {
             return Ok(());
         }
-        self.firewall().delete(record.rules.iter(), &EndpointRecord::comment(&record.owner.container, &record.id))
+        self.firewall().delete(record.rules.iter(), &EndpointRecord::comment(&record.owner.container, &record.id))?;
+        let addresses = record.attachment.iter().flat_map(Attachment::addresses).collect::<Vec<_>>();
+        match record.ports.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
+            true => flows::forget(&Meant::To(&addresses)),
+            false => Ok(()),
+        }
     }
 
     /// Under the lock: who changes a record (`hand_over`) must not write one anew that has gone since it was read.

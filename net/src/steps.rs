@@ -150,6 +150,11 @@ pub(crate) static PORT_RELAY: Row = Row {
     why: "the container has no IPv6 address to translate to, so rbox listens itself and copies",
     see: "listen(2), ipv6(7) IPV6_V6ONLY",
 };
+pub(crate) static FLOWS_FORGET: Row = Row {
+    key: "flows-forget",
+    why: "the kernel asks the rules for a flow's first datagram alone, and this flow has begun under others",
+    see: "conntrack(8), linux/netfilter/nfnetlink_conntrack.h",
+};
 pub(crate) static NAME_SERVER: Row = Row {
     key: "name-server",
     why: "containers of a network find each other by name: they ask 127.0.0.11, and rbox listens there for each of them",

@@ -16,12 +16,13 @@ use super::gone;
 use crate::address::{MacAddress, Subnet};
 use crate::endpoint::{Attachment, Link};
 use crate::error::{Error, Result};
-use crate::firewall::{Firewall, Rule};
+use crate::firewall::{Firewall, Meant, Rule, flows};
 use crate::hosts;
 use crate::ipam::{self, Taken};
 use crate::netlink::{Cable, HostRoutes, LinkState, Netlink, NewBridge};
 use crate::network::{Bridge, Network, Passage, Pool};
 use crate::networks::Networks;
+use crate::ports::PortRange;
 use crate::{steps, sysctl};
 
 /// What a host without a default route gets: Ethernet's.
@@ -170,11 +171,18 @@ pub(crate) fn publish(networks: &Networks, network: &Network, rules: &[Rule]) ->
         return Ok(());
     }
     let firewall = networks.firewall();
-    let Err(error) = firewall.append(rules) else { return Ok(()) };
-    let lock = networks.lock()?;
-    let were_missing = firewall.ensure(network)?;
-    drop(lock);
-    if were_missing { firewall.append(rules) } else { Err(error) }
+    if let Err(error) = firewall.append(rules) {
+        let lock = networks.lock()?;
+        let were_missing = firewall.ensure(network)?;
+        drop(lock);
+        if !were_missing {
+            return Err(error);
+        }
+        firewall.append(rules)?;
+    }
+    // Who sends to the port already is to be heard.
+    let at: Vec<(bool, PortRange)> = rules.iter().filter_map(Rule::takes_datagrams).collect();
+    if at.is_empty() { Ok(()) } else { flows::forget(&Meant::At(&at)) }
 }
 
 /// Make the bridge where it is missing, and a cable from it to the container whose network namespace is `netns`.

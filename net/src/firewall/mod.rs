@@ -4,17 +4,20 @@
 //!   bridge.rs    what a network needs once (chains, jumps, masquerade)  ┐
 //!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ─▶ iptables.rs (one restore)
 //!   nfnetlink.rs taking rules out again, in one transaction of the kernel's own
+//!   flows.rs     what goes on by rules that are no more, or as if there were none yet: forgotten
 //! ```
 //!
 //! A [`Rule`]'s `Display` is its line in `iptables-save`, so what rbox says, what it sends, and what the kernel
 //! lists are one text. The layout is Docker 20.10's, with additions; each is explained where it is made.
 
 mod bridge;
+pub(crate) mod flows;
 mod iptables;
 mod nfnetlink;
 mod published;
 mod rule;
 mod why;
+mod wire;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -29,6 +32,7 @@ use crate::error::{Doing, Result};
 use crate::network::Network;
 
 pub(crate) use bridge::{comment, common, shared};
+pub(crate) use flows::Meant;
 pub(crate) use iptables::{Seen, finish, program};
 pub(crate) use published::published;
 pub use rule::{Rule, Table};

@@ -18,14 +18,14 @@ use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair,
-    sockopt::ReceiveTimeout,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
-use rtnetlink::sys::{Socket, protocols::NETLINK_NETFILTER};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use rtnetlink::sys::Socket;
 
 use super::Table;
+use super::wire::{
+    DUMP_BYTES, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute,
+    family, message, messages, open, text,
+};
 use crate::error::{Doing, Result};
 use crate::steps;
 
@@ -38,18 +38,7 @@ const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-/// As much as the kernel puts into one datagram of a dump; it puts in less for who asks with less room (af_netlink.c,
-/// netlink_dump).
-const DUMP_BYTES: usize = 32 * 1024;
 const NFPROTO_UNSPEC: u8 = 0;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
 
 /// A socket to the packet filter, opened at first use and then kept: closing it is what waits.
 #[derive(Default)]
@@ -89,10 +78,6 @@ struct Found<'a> {
 
 /// A chain: of ip6tables or not, its table, its name.
 pub(crate) type Place<'a> = (bool, Table, &'a str);
-
-fn family(ipv6: bool) -> u8 {
-    if ipv6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 }
-}
 
 /// The family as nft calls it.
 fn word(ipv6: bool) -> &'static str {
@@ -209,14 +194,6 @@ fn is_race(code: i32) -> bool {
     Errno::from_raw(code) == Errno::ENOENT
 }
 
-fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    // The kernel answers while it handles the request; this only keeps a surprise from hanging us.
-    setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(5))?;
-    Ok(socket)
-}
-
 fn find<'a>(socket: &Socket, chains: &[Place<'a>], owner: &str) -> io::Result<Vec<Found<'a>>> {
     let mut found = Vec::new();
     for place in chains {
@@ -294,87 +271,6 @@ impl Found<'_> {
     }
 }
 
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = text.as_bytes().to_vec();
-    bytes.push(0);
-    bytes
-}
-
-/// Append one netlink message. `family` is nfgenmsg's family and resource id.
-fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: (u8, u16), attributes: &[(u16, Vec<u8>)]) {
-    let start = out.len();
-    out.extend([0; 4]);
-    out.extend(kind.to_ne_bytes());
-    out.extend(flags.to_ne_bytes());
-    out.extend([0; 8]);
-    out.push(family.0);
-    out.push(0);
-    out.extend(family.1.to_be_bytes());
-    for (kind, value) in attributes {
-        let length = u16::try_from(value.len() + 4).expect("names are short");
-        out.extend(length.to_ne_bytes());
-        out.extend(kind.to_ne_bytes());
-        out.extend(value);
-        out.resize(out.len().next_multiple_of(4), 0);
-    }
-    let length = u32::try_from(out.len() - start).expect("a message is short");
-    out[start..start + 4].copy_from_slice(&length.to_ne_bytes());
-}
-
-/// The messages of a datagram: type, flags, and what follows nlmsghdr.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
-        let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
-        let flags = u16::from_ne_bytes(datagram.get(6..8)?.try_into().ok()?);
-        let body = datagram.get(16..length)?;
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, flags, body))
-    })
-}
-
-/// The value of the first attribute of `kind`.
-fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16::from_ne_bytes(attributes.get(..2)?.try_into().ok()?));
-        // The two top bits say "nested" and "network byte order".
-        let this = u16::from_ne_bytes(attributes.get(2..4)?.try_into().ok()?) & 0x3fff;
-        if this == kind {
-            return attributes.get(4..length);
-        }
-        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
-    }
-}
-
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// The body of NLMSG_ERROR: a negative errno, 0 for an acknowledgement.
-fn answer(body: &[u8]) -> io::Result<()> {
-    let code = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_reads_back() {
-        let mut out = Vec::new();
-        message(
-            &mut out,
-            NFT_MSG_DELRULE,
-            NLM_F_REQUEST,
-            (NFPROTO_IPV4, 0),
-            &[(NFTA_RULE_CHAIN, text("RBOX")), (NFTA_RULE_HANDLE, 7u64.to_be_bytes().to_vec())],
-        );
-        assert_eq!(out.len() % 4, 0);
-        let (kind, flags, body) = messages(&out).next().unwrap();
-        assert_eq!((kind, flags), (NFT_MSG_DELRULE, NLM_F_REQUEST));
-        assert_eq!(attribute(&body[4..], NFTA_RULE_HANDLE).and_then(number), Some(7));
-        assert_eq!(attribute(&body[4..], 9), None);
-        assert_eq!(messages(&out).count(), 1);
-    }
 }

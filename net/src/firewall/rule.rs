@@ -115,6 +115,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Of a rule that sends datagrams elsewhere: whether it is of IPv6, and the ports where they come.
+    pub(crate) fn takes_datagrams(&self) -> Option<(bool, PortRange)> {
+        let ports = self.ports.filter(|ports| ports.protocol == Protocol::Udp)?;
+        matches!(self.verdict, Verdict::Dnat(_)).then_some((self.ipv6, ports.range))
+    }
+
     /// A rule without any match; add those by `Rule { input: …, ..Rule::new(…) }`.
     pub(crate) fn new(table: Table, chain: &str, verdict: Verdict) -> Rule {
         Rule {

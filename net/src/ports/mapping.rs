@@ -55,6 +55,11 @@ impl PortRange {
         (1..=last).contains(&first).then_some(PortRange { first, last })
     }
 
+    /// Whether a port is one of them.
+    pub(crate) fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
     /// The lowest port.
     pub fn first(self) -> u16 {
         self.first
