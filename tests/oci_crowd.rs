@@ -10,7 +10,7 @@ const AT_ONCE: usize = 8;
 
 /// What one worker does with every eighth number: create, start, kill, wait for the end, delete. One shell for all of it:
 /// to enter the host takes longer than to make a container. Each container's name is written down with the descriptors
-/// that its program has.
+/// that its program has: once it sleeps, for while it begins it has a file open for a moment (glibc reads /proc/self/maps).
 fn worker(oci: &Oci, bundles: &Path, first: usize) -> String {
     let words = oci.words(&[]).join(" ");
     let call = format!("{} {words}", runtime().display());
@@ -19,7 +19,12 @@ fn worker(oci: &Oci, bundles: &Path, first: usize) -> String {
          while [ $n -lt {CONTAINERS} ]; do
              {call} create --pid-file {bundles}/{first}/pid --bundle {bundles}/{first} crowd-$n >/dev/null || exit 1
              {call} start crowd-$n || exit 2
-             echo crowd-$n $(ls /proc/$(cat {bundles}/{first}/pid)/fd) >>{bundles}/{first}/made
+             looks=0
+             while :; do
+                 open=$(ls /proc/$(cat {bundles}/{first}/pid)/fd | tr '\\n' ' ')
+                 looks=$((looks + 1)); [ \"$open\" != '0 1 2 ' ] && [ $looks -lt 20 ] || break; sleep 0.05
+             done
+             echo crowd-$n $open >>{bundles}/{first}/made
              {call} kill crowd-$n KILL || exit 3
              until {call} delete crowd-$n 2>/dev/null; do
                  tries=$((tries + 1)); [ $tries -lt 5000 ] || exit 4; sleep 0.01
