@@ -73,7 +73,8 @@ fn announced(host: &Host) -> Option<u32> {
     shown.split("expires ").nth(1).map(|rest| rest.split("sec").next().unwrap().parse().unwrap())
 }
 
-fn wait_for(what: &str, is: impl Fn() -> bool) {
+#[track_caller]
+pub(crate) fn wait_for(what: &str, is: impl Fn() -> bool) {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !is() {
         assert!(std::time::Instant::now() < end, "{what}");

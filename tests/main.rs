@@ -86,4 +86,5 @@ mod rules;
 mod run;
 mod security;
 mod selftest;
+mod stray_ipv6;
 mod terminal;

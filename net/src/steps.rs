@@ -106,6 +106,11 @@ pub(crate) static SYSCTL_IPV6_OFF: Row = Row {
     why: "the network has no IPv6, so no card of the container may speak it behind the firewall's back",
     see: "kernel networking/ip-sysctl.rst",
 };
+pub(crate) static SYSCTL_IPV6_SHUT: Row = Row {
+    key: "ipv6-shut",
+    why: "this end of the host's has no IPv6: a container must not say there that it is the host's router",
+    see: "CVE-2020-13401, kernel networking/ip-sysctl.rst, disable_ipv6",
+};
 pub(crate) static SYSCTL_IPV6_ON: Row =
     Row { key: "ipv6-on", why: "the network has IPv6", see: "kernel networking/ip-sysctl.rst, disable_ipv6" };
 pub(crate) static SYSCTL_IPV6_LEASED: Row = Row {

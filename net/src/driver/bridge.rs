@@ -110,7 +110,12 @@ pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Netwo
     let Some(bridge) = &network.bridge else { return Err(gone(&network.name)) };
     let name = &bridge.name;
     if let Some(link) = netlink.show_link(name)?.filter(|link| link.is_up) {
-        return owned(link, network, bridge);
+        let index = owned(link, network, bridge)?;
+        // Somebody has switched IPv6 on everywhere; or an earlier rbox made the bridge.
+        if !network.ipv6 && sysctl::has_ipv6(name) {
+            sysctl::shut_ipv6(name)?;
+        }
+        return Ok(index);
     }
     let _lock = networks.lock()?;
     match netlink.show_link(name)? {
@@ -128,6 +133,8 @@ pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Netwo
             sysctl::set(&steps::SYSCTL_IPV6_LEASED, &format!("net/ipv6/conf/{name}/{key}"), "0")?;
         }
         sysctl::set(&steps::SYSCTL_IPV6_ON, &format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+    } else {
+        sysctl::shut_ipv6(name)?;
     }
     for pool in network.pools.iter().filter(|pool| network.ipv6 || !pool.subnet.is_ipv6()) {
         if let Some(gateway) = pool.gateway {
@@ -196,6 +203,8 @@ pub(crate) fn plug(
     let index = ensure(netlink, networks, network, it.mtu_bytes)?;
     let cable = Cable { host, inside: &it.interface, bridge: (index, bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
+    // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel.
+    sysctl::shut_ipv6(host)?;
     let port = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
     netlink.set_port((port.index, host), *isolated)
 }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::netlink::{Netlink, SubLink};
 use crate::network::{Driver, Network, Parent, SubMode};
 use crate::reservation::{EndpointRequest, Ledger};
-use crate::steps;
+use crate::{steps, sysctl};
 
 /// What a parent without one of its own stands for: Ethernet's.
 const ETHERNET_MTU_BYTES: u32 = 1500;
@@ -84,6 +84,8 @@ pub(crate) fn ensure(netlink: &mut Netlink, network: &Network) -> Result<u32> {
         let link = SubLink { name: &shim.link, driver: network.driver, mode: parent.mode, mac: None, mtu_bytes };
         netlink.add_sub_link((found.index, name), link, None)?;
         let index = netlink.show_link(&shim.link)?.ok_or_else(|| gone(&shim.link))?.index;
+        // Its address is one of IPv4. Whom the host believes on the segment is for the parent to say.
+        sysctl::shut_ipv6(&shim.link)?;
         let alone = Subnet::around(shim.address, u8::MAX);
         netlink.add_address(&steps::SHIM, (index, &shim.link), shim.address, alone)?;
         netlink.set_up(&steps::SHIM, index, &shim.link)?;
