@@ -1,6 +1,8 @@
 //! Who does not reach whom. Every path that is shut has its twin here: the same question is answered once the
 //! rule or the switch that shuts the path is taken away by hand. A silence that has no such twin would prove nothing.
 
+use crate::ipv6::wait_for;
+use crate::stray_ipv6::{frame, send};
 use crate::support::{Host, Running, need};
 
 /// A network with both families: `10.N.0.0/24` and `fd00:N::/64`.
@@ -138,6 +140,55 @@ fn a_126_nothing_leads_into_an_internal_network_or_out() {
         assert_eq!(it.passing(&host), [it.ways_out.clone(), inside.clone(), inside], "{order:?}, open");
         assert_eq!(it.inner.udp.reaches(&published), published, "{order:?}, open");
     }
+}
+
+/// How often a rule of a container's own has matched that counts what comes to UDP port 53.
+#[track_caller]
+fn datagrams(host: &Host, container: &Running) -> u64 {
+    let rules = host.in_network_of(container, "iptables-save -c -t mangle").ok().stdout;
+    let line = rules.lines().find(|line| line.contains("--dport 53")).unwrap();
+    line.trim_start_matches('[').split(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_is_relayed_from_ipv6_is_not_for_containers_of_an_internal_network() {
+    need!(Root, Ipv6);
+    let host = Host::with_busybox();
+    make(&host, "open", 4, &[]);
+    let web = serve(&host, &["-p", "8080:80"], "tcp");
+    let dns = serve(&host, &["-p", "5353:53/udp"], "udp");
+    // Made when the relay runs already.
+    make(&host, "shut", 3, &["--internal", "-o", "name=shut0"]);
+    let idle = |network: &str| host.run_ready(&["--network", network], &["/probe", "signal-wait"]);
+    let (inner, outer) = (idle("shut"), idle("open"));
+    let own = |what: &str| host.shell(what).ok().text().to_owned();
+    let link_local = own("ip -o -6 addr show dev shut0 scope link | tr -s ' ' | cut -d' ' -f4 | cut -d/ -f1");
+    let by_link_local = || inner.inside(&format!("nc -w 2 {link_local}%eth0 8080 </dev/null 2>&1")).stdout;
+    // The host takes what is for any of its addresses on every link.
+    host.in_network_of(&inner, "ip -6 route add default via fd00:3::1").ok();
+    let all = ["tcp fd00:3::1 8080", "udp fd00:3::1 5353", "tcp 2001:db8::2 8080", "udp 2001:db8::2 5353"];
+    assert_eq!(inner.reaches(&all), NOBODY);
+    assert!(!by_link_local().contains("\"me\""), "{}", by_link_local());
+    assert_eq!(host.reaches(&all), [all[0], all[2], all[3]], "the host, by TCP also at its address in that network");
+    assert_eq!(outer.reaches(&all[2..]), all[2..], "a container of another network");
+    assert_eq!(host.neighbour().reaches(&all[2..]), all[2..], "the neighbour");
+    // With an address of the other network, and with one that the relay has an answer for already.
+    host.in_network_of(&dns, "iptables -t mangle -A PREROUTING -p udp --dport 53").ok();
+    let mac = own("cat /sys/class/net/shut0/address").replace(':', "");
+    let datagram = [&[0x30, 0x39, 0x14, 0xe9, 0, 12, 0, 0][..], b"over"].concat();
+    let spoofed = ["fd00:4::77", "2001:db8::3"].map(|from| frame(&mac, (from, "fd00:3::1"), (17, 64), &datagram));
+    spoofed.iter().for_each(|frame| send(&host, &inner, frame));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(datagrams(&host, &dns), 0);
+    // The twin: the network is internal no more, as far as the relay can know.
+    let record = host.path("data/networks/shut.json").display().to_string();
+    host.shell(&format!("sed -i 's/\"internal\": *true/\"internal\":false/' {record}")).ok();
+    assert_eq!(inner.reaches(&all[..2]), all[..2]);
+    assert!(by_link_local().contains("\"me\""), "{}", by_link_local());
+    let before = datagrams(&host, &dns);
+    spoofed.iter().for_each(|frame| send(&host, &inner, frame));
+    wait_for("the twin of the spoofed ones", || datagrams(&host, &dns) == before + 2);
+    web.end();
 }
 
 /// The datagrams that a container has received from an address.

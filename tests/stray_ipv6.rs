@@ -18,7 +18,12 @@ const STRANGER: &str = "fd00:bad::2";
 const PREFIX: &str = "2001:db8:bad::";
 
 /// A frame to a hardware address, in hex digits: an IPv6 packet with the checksum of RFC 8200, section 8.1.
-fn frame(to: &str, (source, destination): (&str, &str), (protocol, hops): (u8, u8), payload: &[u8]) -> String {
+pub(crate) fn frame(
+    to: &str,
+    (source, destination): (&str, &str),
+    (protocol, hops): (u8, u8),
+    payload: &[u8],
+) -> String {
     let addresses: Vec<u8> =
         [source, destination].iter().flat_map(|it| it.parse::<Ipv6Addr>().unwrap().octets()).collect();
     let length = u8::try_from(payload.len()).unwrap();
@@ -43,8 +48,9 @@ fn advertisement(to: &str) -> String {
     frame(to, ("fe80::bad", ALL_NODES.0), (58, 255), &message)
 }
 
+/// Send a frame on a container's card.
 #[track_caller]
-fn send(host: &Host, container: &Running, frame: &str) {
+pub(crate) fn send(host: &Host, container: &Running, frame: &str) {
     // packet(7): AF_PACKET, SOCK_RAW, and a sockaddr_ll.
     let script = format!(
         "exec perl -e 'socket(S, 17, 3, 0) or die $!;

@@ -49,7 +49,7 @@ impl Service {
         names: Option<(BorrowedFd<'_>, Upstream)>,
     ) -> Result<Service> {
         let relay = match target(records) {
-            Some(address) => Relay::new(&mut held, address)?,
+            Some(address) => Relay::new(&mut held, address, networks.defined_dir())?,
             None => None,
         };
         let mut service = Service { held, relay, ports: ports(records), ..Service::default() };
@@ -97,7 +97,8 @@ impl Service {
             // The old ones are let go first: some may be among the new.
             (self.held, self.relay, self.ports) = Default::default();
             let mut held = hold_again(&ports)?;
-            self.relay = target(&records).map(|address| Relay::new(&mut held, address)).transpose()?.flatten();
+            let relay = |address| Relay::new(&mut held, address, networks.defined_dir());
+            self.relay = target(&records).map(relay).transpose()?.flatten();
             (self.held, self.ports) = (held, ports);
         }
         self.serve_names(networks, &records, netns)

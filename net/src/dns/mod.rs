@@ -24,7 +24,7 @@ mod known;
 mod message;
 mod redirect;
 mod upstream;
-mod watched;
+pub(crate) mod watched;
 mod zone;
 
 use std::fs::File;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 const TICK: Duration = Duration::from_millis(50);
 
 /// A path, and what it held when it was read last.
-pub(super) struct Watched<T> {
+pub(crate) struct Watched<T> {
     path: PathBuf,
     /// Nothing before the first reading; `None` inside means that there was no such file.
     seen: Option<Option<Stamp>>,
@@ -28,12 +28,12 @@ struct Stamp {
 }
 
 impl<T: Default> Watched<T> {
-    pub(super) fn new(path: PathBuf) -> Watched<T> {
+    pub(crate) fn new(path: PathBuf) -> Watched<T> {
         Watched { path, seen: None, is_fresh: false, value: T::default() }
     }
 
     /// What it holds now. Costs one stat(2) while nothing changes.
-    pub(super) fn current(&mut self, read: impl FnOnce(&Path) -> T) -> &T {
+    pub(crate) fn current(&mut self, read: impl FnOnce(&Path) -> T) -> &T {
         // First the stamp, then the reading: what changes in between is seen the next time.
         let found = fs::metadata(&self.path).ok();
         let stamp = found.as_ref().map(|found| Stamp {

@@ -14,6 +14,7 @@
 //! It has no thread and never blocks: the owner's event loop waits for [`Relay::fd`] to be readable, and calls
 //! [`Relay::ready`].
 
+mod internal;
 mod tcp;
 mod udp;
 
@@ -22,6 +23,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -34,6 +36,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use crate::error::{Doing, Result};
 use crate::ports::{Held, Protocol};
 
+use internal::Internal;
 use tcp::{Connection, Pipes};
 use udp::Flow;
 
@@ -57,6 +60,7 @@ pub(crate) struct Relay {
     next: u64,
     flows: HashMap<(u64, SocketAddrV6), u64>,
     pipes: Pipes,
+    internal: Internal,
     /// Connections that could go on at once, had it not been the turn of others.
     busy: VecDeque<u64>,
     /// Readable while `busy` holds anything.
@@ -74,13 +78,14 @@ enum Source {
 }
 
 impl Relay {
-    /// Take over the sockets in `held` that must be relayed. Nothing when there are none.
-    pub(crate) fn new(held: &mut Vec<Held>, address: IpAddr) -> Result<Option<Relay>> {
+    /// Take over the sockets in `held` that must be relayed. Nothing when there are none. `defined`: the directory of the
+    /// user-defined networks.
+    pub(crate) fn new(held: &mut Vec<Held>, address: IpAddr, defined: PathBuf) -> Result<Option<Relay>> {
         let mine: Vec<Held> = held.extract_if(.., |held| held.mapping.is_relayed()).collect();
         if mine.is_empty() {
             return Ok(None);
         }
-        let mut relay = Relay::empty().doing(|| "set up the relay of IPv6 ports".into())?;
+        let mut relay = Relay::empty(defined).doing(|| "set up the relay of IPv6 ports".into())?;
         for Held { mapping, port, socket } in mine {
             let target = mapping.target(port, address);
             listen_for(&socket, address).doing(|| "set up the relay of IPv6 ports".into())?;
@@ -114,7 +119,7 @@ impl Relay {
         }
     }
 
-    fn empty() -> nix::Result<Relay> {
+    fn empty(defined: PathBuf) -> nix::Result<Relay> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let more = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
@@ -126,6 +131,7 @@ impl Relay {
             next: CLOCK + 1,
             flows: HashMap::new(),
             pipes: Pipes::default(),
+            internal: Internal::new(defined),
             busy: VecDeque::new(),
             more,
             clock,
@@ -181,8 +187,8 @@ impl Relay {
         for _ in 0..TURN {
             let Some(Source::Listener(listener, target)) = self.sources.get(&token) else { return };
             let target = *target;
-            let client = match listener.accept() {
-                Ok((client, _)) => client,
+            let (client, address) = match listener.accept() {
+                Ok(accepted) => accepted,
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                     Some(Errno::EMFILE | Errno::ENFILE) => {
                         self.spare = None;
@@ -196,6 +202,12 @@ impl Relay {
                     _ => return,
                 },
             };
+            if let SocketAddr::V6(address) = address
+                && self.internal.holds(address, 0)
+            {
+                tcp::reset(&client);
+                continue;
+            }
             let Ok(connection) = Connection::open(client, target) else { continue };
             // When it cannot be watched it is dropped, and the client sees the end.
             let _ = self.add(Source::Connection(connection));
@@ -207,6 +219,9 @@ impl Relay {
             let Some(Source::Socket(socket, target)) = self.sources.get(&token) else { return };
             let Ok(datagram) = udp::receive(socket) else { return };
             let target = *target;
+            if self.internal.holds(datagram.client, datagram.to.map_or(0, |to| to.ipi6_ifindex)) {
+                continue;
+            }
             let key = (token, datagram.client);
             let flow = match self.flows.get(&key) {
                 Some(flow) => *flow,

@@ -109,7 +109,7 @@ impl Connection {
 }
 
 /// Let the close that follows be a reset (RST): socket(7), SO_LINGER 0.
-fn reset(socket: &TcpStream) {
+pub(super) fn reset(socket: &TcpStream) {
     let _ = setsockopt(socket, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
