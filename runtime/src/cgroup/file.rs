@@ -68,6 +68,15 @@ impl Purpose {
             Purpose::Watch => &WATCH,
         }
     }
+
+    /// A group that somebody removed after its file was opened answers ENODEV: it is as gone as one that was not there
+    /// when the file was opened. But a limit of a disk says so where there is no such disk.
+    fn meaning(self, errno: Errno) -> Errno {
+        match (self, errno) {
+            (Purpose::Join | Purpose::Kill | Purpose::Freeze | Purpose::Watch, Errno::ENODEV) => Errno::ENOENT,
+            _ => errno,
+        }
+    }
 }
 
 /// Make a directory; the errno is for the caller to judge (already there, no parent).
@@ -98,6 +107,7 @@ impl Pen {
     /// Write `value` to `file`, the errno as the kernel gave it.
     pub(super) fn write(&mut self, purpose: Purpose, file: &Path, value: &str) -> Result<(), Errno> {
         step(purpose.row(), || format!("echo {value} > {}", file.display()), || self.put(file, value))
+            .map_err(|errno| purpose.meaning(errno))
     }
 
     fn put(&mut self, file: &Path, value: &str) -> Result<(), Errno> {

@@ -96,11 +96,15 @@ impl Cgroup {
     /// `Os` if the kernel refuses; a group that is gone is success.
     pub fn let_die(&self) -> Result<(), Error> {
         match self.freezer() {
-            Some(group) if !group.is_unified() => match self.set_frozen(false) {
-                Err(Error::Os { source: Errno::ENOENT, .. }) => Ok(()),
-                outcome => outcome,
-            },
+            Some(group) if !group.is_unified() => self.thaw_if_there(),
             _ => Ok(()),
+        }
+    }
+
+    fn thaw_if_there(&self) -> Result<(), Error> {
+        match self.thaw() {
+            Err(Error::Os { source: Errno::ENOENT, .. }) => Ok(()),
+            outcome => outcome,
         }
     }
 
@@ -126,7 +130,7 @@ impl Cgroup {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        if frozen { self.thaw() } else { Ok(()) }
+        if frozen { self.thaw_if_there() } else { Ok(()) }
     }
 
     /// v1's freezer if it is mounted, else the unified hierarchy.

@@ -340,6 +340,24 @@ fn frozen_processes_stand_and_thawed_ones_go_on() {
 }
 
 #[test]
+fn a_group_that_is_removed_after_its_file_was_opened_is_gone() {
+    for fresh in [Fresh::locate("gone"), Fresh::on_v2("gone2")].into_iter().flatten() {
+        fresh.cgroup.make(None).unwrap();
+        let group = fresh.cgroup.hierarchy_of("freezer").unwrap();
+        let (name, running) = if group.is_unified() { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
+        let file = group.path.join(name);
+        let mut pen = file::Pen::default();
+        pen.write(file::Purpose::Freeze, &file, running).unwrap();
+        fresh.cgroup.delete().unwrap();
+        assert_eq!(pen.write(file::Purpose::Freeze, &file, running), Err(Errno::ENOENT), "{}", file.display());
+        // And there is nobody left whom anything could be done to.
+        fresh.cgroup.let_die().unwrap();
+        fresh.cgroup.kill().unwrap();
+        fresh.cgroup.thaw().unwrap_err();
+    }
+}
+
+#[test]
 fn kill_reaches_frozen_processes_and_those_that_left_their_parent() {
     for fresh in [Fresh::locate("kill"), Fresh::on_v2("kill2")].into_iter().flatten() {
         fresh.cgroup.make(None).unwrap();
