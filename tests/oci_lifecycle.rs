@@ -104,7 +104,10 @@ fn kill_all_reaches_every_process_of_the_container() {
     let bundle = oci.running(|spec| {
         spec["process"]["args"] = json!(["/bin/sh", "-c", "sleep 1000 & sleep 1001 & echo ready; wait"]);
     });
-    let before = oci.host.shell("ps -e -o comm= | grep -c '^sleep'");
+    // They are there from the fork on, and called so from the exec on.
+    let before = oci.host.shell(
+        "for i in $(seq 200); do n=$(ps -e -o comm= | grep -c '^sleep'); [ $n = 2 ] && break; sleep 0.05; done; echo $n",
+    );
     assert_eq!(before.text(), "2", "{before}");
     oci.call(&["kill", "--all", &bundle.id, "KILL"]).ok();
     oci.wait_status(&bundle, "stopped");
