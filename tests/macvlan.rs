@@ -240,3 +240,26 @@ fn kill_9_while_a_network_is_made_leaves_nothing() {
         host.assert_unchanged(&before);
     }
 }
+
+#[test]
+fn of_two_subnets_of_ipv6_each_has_its_own_gateway() {
+    need!(Root, Ipv6);
+    let host = Host::with_busybox();
+    // Beyond both subnets, so that nobody gets there but by a gateway.
+    host.neighbour()
+        .shell(
+            "echo 0 >/proc/sys/net/ipv6/conf/lo/accept_dad; ip -6 addr add fd00:c::1/128 dev lo
+             for net in a b; do ip -6 addr add fd00:$net::1/64 dev eth0 nodad; done",
+        )
+        .ok();
+    let words = "network create -d macvlan --ipv6 --subnet 192.0.2.0/24 --gateway 192.0.2.3 --subnet fd00:a::/64 \
+                 --subnet fd00:b::/64 -o parent=eth0 two";
+    host.rbox(&words.split_whitespace().collect::<Vec<_>>()).ok();
+    for (ip, subnet) in [("192.0.2.130", "a"), ("192.0.2.131", "b")] {
+        let network = format!("name=two,ip={ip},ip6=fd00:{subnet}::5");
+        let container = host.run_ready(&["--network", &network], &["/probe", "signal-wait"]);
+        let routes = container.inside("ip -6 route").ok().stdout;
+        assert!(routes.contains(&format!("default via fd00:{subnet}::1 ")), "{routes}");
+        assert_eq!(container.reaches(&["ping fd00:c::1"]), ["ping fd00:c::1"]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -279,14 +279,6 @@ impl Network {
     pub fn gateway(&self) -> Option<Ipv4Addr> {
         self.pools.iter().find_map(|pool| match pool.gateway {
             Some(IpAddr::V4(gateway)) => Some(gateway),
-            _ => None,
-        })
-    }
-
-    /// The same of IPv6.
-    pub fn gateway6(&self) -> Option<Ipv6Addr> {
-        self.pools.iter().find_map(|pool| match pool.gateway {
-            Some(IpAddr::V6(gateway)) => Some(gateway),
             _ => None,
         })
     }

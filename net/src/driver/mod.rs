@@ -45,7 +45,10 @@ pub(crate) fn attachment(
     };
     let v6 = match ipam::address(network, true, wanted.ip6.map(IpAddr::V6), &ledger.leases)? {
         Some((IpAddr::V6(address), pool)) if network.ipv6 => {
-            let gateway = network.gateway6().filter(|_| !network.internal);
+            let gateway = match pool.gateway {
+                Some(IpAddr::V6(gateway)) if !network.internal => Some(gateway),
+                _ => None,
+            };
             Some(Attachment6 { address, subnet: pool.subnet, gateway })
         }
         _ => None,
