@@ -102,3 +102,19 @@ fn the_hosts_own_way_out_survives_that_it_forwards() {
     host.shell("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding").ok();
     assert_eq!(announced(&host), None);
 }
+
+#[test]
+fn a_network_with_ipv6_is_large_enough_for_it_also_where_the_way_out_is_not() {
+    need!(Root, Ipv6);
+    let host = Host::with_busybox();
+    host.shell("ip link set eth0 mtu 1000").ok();
+    make(&host, "dual", 1, &[]);
+    make(&host, "small", 2, &["-o", "mtu=1280"]);
+    host.rbox(&["network", "create", "four"]).ok();
+    let all = ["ping fd00:1::1", "ping fd00:2::1"];
+    for (network, mtu, gateway) in [("dual", "1280", &all[..1]), ("small", "1280", &all[1..]), ("four", "1000", &[])] {
+        let idle = host.run_ready(&["--network", network], &["/probe", "signal-wait"]);
+        assert_eq!(idle.inside("cat /sys/class/net/eth0/mtu").ok().text(), mtu, "{network}");
+        assert_eq!(idle.reaches(gateway), gateway, "{network}");
+    }
+}

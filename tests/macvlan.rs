@@ -263,3 +263,14 @@ fn of_two_subnets_of_ipv6_each_has_its_own_gateway() {
         assert_eq!(container.reaches(&["ping fd00:c::1"]), ["ping fd00:c::1"]);
     }
 }
+
+#[test]
+fn a_parent_that_is_too_small_for_ipv6_is_named() {
+    need!(Root);
+    let host = Host::with_busybox();
+    make(&host, "seg", &[]);
+    host.shell("ip link set eth0 mtu 1279").ok();
+    let said = host.run(&["--network", "seg"], &["true"]).code(125).stderr;
+    let why = "IPv6 needs an mtu of at least 1280 (RFC 8200), and its parent eth0 has 1279";
+    assert_eq!(said, format!("rbox: network seg: {why}\n"));
+}

@@ -389,6 +389,7 @@ fn what_cannot_be_a_network_is_refused_and_changes_nothing() {
             &["--subnet", "10.8.0.0/24", "--subnet", "10.7.0.0/24", "x1"],
             "a bridge has one subnet of IPv4 and one of IPv6",
         ),
+        (&["--ipv6", "--opt", "mtu=1279", "x1"], "network x1: IPv6 needs an mtu of at least 1280 (RFC 8200)"),
         (&["--opt", "color=red", "x1"], "--opt color=red: driver bridge has no such option"),
         (&["--opt", "name=rbox0", "x1"], "its link rbox0 is there already"),
         (&["--driver", "overlay", "x1"], "networks over several hosts are not supported"),

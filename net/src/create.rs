@@ -14,7 +14,7 @@ use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
 use crate::ipam::{self, Taken};
 use crate::netlink::Netlink;
-use crate::network::{Bridge, Driver, Network, Parent, Pool, Shim, SubMode};
+use crate::network::{Bridge, Driver, IPV6_MTU_BYTES_MIN, Network, Parent, Pool, Shim, SubMode};
 use crate::networks::{Networks, new_network};
 use crate::options::{self, Options};
 
@@ -76,6 +76,10 @@ impl Networks {
             return Err(Error::Invalid { object: format!("network {name}"), why });
         }
         let options = options::parse(*driver, &request.options)?;
+        if request.ipv6 && options.mtu_bytes.is_some_and(|mtu_bytes| mtu_bytes < IPV6_MTU_BYTES_MIN) {
+            let why = format!("IPv6 needs an mtu of at least {IPV6_MTU_BYTES_MIN} (RFC 8200)");
+            return Err(Error::Invalid { object: format!("network {name}"), why });
+        }
         let mut netlink = Netlink::here()?;
         let making = self.plan(&mut netlink, request, (&options, maker))?;
         let network = &making.network;
@@ -194,7 +198,7 @@ impl Networks {
             Some(mtu_bytes) => mtu_bytes,
             None => {
                 let routes = netlink.host_routes(false)?;
-                bridge::mtu(netlink, &routes)?
+                bridge::mtu(netlink, network, &routes)?
             }
         };
         bridge::ensure(netlink, self, network, mtu_bytes).map(drop)

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::address::{MacAddress, Subnet};
 use crate::{create, files, ipam};
 
+/// What every link of IPv6 carries at least: RFC 8200, section 5. On a smaller one the kernel switches it off.
+pub(crate) const IPV6_MTU_BYTES_MIN: u32 = 1280;
+
 /// How a network joins its containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -20,7 +20,7 @@ use crate::firewall::{Firewall, Meant, Rule, flows};
 use crate::hosts;
 use crate::ipam::{self, Taken};
 use crate::netlink::{Cable, HostRoutes, LinkState, Netlink, NewBridge};
-use crate::network::{Bridge, Network, Passage, Pool};
+use crate::network::{Bridge, IPV6_MTU_BYTES_MIN, Network, Passage, Pool};
 use crate::networks::Networks;
 use crate::ports::PortRange;
 use crate::{steps, sysctl};
@@ -97,10 +97,11 @@ fn not_ours(name: &str) -> String {
     format!("its link {name} is there, and not rbox's")
 }
 
-/// The MTU of the host's way out.
-pub(crate) fn mtu(netlink: &mut Netlink, routes: &HostRoutes) -> Result<u32> {
+/// The MTU of the host's way out; with IPv6 no less than that needs, and then it is for the host to take packets to pieces.
+pub(crate) fn mtu(netlink: &mut Netlink, network: &Network, routes: &HostRoutes) -> Result<u32> {
     let Some(link) = routes.default_link else { return Ok(ETHERNET_MTU_BYTES) };
-    Ok(netlink.show_link_by_index(link)?.and_then(|link| link.mtu_bytes).unwrap_or(ETHERNET_MTU_BYTES))
+    let mtu_bytes = netlink.show_link_by_index(link)?.and_then(|link| link.mtu_bytes).unwrap_or(ETHERNET_MTU_BYTES);
+    Ok(if network.ipv6 { mtu_bytes.max(IPV6_MTU_BYTES_MIN) } else { mtu_bytes })
 }
 
 /// Make the bridge and the shared rules where they are missing; answers the bridge's index.

@@ -68,8 +68,8 @@ pub(crate) fn attachment(
         },
         mtu_bytes: match (&network.mtu_bytes, &network.parent) {
             (Some(mtu_bytes), _) => *mtu_bytes,
-            (None, Some(parent)) => sub::mtu(ledger.netlink, parent)?,
-            (None, None) => bridge::mtu(ledger.netlink, &ledger.routes)?,
+            (None, Some(parent)) => sub::mtu(ledger.netlink, network, parent)?,
+            (None, None) => bridge::mtu(ledger.netlink, network, &ledger.routes)?,
         },
         interface,
         link: link(network, id),

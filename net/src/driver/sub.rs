@@ -21,7 +21,7 @@ use crate::address::{MacAddress, Subnet};
 use crate::endpoint::{Attachment, Link};
 use crate::error::{Error, Result};
 use crate::netlink::{Netlink, SubLink};
-use crate::network::{Driver, Network, Parent, SubMode};
+use crate::network::{Driver, IPV6_MTU_BYTES_MIN, Network, Parent, SubMode};
 use crate::reservation::{EndpointRequest, Ledger};
 use crate::{steps, sysctl};
 
@@ -29,8 +29,18 @@ use crate::{steps, sysctl};
 const ETHERNET_MTU_BYTES: u32 = 1500;
 
 /// The MTU of a parent.
-pub(crate) fn mtu(netlink: &mut Netlink, parent: &Parent) -> Result<u32> {
-    Ok(netlink.show_link(&parent.link)?.and_then(|link| link.mtu_bytes).unwrap_or(ETHERNET_MTU_BYTES))
+///
+/// Errors: `Invalid` where the network has IPv6, and the parent is too small for that.
+pub(crate) fn mtu(netlink: &mut Netlink, network: &Network, parent: &Parent) -> Result<u32> {
+    let mtu_bytes = netlink.show_link(&parent.link)?.and_then(|link| link.mtu_bytes).unwrap_or(ETHERNET_MTU_BYTES);
+    if network.ipv6 && mtu_bytes < IPV6_MTU_BYTES_MIN {
+        let link = &parent.link;
+        let why = format!(
+            "IPv6 needs an mtu of at least {IPV6_MTU_BYTES_MIN} (RFC 8200), and its parent {link} has {mtu_bytes}"
+        );
+        return Err(Error::Invalid { object: format!("network {}", network.name), why });
+    }
+    Ok(mtu_bytes)
 }
 
 /// The hardware address of the network's parent, where its containers' links have that and no other.
