@@ -537,3 +537,58 @@ fn a_line_that_a_person_has_written_stays_when_the_container_leaves_a_network() 
     host.rbox(&["network", "disconnect", "red", "web"]).ok();
     assert!(hosts().ends_with("172.17.0.2\tweb\n10.1.0.2 web.mine\n"), "{}", hosts());
 }
+
+#[test]
+fn networks_are_filtered_by_one_value_of_each_key() {
+    need!(Root);
+    let host = Host::with_busybox();
+    for (name, labels) in [("apple", &["color=red", "kind=fruit"][..]), ("pineapple", &["kind=fruit"]), ("plum", &[])] {
+        let labels = labels.iter().flat_map(|label| ["--label", label]);
+        host.rbox(&["network", "create"].into_iter().chain(labels).chain([name]).collect::<Vec<_>>()).ok();
+    }
+    idle(&host, "web", &["--network", "plum"]);
+    let shown = |words: &[&str]| {
+        let words: Vec<&str> = ["network", "ls", "--format", "{{.Name}}"].iter().chain(words).copied().collect();
+        host.rbox(&words).ok().stdout.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    let id = host.rbox(&["network", "inspect", "-f", "{{.Id}}", "plum"]).ok().text().to_owned();
+    let (begin, middle) = (format!("id={}", &id[..12]), format!("id={}", &id[20..40]));
+    let table: &[(&[&str], &str)] = &[
+        (&["-f", "name=apple"], "apple pineapple"),
+        (&["-f", "name=^apple$"], "apple"),
+        (&["-f", "name=^p"], "pineapple plum"),
+        (&["-f", "name=[", "-f", "name=plum"], "plum"),
+        (&["-f", "name=^apple$", "-f", "name=plum"], "apple plum"),
+        (&["-f", "name=p", "-f", "name=plum", "-f", "driver=host"], ""),
+        (&["-f", "driver=host", "-f", "driver=null"], "host none"),
+        (&["-f", "type=custom", "-f", "type=builtin"], "apple bridge host none pineapple plum"),
+        (&["-f", "type=custom", "-f", "name=o"], ""),
+        (&["-f", "label=kind=fruit"], "apple pineapple"),
+        (&["-f", "label=kind", "-f", "label=color=red"], "apple"),
+        (&["-f", "scope=local", "-f", "scope=swarm", "-f", "name=plum"], "plum"),
+        (&["-f", "scope=swarm"], ""),
+        (&["-f", &begin], "plum"),
+        (&["-f", &middle], "plum"),
+        (&["-f", "dangling=true"], "apple pineapple"),
+        (&["-f", "dangling=1", "-f", "label=color"], "apple"),
+        (&["-f", "dangling=false"], "bridge host none plum"),
+    ];
+    for (words, names) in table {
+        assert_eq!(shown(words), *names, "{words:?}");
+    }
+    for (words, said) in [
+        (&["-f", "dangling=maybe"][..], "--filter dangling=maybe: neither true nor false"),
+        (&["-f", "dangling=true", "-f", "dangling=false"], "--filter dangling=false: it is there already"),
+        (&["-f", "type=own"], "--filter type=own: neither builtin nor custom"),
+        (&["-f", "color=red"], "--filter color=red: there is no such filter"),
+    ] {
+        host.rbox(&[&["network", "ls"], words].concat()).fails().says(said);
+    }
+    host.rbox(&["rm", "-f", "web"]).ok();
+    assert_eq!(shown(&["-f", "dangling=true"]), "apple pineapple plum");
+    // Those that were made before the youngest, and have not that label.
+    let created = host.rbox(&["network", "inspect", "-f", "{{.Created}}", "plum"]).ok().text().to_owned();
+    let until = format!("until={}", created.replacen(' ', "T", 1).split(' ').next().unwrap());
+    let words = ["network", "prune", "-f", "--filter", &until, "--filter", "label!=color"];
+    assert_eq!(host.rbox(&words).ok().stdout, "Deleted Networks:\npineapple\n\n", "{until}");
+}

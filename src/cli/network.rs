@@ -154,7 +154,7 @@ pub(crate) struct NetworkListArgs {
     /// Print whole identifiers
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Show only what fits: driver=, id=, label=, name=, scope=, type=builtin|custom
+    /// Show only what fits: dangling=true|false, driver=, id=, label=, name=, scope=, type=builtin|custom
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = value::key_value)]
     pub(crate) filter: Vec<(String, String)>,
     /// Print by a Go template, as `table TEMPLATE`, or as json

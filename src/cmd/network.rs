@@ -2,6 +2,7 @@
 
 mod change;
 mod connect;
+mod filter;
 mod rules;
 pub(crate) mod settle;
 
@@ -13,9 +14,10 @@ use rbox_net::{Network, Networks};
 use super::print;
 use crate::cli::{Global, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 use crate::dirs::Dirs;
-use crate::report::{self, Problem};
+use crate::report;
 use crate::template::{List, NETWORK, Value, list};
 use crate::{record, sweep, units};
+use filter::Filters;
 
 const TITLES: [(&str, &str); 8] = [
     ("CreatedAt", "CREATED AT"),
@@ -62,10 +64,8 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
 
 fn ls(networks: &Networks, args: &NetworkListArgs) -> Result<ExitCode> {
     let (mut rows, damaged) = networks.list_all()?;
-    for (key, value) in &args.filter {
-        let keeps = filter(key, value)?;
-        rows.retain(|network| keeps(network, value));
-    }
+    let filters = Filters::new(networks, &args.filter)?;
+    rows.retain(|network| filters.take(network));
     let id = |network: &Network| if args.no_trunc { network.id.clone() } else { network.short_id().to_owned() };
     if args.quiet && args.format.is_none() {
         print::text(&rows.iter().map(|network| format!("{}\n", id(network))).collect::<String>())?;
@@ -89,29 +89,6 @@ fn fields(network: &Network, id: String) -> Value {
         ("Name", network.name.clone()),
         ("Scope", "local".into()),
     ])
-}
-
-/// Whether it has a label of this name, and with `NAME=VALUE` of this value.
-fn has_label(network: &Network, typed: &str) -> bool {
-    match typed.split_once('=') {
-        Some((name, value)) => network.labels.get(name).is_some_and(|label| label == value),
-        None => network.labels.contains_key(typed),
-    }
-}
-
-/// How a filter of `network ls` chooses.
-fn filter(key: &str, value: &str) -> Result<fn(&Network, &str) -> bool, Problem> {
-    Ok(match (key, value) {
-        ("driver", _) => |network, value| network.driver.to_string() == value,
-        ("id", _) => |network, value| network.id.starts_with(value),
-        ("name", _) => |network, value| network.name.contains(value),
-        ("scope", _) => |_, value| value == "local",
-        ("label", _) => has_label,
-        ("type", "builtin") => |network, _| network.is_predefined(),
-        ("type", "custom") => |network, _| !network.is_predefined(),
-        ("type", _) => return Err(Problem::new(format!("--filter type={value}: neither builtin nor custom"))),
-        _ => return Err(Problem::new(format!("--filter {key}={value}: there is no such filter"))),
-    })
 }
 
 /// Say what could not be shown, after what could.

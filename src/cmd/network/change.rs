@@ -6,6 +6,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use rbox_net::{Network, NetworkRequest, Networks};
 
+use super::filter::has_label;
 use crate::cli::{NetworkCreateArgs, NetworkPruneArgs, NetworkRemoveArgs, value};
 use crate::cmd::{print, prune as ask};
 use crate::report::Problem;
@@ -76,7 +77,7 @@ pub(super) fn prune(networks: &Networks, args: &NetworkPruneArgs) -> Result<Exit
 
 fn keep(all: &mut Vec<Network>, key: &str, value: &str) -> Result<(), Problem> {
     match key.strip_suffix('!').map_or((key, true), |key| (key, false)) {
-        ("label", wanted) => all.retain(|network| super::has_label(network, value) == wanted),
+        ("label", wanted) => all.retain(|network| has_label(network, value) == wanted),
         ("until", true) => {
             let until: Timestamp =
                 value::time(value).map_err(|why| Problem::new(format!("--filter until={value}: {why}")))?;
