@@ -252,15 +252,19 @@ fn a_050_to_a_055_a_061_to_a_063_a_065_a_068_a_207_the_bridge_in_the_words_of_ne
     web.end().ok();
 }
 
-/// A-055: `ifconfig rbox0`, to the letter, but for a link-local address: the network has no IPv6.
+/// A-055: `ifconfig rbox0`, to the letter.
 #[track_caller]
 fn as_ifconfig_shows_the_bridge(host: &Host) {
     let shown = run(host, &["--network", "host"], "ifconfig rbox0").ok().stdout;
     let mac = host.shell("cat /sys/class/net/rbox0/address").ok().text().to_owned();
     assert!(mac.starts_with("02:42:"), "{mac}");
+    let local = host.shell("ip -o -6 addr show dev rbox0 scope link").ok();
+    let local = local.text().split_whitespace().nth(3).unwrap().strip_suffix("/64").unwrap();
+    assert!(local.starts_with("fe80::42:"), "{local}");
     let head = format!(
         "rbox0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500
         inet 172.17.0.1  netmask 255.255.0.0  broadcast 172.17.255.255
+        inet6 {local}  prefixlen 64  scopeid 0x20<link>
         ether {mac}  txqueuelen 0  (Ethernet)\n"
     );
     assert!(shown.starts_with(&head), "{head}{shown}");

@@ -108,7 +108,7 @@ pub(crate) static SYSCTL_IPV6_OFF: Row = Row {
 };
 pub(crate) static SYSCTL_IPV6_SHUT: Row = Row {
     key: "ipv6-shut",
-    why: "this end of the host's has no IPv6: a container must not say there that it is the host's router",
+    why: "a container must not say here that it is the host's router, nor send what no rule looks at",
     see: "CVE-2020-13401, kernel networking/ip-sysctl.rst, disable_ipv6",
 };
 pub(crate) static SYSCTL_IPV6_ON: Row =

@@ -27,16 +27,15 @@ pub(crate) fn get(name: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|text| text.trim_end().to_owned())
 }
 
-/// Switch IPv6 off on a link of the host's that has no address of it, but that a container's frames come to: else a
-/// container could say there that it is a router, and the host would send to it all that it has for the world
-/// (CVE-2020-13401); and a host that forwards would pass on what no rule of ours looks at.
-pub(crate) fn shut_ipv6(link: &str) -> Result<()> {
-    // That too, for the day when somebody switches IPv6 on everywhere.
-    set(&steps::SYSCTL_IPV6_SHUT, &format!("net/ipv6/conf/{link}/accept_ra"), "0")?;
-    set(&steps::SYSCTL_IPV6_SHUT, &format!("net/ipv6/conf/{link}/disable_ipv6"), "1")
+/// Have the host not believe routers on a link of its own that a container's frames come to: else a container could say
+/// there that it is one, and the host would send to it all that it has for the world (CVE-2020-13401).
+pub(crate) fn believe_no_router(link: &str) -> Result<()> {
+    set(&steps::SYSCTL_IPV6_SHUT, &format!("net/ipv6/conf/{link}/accept_ra"), "0")
 }
 
-/// Whether a link has IPv6.
-pub(crate) fn has_ipv6(link: &str) -> bool {
-    get(&format!("net/ipv6/conf/{link}/disable_ipv6")).is_some_and(|value| value == "0")
+/// Switch IPv6 off there, too: a host that forwards would pass on what no rule of ours looks at.
+pub(crate) fn shut_ipv6(link: &str) -> Result<()> {
+    // For the day when somebody switches IPv6 on everywhere.
+    believe_no_router(link)?;
+    set(&steps::SYSCTL_IPV6_SHUT, &format!("net/ipv6/conf/{link}/disable_ipv6"), "1")
 }

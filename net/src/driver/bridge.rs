@@ -113,8 +113,8 @@ pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Netwo
     if let Some(link) = netlink.show_link(name)?.filter(|link| link.is_up) {
         let index = owned(link, network, bridge)?;
         // Somebody has switched IPv6 on everywhere; or an earlier rbox made the bridge.
-        if !network.ipv6 && sysctl::has_ipv6(name) {
-            sysctl::shut_ipv6(name)?;
+        if !network.ipv6 {
+            shut_ipv6(network, name)?;
         }
         return Ok(index);
     }
@@ -135,7 +135,7 @@ pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Netwo
         }
         sysctl::set(&steps::SYSCTL_IPV6_ON, &format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
     } else {
-        sysctl::shut_ipv6(name)?;
+        shut_ipv6(network, name)?;
     }
     for pool in network.pools.iter().filter(|pool| network.ipv6 || !pool.subnet.is_ipv6()) {
         if let Some(gateway) = pool.gateway {
@@ -173,6 +173,12 @@ fn owned(link: LinkState, network: &Network, bridge: &Bridge) -> Result<u32> {
     Err(Error::Invalid { object: format!("network {}", network.name), why: not_ours(&bridge.name) })
 }
 
+/// A bridge without IPv6 has none on the host's side either. That of the default network keeps the link-local address that
+/// Docker's has.
+fn shut_ipv6(network: &Network, name: &str) -> Result<()> {
+    if network.is_predefined() { sysctl::believe_no_router(name) } else { sysctl::shut_ipv6(name) }
+}
+
 /// Add an endpoint's rules; when that fails because somebody emptied the tables, put the shared ones back first.
 pub(crate) fn publish(networks: &Networks, network: &Network, rules: &[Rule]) -> Result<()> {
     if rules.is_empty() {
@@ -205,7 +211,7 @@ pub(crate) fn plug(
     let cable = Cable { host, inside: &it.interface, bridge: (index, bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
     // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel.
-    sysctl::shut_ipv6(host)?;
+    sysctl::believe_no_router(host)?;
     let port = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
     netlink.set_port((port.index, host), *isolated)
 }
