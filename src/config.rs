@@ -1,5 +1,6 @@
 //! What an administrator has decided for this machine: `/etc/rbox/config.json`. Without it everything is as it comes.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) bridge: Bridge,
     /// About names on the host.
     pub(crate) dns: Dns,
+    /// About published ports.
+    pub(crate) publish: Publish,
 }
 
 /// `"bridge": {…}`
@@ -32,6 +35,14 @@ pub(crate) struct Bridge {
 pub(crate) struct Dns {
     /// What stands behind a container's name where the host asks for it (`rbox dns`). No container is told of it.
     domain: Option<Domain>,
+}
+
+/// `"publish": {…}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Publish {
+    /// Where `-p 8080:80` publishes, in networks that name no address of their own; at all addresses where this is missing.
+    pub(crate) default_ip: Option<IpAddr>,
 }
 
 /// Words of letters, digits and `-`, with dots between them.
@@ -79,6 +90,9 @@ mod tests {
         assert!(read(r#"{ "bridge": { "dns": "yes" } }"#).unwrap_err().starts_with("invalid type"));
         assert_eq!(read("{}").unwrap().domain(), "rbox");
         assert_eq!(read(r#"{ "dns": { "domain": "box.example" } }"#).unwrap().domain(), "box.example");
+        let published = |ip: &str| read(&format!(r#"{{ "publish": {{ "default_ip": "{ip}" }} }}"#));
+        assert_eq!(published("127.0.0.1").unwrap().publish.default_ip.unwrap().to_string(), "127.0.0.1");
+        assert!(published("localhost").unwrap_err().starts_with("invalid IP address"));
         assert!(read(r#"{ "dns": { "domain": "a b" } }"#).unwrap_err().starts_with("not a domain"));
         assert_eq!(Config::read(Path::new("/nonexistent/config.json")).unwrap(), Config::default());
     }

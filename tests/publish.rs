@@ -81,6 +81,31 @@ fn a_loopback_publish_is_the_hosts_own() {
 }
 
 #[test]
+fn ports_without_an_address_are_published_where_the_configuration_says() {
+    need!(Root);
+    let host = Host::with_busybox();
+    std::fs::write(host.path("config.json"), r#"{ "publish": { "default_ip": "127.0.0.1" } }"#).unwrap();
+    host.rbox(&["network", "create", "plain"]).ok();
+    host.rbox(&["network", "create", "-o", "host_binding=192.0.2.2", "bound"]).ok();
+    for (flags, from_host, from_wire) in [
+        (&["-p", "8080:80"][..], true, false),
+        (&["-p", "8080:80", "--network", "plain"], true, false),
+        (&["-p", "0.0.0.0:8080:80"], true, true),
+        (&["-p", "192.0.2.2:8080:80"], false, true),
+        (&["-p", "8080:80", "--network", "bound"], false, true),
+    ] {
+        let web = host.serve(flags, 80);
+        assert_eq!(tcp(&host, "127.0.0.1", 8080).code == 0, from_host, "{flags:?}");
+        assert_eq!(host.neighbour().connect("192.0.2.2", 8080, "tcp").code == 0, from_wire, "{flags:?}");
+        host.connect("::1", 8080, "tcp").fails();
+        web.end();
+    }
+    std::fs::write(host.path("config.json"), "{}").unwrap();
+    let _web = host.serve(&["-p", "8080:80"], 80);
+    reached(host.neighbour().connect("192.0.2.2", 8080, "tcp"));
+}
+
+#[test]
 fn the_hosts_loopback_is_not_reached_from_a_container() {
     need!(Root);
     let host = Host::with_busybox();

@@ -58,6 +58,7 @@ fn one(networks: &Networks, publish: &[&str], run: usize, times: &mut [Vec<Durat
         networks: vec![EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() }],
         publish: publish.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         names_on_default: false,
+        publish_at: None,
         ephemeral_ports: EPHEMERAL_PORTS,
     };
     let mut took = |of: usize, since: Instant| times[of].push(since.elapsed());

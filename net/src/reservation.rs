@@ -6,7 +6,7 @@
 //!     lock: read the leases, choose, hold ports, write the records
 //! ```
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 
@@ -44,6 +44,9 @@ pub struct Request {
     /// Every `-p`, and for `-P` every exposed port. They lead to the bridge network that is the way out; without one nothing
     /// is published.
     pub publish: Vec<Publish>,
+    /// Where a port is published for which no address was typed, where its network names none: at every address, if nothing
+    /// is said here.
+    pub publish_at: Option<IpAddr>,
     /// Where free host ports are looked for, lowest first: [`EPHEMERAL_PORTS`].
     pub ephemeral_ports: RangeInclusive<u16>,
 }
@@ -266,7 +269,7 @@ fn lease_ports(request: &Request, network: &Network, record: &EndpointRecord, le
         .iter()
         .flat_map(|lease| lease.ports.iter().map(|mapping| (*mapping, lease.owner.name.clone())))
         .collect();
-    let binding = network.bridge.as_ref().and_then(|bridge| bridge.binding);
+    let binding = network.bridge.as_ref().and_then(|bridge| bridge.binding).or(request.publish_at);
     let has_ipv6 = record.attachment.as_ref().is_some_and(|it| it.v6.is_some());
     let mut lease = Lease::new(&leased, &request.owner.name, request.ephemeral_ports.clone(), has_ipv6);
     for publish in &request.publish {

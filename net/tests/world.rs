@@ -247,6 +247,7 @@ pub(crate) fn request(name: &str, publish: &[&str]) -> Result<Request> {
         networks: vec![EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() }],
         publish: publish.iter().map(|text| text.parse()).collect::<Result<_>>()?,
         names_on_default: false,
+        publish_at: None,
         ephemeral_ports: EPHEMERAL_PORTS,
     })
 }

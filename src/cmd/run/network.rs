@@ -64,6 +64,7 @@ pub(crate) fn request_of(
         networks: Vec::new(),
         names_on_default: engine.config.bridge.dns,
         publish,
+        publish_at: engine.config.publish.default_ip,
         ephemeral_ports: EPHEMERAL_PORTS,
     })
 }
