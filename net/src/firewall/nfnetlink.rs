@@ -160,10 +160,6 @@ fn sight(socket: &Socket, words: &[Vec<u8>], not: &[u8]) -> io::Result<Option<Si
     let mut seen = Sighted { at: vec![None; words.len()], has_not: false };
     let (mut number, mut whole) = (0, true);
     let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    // The word itself, and not the end of a longer one: before it stands the length or the kind of what holds it.
-    let has = |body: &[u8], word: &[u8]| {
-        body.windows(word.len() + 1).any(|bytes| &bytes[1..] == word && !bytes[0].is_ascii_graphic())
-    };
     loop {
         datagram.clear();
         socket.recv(&mut datagram, 0)?;
@@ -188,6 +184,21 @@ fn sight(socket: &Socket, words: &[Vec<u8>], not: &[u8]) -> io::Result<Option<Si
             }
         }
     }
+}
+
+/// Whether the word itself stands there, and not the end of a longer one: before it is the length or the kind of what holds
+/// it. By its first letter, since chains of a thousand rules are looked through.
+fn has(body: &[u8], word: &[u8]) -> bool {
+    let Some(first) = word.first() else { return false };
+    let mut from = 1;
+    while let Some(at) = body.get(from..).and_then(|rest| rest.iter().position(|byte| byte == first)) {
+        let at = from + at;
+        if body[at..].starts_with(word) && !body[at - 1].is_ascii_graphic() {
+            return true;
+        }
+        from = at + 1;
+    }
+    false
 }
 
 fn is_race(code: i32) -> bool {
@@ -273,4 +284,25 @@ impl Found<'_> {
 
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_whole_and_stands_anywhere() {
+        let body = b"\x02\x08RBOX-INNER\0\x05RBOX\0nRBOX-USERx\0\x01last";
+        for (word, is_there) in [
+            ("RBOX\0", true),
+            ("RBOX-INNER\0", true),
+            ("RBOX-USER\0", false),
+            ("BOX\0", false),
+            ("last", true),
+            ("lasting", false),
+        ] {
+            assert_eq!(has(body, word.as_bytes()), is_there, "{word}");
+        }
+        assert!(!has(b"", b"x") && !has(b"x", b"x") && !has(b"ab", b""));
+    }
 }
