@@ -137,9 +137,7 @@ impl RuleSocket {
             *slot = Some(open().doing(doing)?);
         }
         let socket = slot.as_ref().expect("opened above");
-        let mut request = Vec::new();
-        let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
-        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(ipv6), 0), &names);
+        let request = listing(place);
         let told = || format!("nft -a list chain {} {table} {chain}", word(ipv6));
         let whole: Vec<Vec<u8>> = words.iter().map(|word| text(word)).collect();
         let look = || {
@@ -209,9 +207,7 @@ fn find<'a>(socket: &Socket, chains: &[Place<'a>], owner: &str) -> io::Result<Ve
     let mut found = Vec::new();
     for place in chains {
         let (ipv6, table, chain) = place;
-        let mut request = Vec::new();
-        let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
-        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(*ipv6), 0), &names);
+        let request = listing(*place);
         let handles = loop {
             let words = || format!("nft -a list chain {} {table} {chain}", word(*ipv6));
             let listed = rbox_explain::step(&steps::RULES_LIST, words, || {
@@ -225,6 +221,14 @@ fn find<'a>(socket: &Socket, chains: &[Place<'a>], owner: &str) -> io::Result<Ve
         found.extend(handles.into_iter().map(|handle| Found { place: *place, handle }));
     }
     Ok(found)
+}
+
+/// The request for the rules of a chain.
+fn listing((ipv6, table, chain): Place<'_>) -> Vec<u8> {
+    let mut request = Vec::new();
+    let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
+    message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(ipv6), 0), &names);
+    request
 }
 
 /// Read a dump to its end. Nothing when the rules changed meanwhile (NLM_F_DUMP_INTR) and it must be repeated.
