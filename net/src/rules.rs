@@ -6,7 +6,7 @@ use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
 use crate::error::Result;
 use crate::files::Lock;
-use crate::firewall::{Rule, Table, comment, common, shared, why};
+use crate::firewall::{Age, Rule, Table, comment, common, shared, why};
 use crate::network::Network;
 use crate::networks::Networks;
 
@@ -125,7 +125,7 @@ impl Networks {
             let _lock = self.lock()?;
             // What nobody uses is made when somebody does.
             if bridge::is_up(network)? {
-                self.firewall().ensure(network)?;
+                self.firewall().ensure(network, Age::Known)?;
                 up.push(network);
             }
         }

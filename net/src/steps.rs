@@ -145,6 +145,11 @@ pub(crate) static RULES_DELETE: Row = Row {
     why: "the ports lead nowhere now; found by their comment, taken out in one transaction",
     see: "nft(8), libnftables nfnetlink batch",
 };
+pub(crate) static RULES_LIFT: Row = Row {
+    key: "rules-lift",
+    why: "what all networks have in common comes before what is one network's",
+    see: "nft(8), libnftables nfnetlink batch",
+};
 pub(crate) static PORT_HOLD: Row = Row {
     key: "port-hold",
     why: "the packets never reach this socket; it only keeps other programs from taking the port",

@@ -104,17 +104,14 @@ impl Iptables {
         Ok(true)
     }
 
-    /// Put in a network's own rules, where all that networks have in common is there, and none of them; `heads` tells how
-    /// many rules stand at the head of a chain, behind which they belong.
+    /// Put in a network's own rules, where all that networks have in common is there, and none of them: those that belong
+    /// to the head of a chain before all that is there. No line has a number, since for one the program reads all rules.
     ///
     /// Same as: `iptables-restore --noflush -w 5` with `-I` and `-A` lines.
-    pub(super) fn add_own(&self, shared: &Shared, heads: HashMap<(Table, &'static str), usize>) -> Result<()> {
-        let mut heads: HashMap<(Table, &str), usize> = heads;
+    pub(super) fn add_own(&self, shared: &Shared) -> Result<()> {
         let mut change = Change::default();
-        for rule in shared.first.iter().filter(|rule| Shared::is_of_one_network(rule)) {
-            let at = heads.entry((rule.table, &rule.chain)).or_default();
-            *at += 1;
-            change.add(rule.table, format!("-I {} {at} {}", rule.chain, rule.body()));
+        for rule in shared.first.iter().rev().filter(|rule| Shared::is_of_one_network(rule)) {
+            change.add(rule.table, format!("-I {} {}", rule.chain, rule.body()));
         }
         for rule in shared.last.iter().filter(|rule| Shared::is_of_one_network(rule)) {
             change.add(rule.table, rule.to_string());

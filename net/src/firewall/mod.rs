@@ -19,7 +19,6 @@ mod rule;
 mod why;
 mod wire;
 
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +36,15 @@ pub(crate) use iptables::{Seen, finish, program};
 pub(crate) use published::published;
 pub use rule::{Rule, Table};
 pub(crate) use why::why;
+
+/// Whether a network may have rules already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// Nobody can have heard of it: its id was drawn a moment ago.
+    New,
+    /// It may.
+    Known,
+}
 
 /// The packet filter of both families.
 pub(crate) struct Firewall {
@@ -64,34 +72,43 @@ impl Firewall {
     /// Put in what is missing of a bridge network's shared rules. Says whether anything was.
     ///
     /// Errors: `Firewall`, when iptables refuses or is not here.
-    pub(crate) fn ensure(&self, network: &Network) -> Result<bool> {
+    pub(crate) fn ensure(&self, network: &Network, age: Age) -> Result<bool> {
         self.settle()?;
         let mut were_missing = false;
         for shared in [shared(network, false), shared(network, true)].into_iter().flatten() {
-            were_missing |= match self.heads(network, shared.ipv6)? {
-                Some(heads) => self.of(shared.ipv6)?.add_own(&shared, heads).map(|()| true)?,
+            were_missing |= match self.heads((network, age), shared.ipv6)? {
+                Some(heads) => {
+                    self.of(shared.ipv6)?.add_own(&shared)?;
+                    self.socket.lift(&heads)?;
+                    true
+                }
                 None => self.of(shared.ipv6)?.ensure(&shared)?,
             };
         }
         Ok(were_missing)
     }
 
-    /// Of a user-defined network that has no rules yet, beside others that have: how many rules stand at the head of each
-    /// chain before a network's. To list hundreds of networks' rules takes longer than to add those of one.
-    fn heads(&self, network: &Network, ipv6: bool) -> Result<Option<HashMap<(Table, &'static str), usize>>> {
-        let mut heads = HashMap::new();
+    /// Of a user-defined network that has no rules yet, beside others that have: the rules at the heads of the chains, which
+    /// stay before a network's own. To list hundreds of networks' rules takes longer than to add those of one.
+    fn heads(
+        &self,
+        (network, age): (&Network, Age),
+        ipv6: bool,
+    ) -> Result<Option<Vec<(Place<'static>, nfnetlink::Seen)>>> {
         if network.is_predefined() || network.internal || !self.of(ipv6)?.is_nft {
             return Ok(None);
         }
+        let own = bridge::comment(network);
+        let mut heads = Vec::new();
         for ((table, chain), words) in bridge::marks(ipv6) {
-            let seen = self.socket.sight((ipv6, table, chain), &words, &bridge::comment(network))?;
-            match seen.filter(|seen| !seen.has_not).map(|seen| seen.at.into_iter().collect::<Option<Vec<usize>>>()) {
-                // Behind the last of them.
-                Some(Some(at)) if table == Table::Filter => {
-                    heads.insert((table, chain), at.into_iter().max().map_or(0, |at| at + 1));
-                }
-                Some(Some(_)) => {}
-                _ => return Ok(None),
+            let place = (ipv6, table, chain);
+            let seen = self.socket.sight(place, &words, (age == Age::Known).then_some(own.as_str()))?;
+            let Some(seen) = seen.filter(|seen| !seen.has_not && seen.at.iter().all(Option::is_some)) else {
+                return Ok(None);
+            };
+            if table == Table::Filter {
+                // The last is lifted first.
+                heads.extend(seen.at.into_iter().flatten().rev().map(|seen| (place, seen)));
             }
         }
         Ok(Some(heads))
