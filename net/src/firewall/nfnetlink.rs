@@ -22,19 +22,14 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use rtnetlink::sys::Socket;
 
 use super::Table;
+use super::batch::{Batch, NFT_MSG_DELRULE, NFT_MSG_GETRULE, NFT_MSG_NEWRULE, NLM_F_CREATE};
 use super::wire::{
-    DUMP_BYTES, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute,
-    family, message, messages, open, text,
+    DUMP_BYTES, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute, family,
+    message, messages, open, text,
 };
 use crate::error::{Doing, Result};
 use crate::steps;
 
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFT_MSG_NEWRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 6;
-const NFT_MSG_GETRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 7;
-const NFT_MSG_DELRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 8;
-const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
-const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
@@ -42,9 +37,7 @@ const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_RULE_USERDATA: u16 = 7;
 /// What stands before a message's attributes: family, version, resource.
 const NFGENMSG_BYTES: usize = 4;
-const NLM_F_CREATE: u16 = 0x400;
 const NLA_F_NESTED: u16 = 0x8000;
-const NFPROTO_UNSPEC: u8 = 0;
 
 /// A socket to the packet filter, opened at first use and then kept: closing it is what waits.
 #[derive(Default)]
@@ -67,7 +60,7 @@ impl Drop for RuleSocket {
 ///
 /// Our own descriptor must be closed before the circle is cut off: the worker is quick (0.1 ms), and who closes last is
 /// the one who waits (3 to 7 ms).
-fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
+pub(super) fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
     let (one, other) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     let circle = [socket.as_raw_fd(), other.as_raw_fd()];
@@ -124,6 +117,28 @@ impl RuleSocket {
     }
 }
 
+impl RuleSocket {
+    /// Ask the packet filter something, or tell it.
+    pub(super) fn ask<T>(
+        &self,
+        doing: impl FnOnce() -> String,
+        ask: impl FnOnce(&Socket) -> io::Result<T>,
+    ) -> Result<T> {
+        let mut slot = self.0.lock().expect("nothing panics while it is held");
+        let answer = match &mut *slot {
+            Some(socket) => ask(socket),
+            none => open().and_then(|socket| ask(none.insert(socket))),
+        };
+        if answer.is_err() {
+            // Whatever else it has to say would be taken for the answer to another question.
+            if let Some(socket) = slot.take() {
+                let _ = leave_to_the_kernel(socket);
+            }
+        }
+        answer.doing(doing)
+    }
+}
+
 /// What was seen of a chain's rules; as the kernel has them, word for word.
 pub(super) struct Sighted {
     /// For each word the first rule that has it; nothing where none does.
@@ -171,24 +186,14 @@ impl RuleSocket {
     ///
     /// Same as: `nft delete rule ip TABLE CHAIN handle N` and `nft insert rule ip TABLE CHAIN …` for each, in one `nft -f`.
     pub(super) fn lift(&self, rules: &[(Place<'_>, Seen)]) -> Result<()> {
-        let mut slot = self.0.lock().expect("nothing panics while it is held");
         let doing = || "move the common rules to the head of their chains".to_owned();
-        if slot.is_none() {
-            *slot = Some(open().doing(doing)?);
-        }
-        let socket = slot.as_ref().expect("opened above");
         let words = || rules.iter().map(|(place, seen)| seen.words(*place)).collect::<Vec<_>>().join("; ");
-        let lifted = rbox_explain::step(&steps::RULES_LIFT, words, || {
+        let lift = |socket: &Socket| {
             let mut batch = Batch::default();
-            for (place, seen) in rules {
-                seen.lift(*place, &mut batch)?;
-            }
+            rules.iter().try_for_each(|(place, seen)| seen.lift(*place, &mut batch))?;
             batch.commit(socket)
-        });
-        if lifted.is_err() {
-            *slot = None;
-        }
-        lifted.doing(doing)
+        };
+        rbox_explain::step(&steps::RULES_LIFT, words, || self.ask(doing, lift))
     }
 }
 
@@ -198,7 +203,7 @@ impl Seen {
     }
 
     fn lift(&self, place: Place<'_>, batch: &mut Batch) -> io::Result<()> {
-        batch.delete(place, self.handle()?);
+        delete_rule(batch, place, self.handle()?);
         let mut attributes = names(place);
         for kind in [NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA] {
             let nested = if kind == NFTA_RULE_EXPRESSIONS { NLA_F_NESTED } else { 0 };
@@ -321,47 +326,15 @@ fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
 fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
     let mut batch = Batch::default();
     for rule in found {
-        batch.delete(rule.place, rule.handle);
+        delete_rule(&mut batch, rule.place, rule.handle);
     }
     batch.commit(socket)
 }
 
-/// Changes that are made all or none.
-#[derive(Default)]
-struct Batch {
-    messages: Vec<u8>,
-    count: usize,
-}
-
-impl Batch {
-    fn add(&mut self, kind: u16, flags: u16, ipv6: bool, attributes: &[(u16, Vec<u8>)]) {
-        message(&mut self.messages, kind, NLM_F_REQUEST | NLM_F_ACK | flags, (family(ipv6), 0), attributes);
-        self.count += 1;
-    }
-
-    fn delete(&mut self, place: Place<'_>, handle: u64) {
-        let mut attributes = names(place);
-        attributes.push((NFTA_RULE_HANDLE, handle.to_be_bytes().to_vec()));
-        self.add(NFT_MSG_DELRULE, 0, place.0, &attributes);
-    }
-
-    fn commit(&self, socket: &Socket) -> io::Result<()> {
-        let mut all = Vec::new();
-        message(&mut all, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
-        all.extend(&self.messages);
-        message(&mut all, NFNL_MSG_BATCH_END, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
-        socket.send(&all, 0)?;
-        let mut result = Ok(());
-        let mut answers = 0;
-        while answers < self.count {
-            let (datagram, _) = socket.recv_from_full()?;
-            for (_, _, body) in messages(&datagram).filter(|(kind, ..)| *kind == NLMSG_ERROR) {
-                answers += 1;
-                result = result.and(answer(body));
-            }
-        }
-        result
-    }
+fn delete_rule(batch: &mut Batch, place: Place<'_>, handle: u64) {
+    let mut attributes = names(place);
+    attributes.push((NFTA_RULE_HANDLE, handle.to_be_bytes().to_vec()));
+    batch.add(NFT_MSG_DELRULE, 0, place.0, &attributes);
 }
 
 /// The attributes that say where a rule is.
