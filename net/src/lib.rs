@@ -58,6 +58,7 @@ mod sandbox;
 mod service;
 mod steps;
 mod sysctl;
+mod watch;
 
 pub use address::{MacAddress, Subnet};
 pub use connect::{Changes, Maker, Running};

@@ -108,6 +108,24 @@ impl Networks {
     pub fn reload(&self, networks: &[Network]) -> Result<()> {
         let _changes = self.lock_changes()?;
         let _rules = self.lock_rules()?;
+        self.put_back(networks)
+    }
+
+    /// Put back whatever of any network's rules is gone, unless somebody is changing something now: then nothing is done.
+    /// Says whether all is there. Waits for nobody who may wait for this process.
+    pub(crate) fn mend(&self) -> Result<bool> {
+        let Some(_changes) = Lock::attempt(self.dir(), "changes")? else { return Ok(false) };
+        let Some(_rules) = Lock::attempt(self.dir(), "rules")? else { return Ok(false) };
+        let networks = self.list()?;
+        let up = networks.iter().filter(|network| bridge::is_up(network).unwrap_or(false));
+        let up: Vec<Network> = up.cloned().collect();
+        if self.rules(&up)?.iter().any(|line| line.seen.is_none()) {
+            self.put_back(&networks)?;
+        }
+        Ok(true)
+    }
+
+    fn put_back(&self, networks: &[Network]) -> Result<()> {
         let mut up = Vec::new();
         for network in networks.iter().filter(|network| network.bridge.is_some()) {
             let _lock = self.lock()?;

@@ -5,6 +5,7 @@
 //!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ┴▶ nft/ (one batch, maps)
 //!   nfnetlink.rs taking iptables' rules out again, in one transaction of the kernel's own
 //!   batch.rs, wire.rs  the kernel's messages
+//!   watch.rs     hearing of what others change
 //!   flows.rs     what goes on by rules that are no more, or as if there were none yet: forgotten
 //! ```
 //!
@@ -20,6 +21,7 @@ mod nfnetlink;
 mod nft;
 mod published;
 mod rule;
+mod watch;
 mod why;
 mod wire;
 
@@ -40,6 +42,7 @@ pub(crate) use flows::Meant;
 pub(crate) use iptables::{finish, program};
 pub(crate) use published::published;
 pub use rule::{Rule, Table};
+pub(crate) use watch::{Heard, changes, heard};
 use why::why;
 
 /// Whether a network may have rules already.
