@@ -81,6 +81,7 @@ mod passages;
 mod pipes;
 mod publish;
 mod quarantine;
+mod repair;
 mod resources;
 mod rules;
 mod run;

@@ -185,8 +185,11 @@ impl Host {
         let wrong: Vec<&[&str]> = lines.chunks(2).filter(is_wrong).collect();
         assert!(wrong.is_empty(), "{told}: rules that are missing, or nobody's: {wrong:#?}");
         let words: Vec<&str> = rules.stdout.split_whitespace().collect();
-        let there: BTreeSet<String> =
+        let mut there: BTreeSet<String> =
             words.windows(2).filter(|pair| pair[0] == "--to-destination").map(|pair| pair[1].to_owned()).collect();
+        // `tcp . 8080 : 172.17.0.2 . 80`, where nftables has them.
+        let entries = words.windows(4).filter(|words| words[0] == ":" && words[2] == ".");
+        there.extend(entries.map(|words| format!("{}:{}", words[1], words[3])));
         let mut wanted = BTreeSet::new();
         for one in all.values().filter(|one| one.runs()) {
             if let Some(address) = one.way_out().and_then(|network| one.places[network].as_ref()) {

@@ -72,6 +72,8 @@ pub(crate) enum Need {
     Runc,
     Strace,
     Iptables,
+    Ufw,
+    Firewalld,
     CgroupV1,
     CgroupV2,
     Ipv6,
@@ -91,6 +93,9 @@ pub(crate) enum Need {
 /// How the reason begins where the kernel has no links of a kind.
 const NO_LINK: &str = "this kernel makes no link of the kind";
 
+/// How the reason begins where the rules are not where a test looks for them.
+const NO_IPTABLES: &str = "this test reads the rules of iptables";
+
 /// The reason, in words, why the machine cannot do it; none where it can.
 pub(crate) fn lacks(what: Need) -> Option<String> {
     let have = |yes: bool, words: &str| (!yes).then(|| words.to_owned());
@@ -99,7 +104,12 @@ pub(crate) fn lacks(what: Need) -> Option<String> {
         Need::Root => have(nix::unistd::geteuid().is_root(), "this test needs root"),
         Need::Runc => program("runc"),
         Need::Strace => program("strace"),
-        Need::Iptables => program("iptables-restore"),
+        Need::Iptables => match env::var_os("RBOX_TEST_FIREWALL").is_some_and(|backend| backend == "nftables") {
+            true => Some(NO_IPTABLES.into()),
+            false => program("iptables-restore"),
+        },
+        Need::Ufw => program("ufw"),
+        Need::Firewalld => program("firewalld"),
         Need::CgroupV1 => have(Path::new("/sys/fs/cgroup/memory").exists(), "no cgroup v1 hierarchy is mounted"),
         Need::CgroupV2 => have(is_unified(), "the host's cgroups are not v2"),
         Need::Ipv6 => have(Path::new("/proc/net/if_inet6").exists(), "the kernel has no IPv6"),
@@ -137,10 +147,16 @@ pub(crate) fn is_unified() -> bool {
 /// Print why a test is skipped; with `RBOX_TEST_NO_SKIP=1` fail instead. What concerns another lane of the same
 /// machine (cgroup v2 on a v1 host, br_netfilter on a kernel without it, a foreign runtime) is not a lack: the VM has it.
 pub(crate) fn skip(reason: &str) {
-    let other_lane =
-        ["no cgroup v1", "are not v2", "rbox-runtime alone", "br_netfilter is not loaded", "only in the VM"]
-            .iter()
-            .any(|words| reason.contains(words));
+    let other_lane = [
+        "no cgroup v1",
+        "are not v2",
+        "rbox-runtime alone",
+        "br_netfilter is not loaded",
+        "only in the VM",
+        NO_IPTABLES,
+    ]
+    .iter()
+    .any(|words| reason.contains(words));
     // The VM is the lane that has these.
     let other_lane = other_lane || reason.contains(NO_LINK) && env::var_os("RBOX_TEST_VM").is_none();
     let strict = env::var("RBOX_TEST_NO_SKIP").is_ok_and(|value| value == "1");

@@ -77,6 +77,7 @@ impl Snapshot {
             let lines = text.lines().filter(|line| match kind {
                 "rules" => !is_base_rule(line),
                 "sysctl" => !line.contains(KEPT) && !line.contains("ip_forward"),
+                "nft" => !line.starts_with("table ip rbox") && !line.starts_with("table ip6 rbox"),
                 "state" | "files" => !is_base_state(line),
                 _ => !line.contains(KEPT),
             });
@@ -95,9 +96,18 @@ fn is_base_rule(line: &str) -> bool {
 }
 
 /// What of the state folder is kept with the bridge: locks, the network's own description, what was read of leases, and the
-/// place of networks that are being made.
+/// place of networks that are being made; where the rules are, and who looks after them.
 fn is_base_state(line: &str) -> bool {
-    let kept = [".lock", "/lock", "/net/changes", "/net/rules", "/net/endpoints/leases", "/net/making"];
+    let kept = [
+        ".lock",
+        "/lock",
+        "/net/changes",
+        "/net/rules",
+        "/net/endpoints/leases",
+        "/net/making",
+        "/net/watcher",
+        "/net/backend",
+    ];
     kept.iter().any(|end| line.ends_with(end)) || line.contains("network")
 }
 
@@ -111,7 +121,11 @@ const SCRIPTS: &[(&str, &str)] = &[
         "rules",
         "for t in raw mangle filter nat; do iptables-save -t $t 2>/dev/null; ip6tables-save -t $t 2>/dev/null; done",
     ),
-    ("nft", "nft list tables 2>/dev/null | grep -v -E '^table ip6? (raw|mangle|filter|nat)$'"),
+    (
+        "nft",
+        "nft list tables 2>/dev/null | grep -v -E '^table ip6? (raw|mangle|filter|nat)$'
+         for f in ip ip6; do nft list table $f rbox 2>/dev/null | grep -E 'comment \"[0-9a-f]{64}|network-'; done",
+    ),
     ("sysctl", "sysctl -a -r 'net.ipv4.(ip_forward|conf.*route_localnet)' 2>/dev/null"),
     // New ones alone: a copy of the machine's own mounts came with the namespace, and may vanish when the machine does.
     (
