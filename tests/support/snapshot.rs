@@ -77,7 +77,9 @@ impl Snapshot {
             let lines = text.lines().filter(|line| match kind {
                 "rules" => !is_base_rule(line),
                 "sysctl" => !line.contains(KEPT) && !line.contains("ip_forward"),
-                "nft" => !line.starts_with("table ip rbox") && !line.starts_with("table ip6 rbox"),
+                "nft" => {
+                    !line.contains(KEPT) && !line.starts_with("table ip rbox") && !line.starts_with("table ip6 rbox")
+                }
                 "state" | "files" => !is_base_state(line),
                 _ => !line.contains(KEPT),
             });

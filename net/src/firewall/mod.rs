@@ -21,6 +21,8 @@ mod nfnetlink;
 mod nft;
 mod published;
 mod rule;
+#[cfg(test)]
+mod table;
 mod watch;
 mod why;
 mod wire;
