@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::cli::RunArgs;
 use crate::cli::value::MountFlag;
 use crate::dirs::Dirs;
-use crate::record;
-use crate::spec::{Host, Prepared};
+use crate::record::{self, Intent};
+use crate::spec::{self, Host, Prepared};
 
 /// The unchanging part of what `inspect` prints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +67,23 @@ impl Creation {
     /// Errors: it cannot be read.
     pub(crate) fn load(dirs: &Dirs, id: &str) -> Result<Option<Creation>> {
         record::read(&dirs.container(id).join("creation.json"))
+    }
+
+    /// The same, with the ports that `publish` and `unpublish` have made of those it was made with.
+    pub(crate) fn with_ports_of(mut self, intent: &Intent) -> Creation {
+        let flags = &intent.flags;
+        self.host_config["PortBindings"] = host_config::port_bindings(&flags.network.publish);
+        self.host_config["PublishAllPorts"] = json!(flags.network.publish_all);
+        if let Value::Object(config) = &mut self.config {
+            let exposed = exposed(flags, &spec::exposed(flags, intent.image.as_ref()));
+            config.shift_remove("ExposedPorts");
+            if !exposed.is_empty() {
+                let place = config.keys().position(|key| key == "Tty").unwrap_or(config.len());
+                let ports = exposed.into_iter().map(|port| (port, json!({}))).collect();
+                config.shift_insert(place, "ExposedPorts".to_owned(), ports);
+            }
+        }
+        self
     }
 
     /// A text of `Config`; empty where there is none.
@@ -123,7 +140,7 @@ fn config(from: &Ingredients<'_>) -> Value {
         "AttachStdout": !from.detached,
         "AttachStderr": !from.detached,
     });
-    let exposed = exposed(from);
+    let exposed = exposed(flags, &prepared.exposed);
     if !exposed.is_empty() {
         config["ExposedPorts"] = exposed.into_iter().map(|port| (port, json!({}))).collect();
     }
@@ -156,11 +173,11 @@ fn config(from: &Ingredients<'_>) -> Value {
 }
 
 /// What the image, `--expose` and `-p` say: a published port is an exposed one.
-fn exposed(from: &Ingredients<'_>) -> BTreeSet<String> {
-    let publish = from.flags.network.publish.iter().filter_map(|text| text.parse::<rbox_net::Publish>().ok());
+fn exposed(flags: &RunArgs, exposed: &BTreeSet<String>) -> BTreeSet<String> {
+    let publish = flags.network.publish.iter().filter_map(|text| text.parse::<rbox_net::Publish>().ok());
     let ports =
         publish.flat_map(|publish| publish.container.ports().map(move |port| format!("{port}/{}", publish.protocol)));
-    let exposed = from.prepared.exposed.iter().filter_map(|text| text.parse::<rbox_net::Expose>().ok());
+    let exposed = exposed.iter().filter_map(|text| text.parse::<rbox_net::Expose>().ok());
     let each = exposed.flat_map(|expose| expose.ports.ports().map(move |port| format!("{port}/{}", expose.protocol)));
     ports.chain(each).collect()
 }

@@ -186,7 +186,7 @@ impl Host {
         assert!(wrong.is_empty(), "{told}: rules that are missing, or nobody's: {wrong:#?}");
         let words: Vec<&str> = rules.stdout.split_whitespace().collect();
         let there: BTreeSet<String> =
-            words.windows(2).filter(|pair| pair[0] == "--to-destination").map(|pair| pair[1].to_owned()).collect();
+            words.windows(2).filter(|pair| pair[0] == "--to-destination").flat_map(|pair| each(pair[1])).collect();
         let mut wanted = BTreeSet::new();
         for one in all.values().filter(|one| one.runs()) {
             if let Some(address) = one.way_out().and_then(|network| one.places[network].as_ref()) {
@@ -254,6 +254,14 @@ impl Host {
     }
 }
 
+/// `10.1.0.2:80`; of a run of ports, `10.1.0.2:80-81/8080`, each.
+fn each(destination: &str) -> Vec<String> {
+    let (address, ports) = destination.rsplit_once(':').unwrap();
+    let (first, last) = ports.split('/').next().unwrap().split_once('-').unwrap_or((ports, ports));
+    let ports = first.parse::<u16>().unwrap()..=last.parse().unwrap();
+    ports.map(|port| format!("{address}:{port}")).collect()
+}
+
 fn placed(inspected: &Value) -> (String, Placed) {
     let (mut places, mut gateways) = (Places::new(), BTreeMap::new());
     for (network, place) in inspected.pointer("/NetworkSettings/Networks").and_then(Value::as_object).unwrap() {
@@ -265,7 +273,11 @@ fn placed(inspected: &Value) -> (String, Placed) {
         id: text(inspected, "/Id"),
         state: text(inspected, "/State/Status"),
         places,
-        ports: bound.into_iter().flat_map(|ports| ports.keys()).map(|port| port.replace("/tcp", "")).collect(),
+        ports: bound
+            .into_iter()
+            .flat_map(|ports| ports.keys())
+            .filter_map(|port| Some(port.split_once('/')?.0.to_owned()))
+            .collect(),
         gateways,
         hostname: text(inspected, "/Config/Hostname"),
     };
