@@ -1,7 +1,8 @@
 //! What a container was made from, in Docker's words: the `Config` and `HostConfig` of `inspect`.
 //!
 //! Written once into the bundle, when the container is made; `update` changes the limits in it. What changes by itself
-//! (state, addresses, ports) is not here: [`crate::cmd`]'s `inspect` asks those who know. The keys are those of
+//! (state, addresses, ports) is not here: [`crate::cmd`]'s `inspect` asks those who know. Nor are the ports that were asked
+//! for, which `publish` changes: each port of a range is named there, and a start is not to wait for ten thousand of them. The keys are those of
 //! Docker's API 1.41 (moby `api/types/container`), in its order.
 
 pub(crate) mod host_config;
@@ -69,7 +70,7 @@ impl Creation {
         record::read(&dirs.container(id).join("creation.json"))
     }
 
-    /// The same, with the ports that `publish` and `unpublish` have made of those it was made with.
+    /// The same, with the ports that are asked for by now.
     pub(crate) fn with_ports_of(mut self, intent: &Intent) -> Creation {
         let flags = &intent.flags;
         self.host_config["PortBindings"] = host_config::port_bindings(&flags.network.publish);
@@ -140,10 +141,6 @@ fn config(from: &Ingredients<'_>) -> Value {
         "AttachStdout": !from.detached,
         "AttachStderr": !from.detached,
     });
-    let exposed = exposed(flags, &prepared.exposed);
-    if !exposed.is_empty() {
-        config["ExposedPorts"] = exposed.into_iter().map(|port| (port, json!({}))).collect();
-    }
     let volumes: Map<String, Value> =
         image.and_then(|image| image.volumes().clone()).into_iter().flatten().map(|path| (path, json!({}))).collect();
     let directory = flags.container.workdir.clone().unwrap_or_else(|| of_image(|image| image.working_dir().clone()));

@@ -37,7 +37,7 @@ fn io(from: &Ingredients<'_>) -> Value {
         "ContainerIDFile": flags.container.cidfile.clone().unwrap_or_default(),
         "LogConfig": { "Type": driver, "Config": options },
         "NetworkMode": from.network_mode,
-        "PortBindings": port_bindings(&flags.network.publish),
+        "PortBindings": {},
         "RestartPolicy": { "Name": restart.name(), "MaximumRetryCount": restart.times() },
         "AutoRemove": flags.container.rm,
         "VolumeDriver": "",
