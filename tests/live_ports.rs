@@ -269,6 +269,35 @@ fn what_cannot_be_published_says_why_and_changes_nothing() {
 }
 
 #[test]
+fn who_calls_over_ipv6_one_that_has_no_such_address_is_seen_as_the_gateway_and_all_others_as_themselves() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.rbox(&["network", "create", "--ipv6", "six"]).ok();
+    web(&host, &[]);
+    host.detached(&["--name", "six", "--network", "six"], &["/probe", "serve", "80", "6"]);
+    host.rbox(&["publish", "web", "9090:80"]).ok();
+    host.rbox(&["publish", "six", "9191:80"]).ok();
+    let from_outside = |to: &str, port| seen(host.neighbour().connect(to, port, "tcp"));
+    assert_eq!(from_outside("192.0.2.2", 9090), "192.0.2.3");
+    assert_eq!(from_outside("2001:db8::2", 9090), "172.17.0.1");
+    assert_eq!(from_outside("192.0.2.2", 9191), "192.0.2.3");
+    assert_eq!(from_outside("2001:db8::2", 9191), "2001:db8::3");
+}
+
+#[test]
+fn a_port_without_an_address_comes_where_the_configuration_says() {
+    need!(Root);
+    let host = Host::with_busybox();
+    std::fs::write(host.path("config.json"), r#"{ "publish": { "default_ip": "127.0.0.1" } }"#).unwrap();
+    web(&host, &[]);
+    assert_eq!(host.rbox(&["publish", "web", "9090:80"]).ok().stdout, "80/tcp -> 127.0.0.1:9090\n");
+    host.neighbour().connect("192.0.2.2", 9090, "tcp").fails();
+    seen(host.connect("127.0.0.1", 9090, "tcp"));
+    host.rbox(&["unpublish", "web", "9090:80"]).ok();
+    assert!(is_free(&host, 9090));
+}
+
+#[test]
 fn ports_go_with_the_way_out_when_networks_change() {
     need!(Root);
     let host = Host::with_busybox();
