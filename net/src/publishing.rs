@@ -101,7 +101,11 @@ impl Networks {
         };
         let left = with_ports(&half, &network, &kept.ports);
         let closed: Vec<Rule> = half.rules.iter().filter(|rule| !left.rules.contains(rule)).cloned().collect();
-        self.firewall().take_out(&closed)?;
+        match left.rules.is_empty() {
+            // All that carry its comment: the kernel is asked for that at once.
+            true => self.delete_rules(&half)?,
+            false => self.firewall().take_out(&closed)?,
+        }
         bridge::forget_senders(&closed)?;
         self.rewrite(&left)?;
         rbox_explain::mark("ports-kept");
