@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
+use rbox_net::Backend;
 use serde::Deserialize;
 
 use crate::cli::value;
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) bridge: Bridge,
     /// About names on the host.
     pub(crate) dns: Dns,
+    /// About the packet filter.
+    pub(crate) firewall: Firewall,
     /// About published ports.
     pub(crate) publish: Publish,
 }
@@ -35,6 +38,34 @@ pub(crate) struct Bridge {
 pub(crate) struct Dns {
     /// What stands behind a container's name where the host asks for it (`rbox dns`). No container is told of it.
     domain: Option<Domain>,
+}
+
+/// `"firewall": {…}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Firewall {
+    /// Where the rules go; to iptables where that is installed, if nothing is said.
+    backend: Option<BackendName>,
+}
+
+/// `iptables`, `nftables`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct BackendName(Backend);
+
+impl TryFrom<String> for BackendName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<BackendName, String> {
+        Backend::of_word(&text).map(BackendName).ok_or_else(|| format!("no packet filter {text}: iptables or nftables"))
+    }
+}
+
+impl Firewall {
+    /// The packet filter that new rules go to.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend.map_or_else(Backend::of_this_host, |name| name.0)
+    }
 }
 
 /// `"publish": {…}`

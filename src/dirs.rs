@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use rbox_net::Networks;
 
 use crate::cli::Global;
+use crate::config::Config;
 
 /// The two directories, and what is where in them.
 #[derive(Clone, Debug)]
@@ -61,7 +62,13 @@ impl Dirs {
     ///
     /// Errors: a directory cannot be made.
     pub(crate) fn networks(&self) -> rbox_net::Result<Networks> {
-        Networks::open(&self.state, &self.root)
+        Networks::open_choosing(&self.state, &self.root, || {
+            let config = Config::read(&self.config).map_err(|error| rbox_net::Error::Record {
+                file: self.config.display().to_string(),
+                why: error.to_string(),
+            })?;
+            Ok(config.firewall.backend())
+        })
     }
 
     /// The bundles, one directory for each container.

@@ -107,6 +107,11 @@ impl Subnet {
         self.prefix
     }
 
+    /// The leading bits, `255.255.0.0`.
+    pub(crate) fn mask(self) -> IpAddr {
+        like(self.first, mask(self.first, self.prefix))
+    }
+
     /// Whether it is one of IPv6.
     pub fn is_ipv6(self) -> bool {
         self.first.is_ipv6()

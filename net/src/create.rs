@@ -12,6 +12,7 @@ use crate::driver::{bridge, sub};
 use crate::endpoint::Owner;
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
+use crate::firewall::Age;
 use crate::ipam::{self, Taken};
 use crate::netlink::Netlink;
 use crate::network::{Bridge, Driver, IPV6_MTU_BYTES_MIN, Network, Parent, Pool, Shim, SubMode};
@@ -201,7 +202,7 @@ impl Networks {
                 bridge::mtu(netlink, network, &routes)?
             }
         };
-        bridge::ensure(netlink, self, network, mtu_bytes).map(drop)
+        bridge::ensure(netlink, self, (network, Age::New), mtu_bytes).map(drop)
     }
 
     fn new_parent(&self, netlink: &mut Netlink, network: &Network, options: &Options) -> Result<Parent> {

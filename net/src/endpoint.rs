@@ -236,6 +236,11 @@ impl EndpointRecord {
         self.has_gateway(false) || self.has_gateway(true)
     }
 
+    /// Whether its network has rules in the host's packet filter.
+    pub(crate) fn is_on_bridge(&self) -> bool {
+        self.attachment.as_ref().is_some_and(|it| matches!(it.link, Link::Cable { .. }))
+    }
+
     /// Whether ports of the host can lead to it.
     fn is_publishable(&self) -> bool {
         self.has_gateway(false) && matches!(self.attachment, Some(Attachment { link: Link::Cable { .. }, .. }))

@@ -1,6 +1,6 @@
 //! State on disk: JSON files that are always whole, and the one lock.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,21 @@ impl Lock {
         Lock::take_by(dir, name, File::lock_shared)
     }
 
-    fn take_by(dir: &Path, name: &str, lock: fn(&File) -> io::Result<()>) -> Result<Lock> {
+    /// Take a lock that nobody holds; nothing where somebody does.
+    pub(crate) fn attempt(dir: &Path, name: &str) -> Result<Option<Lock>> {
+        let mut is_free = true;
+        let lock = Lock::take_by(dir, name, |file| match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                is_free = false;
+                Ok(())
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) => Ok(()),
+        })?;
+        Ok(is_free.then_some(lock))
+    }
+
+    fn take_by(dir: &Path, name: &str, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<Lock> {
         let path = dir.join(name);
         let doing = || format!("lock {}", path.display());
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).doing(doing)?;

@@ -59,6 +59,7 @@ mod sandbox;
 mod service;
 mod steps;
 mod sysctl;
+mod watch;
 
 pub use address::{MacAddress, Subnet};
 pub use connect::{Changes, Maker, Running};
@@ -67,7 +68,7 @@ pub use device::Device;
 pub use endpoint::{Attachment, Attachment6, EndpointRecord, Endpoints, Leaving, Link, Owner};
 pub use error::{Error, Result};
 pub use files::Lock;
-pub use firewall::{Rule, Table};
+pub use firewall::{Backend, Rule, Table};
 pub use inspection::Inspection;
 pub use names::Named;
 pub use network::{Bridge, Driver, Network, Parent, Passage, Pool, Shim, SubMode};

@@ -7,6 +7,7 @@
 //!     rules                                 another, shared by all who make the rules of endpoints of their own, or delete
 //!                                           them with the record, and held by who puts in rules of others' endpoints
 //!     firewall                              another, held by each program that puts rules in
+//!     backend                               the packet filter that has them
 //!     networks/bridge.json host.json none.json    Network: those that are there from the beginning
 //!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
 //!     endpoints/leases                      Leases: what was read of those records
@@ -24,7 +25,7 @@ use jiff::Zoned;
 use crate::endpoint::{Attachment, EndpointRecord, Endpoints, Leaving, Owner, pull_out};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
-use crate::firewall::{Firewall, Meant, flows};
+use crate::firewall::{Backend, Firewall, Meant, flows};
 use crate::inspection::Inspection;
 use crate::netlink::Netlink;
 use crate::network::{Driver, Network, is_predefined};
@@ -61,21 +62,36 @@ impl Networks {
     /// # Errors
     /// `Os` when the directory cannot be made; `Exhausted` when no subnet is free.
     pub fn open(state_dir: &Path, data_dir: &Path) -> Result<Networks> {
+        Networks::open_choosing(state_dir, data_dir, || Ok(Backend::of_this_host()))
+    }
+
+    /// The same; where nothing is there yet, `choose` tells which packet filter will have the rules.
+    ///
+    /// # Errors
+    /// The same, and those of `choose`.
+    pub fn open_choosing(
+        state_dir: &Path,
+        data_dir: &Path,
+        choose: impl FnOnce() -> Result<Backend>,
+    ) -> Result<Networks> {
         let dir = state_dir.join("net");
-        let firewall = Firewall::new(dir.join("firewall"));
+        let firewall = Firewall::new(&dir);
         let networks = Networks(Arc::new(Inner { dir, defined: data_dir.join("networks"), firewall }));
         if !networks.network_file("none").exists() {
-            networks.make_predefined()?;
+            networks.make_predefined(choose()?)?;
         }
         Ok(networks)
     }
 
-    fn make_predefined(&self) -> Result<()> {
+    fn make_predefined(&self, backend: Backend) -> Result<()> {
         for dir in [self.0.dir.join("networks"), self.endpoints_dir(), self.0.dir.join("names")] {
             fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
         }
         let lock = self.lock()?;
         // "none" is written last: when it is there, all are.
+        if !self.network_file("none").exists() {
+            self.0.firewall.choose(backend)?;
+        }
         for (name, driver) in [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
             let file = self.network_file(name);
             if !file.exists() {

@@ -6,18 +6,14 @@ use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
 use crate::error::Result;
 use crate::files::Lock;
-use crate::firewall::{Rule, Table, comment, common, shared, why};
+use crate::firewall::{Age, Firewall, Rule, Seen, Wanted};
 use crate::network::Network;
 use crate::networks::Networks;
 
 /// A rule that is in the kernel, or should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Whether it is one of ip6tables.
-    pub ipv6: bool,
-    /// Its table.
-    pub table: Table,
-    /// The line of `iptables-save`.
+    /// The command that would put it in; of one that nobody asked for, how it is found.
     pub text: String,
     /// What it is for; of one that nobody asked for, that.
     pub why: String,
@@ -45,72 +41,64 @@ impl Networks {
     /// `Firewall` when iptables refuses or is not here.
     pub fn rules(&self, networks: &[Network]) -> Result<Vec<Line>> {
         let endpoints = self.endpoints()?;
+        let all = self.list()?;
         let mut lines = Vec::new();
         for ipv6 in [false, true] {
-            let of_family: Vec<&Network> = networks.iter().filter(|network| shared(network, ipv6).is_some()).collect();
-            if of_family.is_empty() {
-                continue;
-            }
-            let comments: Vec<String> = self.list()?.iter().map(comment).collect();
-            let bridges: Vec<&str> =
-                of_family.iter().filter_map(|it| it.bridge.as_ref()).map(|bridge| bridge.name.as_str()).collect();
-            let is_ours = |line: &str| {
-                let mut words = line.split(' ');
-                words.any(|word| {
-                    bridges.contains(&word) || word.starts_with("RBOX") || comments.iter().any(|it| it == word)
-                }) || endpoints.iter().any(|endpoint| line.contains(&endpoint.owner.container))
+            let of_family = |networks: &[Network]| -> Vec<Network> {
+                networks.iter().filter(|it| !self.firewall().wanted(it, ipv6).is_empty()).cloned().collect()
             };
-            let there = self.firewall().show(ipv6, is_ours)?;
-            let mut known: HashSet<(Table, String)> = HashSet::new();
-            for (rule, owner) in self.wanted_rules(&of_family, &endpoints, ipv6) {
-                let key = (rule.table, rule.to_string());
-                if known.insert(key.clone()) {
-                    let seen = there.iter().find(|seen| (seen.table, &seen.line) == (key.0, &key.1));
-                    let seen = seen.map(|seen| (seen.packets, seen.bytes));
-                    lines.push(Line { ipv6, table: key.0, text: key.1, why: why(&rule).into(), owner, seen });
-                }
-            }
-            // What belongs to networks that were not asked for is none of this; nor is what all share and the last of them
-            // that needed it has left.
-            let all = self.list()?;
-            let others: Vec<&Network> = all.iter().collect();
-            let elsewhere: HashSet<(Table, String)> = self
-                .wanted_rules(&others, &endpoints, ipv6)
-                .into_iter()
-                .map(|(rule, _)| rule)
-                .chain(common(ipv6).rules().cloned())
-                .map(|rule| (rule.table, rule.to_string()))
-                .collect();
-            for seen in there {
-                let key = (seen.table, seen.line);
-                if known.contains(&key) || elsewhere.contains(&key) {
-                    continue;
-                }
-                let (table, text) = key;
-                let is_users = text.starts_with("-A RBOX-USER ");
-                let why = if is_users { "your own" } else { "nobody's: rbox did not ask for it" };
-                let seen = Some((seen.packets, seen.bytes));
-                lines.push(Line { ipv6, table, text, why: why.into(), owner: String::new(), seen });
+            let asked = of_family(networks);
+            if !asked.is_empty() {
+                let there = self.seen_of(&asked, &all, &endpoints, ipv6)?;
+                let wanted = self.wanted_rules(&asked, &endpoints, ipv6);
+                // What belongs to networks that were not asked for is none of this; nor is what all share and the last of
+                // them that needed it has left.
+                let mut elsewhere: HashSet<String> =
+                    self.wanted_rules(&all, &endpoints, ipv6).into_iter().map(|(wanted, _)| wanted.id).collect();
+                elsewhere.extend(self.firewall().common(ipv6).into_iter().map(|wanted| wanted.id));
+                lines.extend(compare(wanted, there, &elsewhere));
             }
         }
         Ok(lines)
     }
 
-    fn wanted_rules(&self, networks: &[&Network], endpoints: &[EndpointRecord], ipv6: bool) -> Vec<(Rule, String)> {
-        let mut wanted = Vec::new();
+    fn seen_of(
+        &self,
+        asked: &[Network],
+        all: &[Network],
+        endpoints: &[EndpointRecord],
+        ipv6: bool,
+    ) -> Result<Vec<Seen>> {
+        let comments: Vec<String> = all.iter().map(Firewall::comment).collect();
+        let bridges: Vec<&str> =
+            asked.iter().filter_map(|it| it.bridge.as_ref()).map(|bridge| bridge.name.as_str()).collect();
+        let is_ours = |line: &str| {
+            let mut words = line.split(' ');
+            words
+                .any(|word| bridges.contains(&word) || word.starts_with("RBOX") || comments.iter().any(|it| it == word))
+                || endpoints.iter().any(|endpoint| line.contains(&endpoint.owner.container))
+        };
+        self.firewall().show(ipv6, is_ours)
+    }
+
+    /// What is wanted, and whose it is.
+    fn wanted_rules(&self, networks: &[Network], endpoints: &[EndpointRecord], ipv6: bool) -> Vec<(Wanted, String)> {
+        let mut all = Vec::new();
         for network in networks {
-            let Some(shared) = shared(network, ipv6) else { continue };
-            wanted.extend(shared.rules().map(|rule| {
-                let is_own = rule.input.is_some() || rule.output.is_some();
-                (rule.clone(), if is_own { network.name.clone() } else { String::new() })
+            let wanted = self.firewall().wanted(network, ipv6);
+            if wanted.is_empty() {
+                continue;
+            }
+            all.extend(wanted.into_iter().map(|wanted| {
+                let owner = if wanted.is_own { network.name.clone() } else { String::new() };
+                (wanted, owner)
             }));
-            let here = endpoints.iter().filter(|endpoint| endpoint.network_id == network.id);
-            for endpoint in here {
-                let rules = endpoint.rules.iter().filter(|rule| rule.ipv6 == ipv6);
-                wanted.extend(rules.map(|rule| (rule.clone(), endpoint.owner.name.clone())));
+            for endpoint in endpoints.iter().filter(|endpoint| endpoint.network_id == network.id) {
+                let wanted = self.firewall().wanted_of(&endpoint.rules, ipv6);
+                all.extend(wanted.into_iter().map(|wanted| (wanted, endpoint.owner.name.clone())));
             }
         }
-        wanted
+        all
     }
 
     /// Put back whatever of the networks' rules is gone, and of their endpoints'.
@@ -120,33 +108,81 @@ impl Networks {
     pub fn reload(&self, networks: &[Network]) -> Result<()> {
         let _changes = self.lock_changes()?;
         let _rules = self.lock_rules()?;
+        self.put_back(networks)
+    }
+
+    /// Put back whatever of any network's rules is gone, unless somebody is changing something now: then nothing is done.
+    /// Says whether all is there. Waits for nobody who may wait for this process.
+    pub(crate) fn mend(&self) -> Result<bool> {
+        let Some(_changes) = Lock::attempt(self.dir(), "changes")? else { return Ok(false) };
+        let Some(_rules) = Lock::attempt(self.dir(), "rules")? else { return Ok(false) };
+        let networks = self.list()?;
+        let up = networks.iter().filter(|network| bridge::is_up(network).unwrap_or(false));
+        let up: Vec<Network> = up.cloned().collect();
+        if self.rules(&up)?.iter().any(|line| line.seen.is_none()) {
+            self.put_back(&networks)?;
+        }
+        Ok(true)
+    }
+
+    fn put_back(&self, networks: &[Network]) -> Result<()> {
         let mut up = Vec::new();
         for network in networks.iter().filter(|network| network.bridge.is_some()) {
             let _lock = self.lock()?;
             // What nobody uses is made when somebody does.
             if bridge::is_up(network)? {
-                self.firewall().ensure(network)?;
+                self.firewall().ensure(network, Age::Known)?;
                 up.push(network);
             }
         }
-        let endpoints = self.endpoints()?;
-        let mut there: HashMap<(bool, Table, String), usize> = HashMap::new();
+        let endpoints: Vec<EndpointRecord> =
+            self.endpoints()?.into_iter().filter(|endpoint| !endpoint.is_leaving()).collect();
+        let of = |endpoint: &EndpointRecord| up.iter().find(|network| network.id == endpoint.network_id);
+        let rules: Vec<&Rule> = endpoints.iter().filter(|it| of(it).is_some()).flat_map(|it| &it.rules).collect();
+        if networks.len() == self.list()?.len() && self.firewall().rebuild(&up, &rules)? {
+            return Ok(());
+        }
+        let mut there: HashMap<String, usize> = HashMap::new();
         for ipv6 in [false, true] {
-            if endpoints.iter().any(|endpoint| endpoint.rules.iter().any(|rule| rule.ipv6 == ipv6)) {
+            if rules.iter().any(|rule| rule.ipv6 == ipv6) {
                 for seen in self.firewall().show(ipv6, |_| true)? {
-                    *there.entry((ipv6, seen.table, seen.line)).or_default() += 1;
+                    *there.entry(seen.id).or_default() += 1;
                 }
             }
         }
-        let is_once = |rule: &Rule| there.get(&(rule.ipv6, rule.table, rule.to_string())) == Some(&1);
-        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.is_leaving()) {
-            let network = up.iter().find(|network| network.id == endpoint.network_id);
+        let is_whole = |endpoint: &EndpointRecord| {
+            let mut wanted = [false, true].into_iter().flat_map(|it| self.firewall().wanted_of(&endpoint.rules, it));
+            wanted.all(|wanted| there.get(&wanted.id) == Some(&1))
+        };
+        for endpoint in &endpoints {
             // What is right is not touched: somebody uses it, and this may be killed.
-            if let Some(network) = network.filter(|_| !endpoint.rules.iter().all(is_once)) {
+            if let Some(network) = of(endpoint).filter(|_| !is_whole(endpoint)) {
                 self.delete_rules(endpoint)?;
                 bridge::publish(self, network, &endpoint.rules)?;
             }
         }
         Ok(())
     }
+}
+
+/// Each rule that is wanted, whether it is there or not; and those that are there though nobody wants them.
+fn compare(wanted: Vec<(Wanted, String)>, there: Vec<Seen>, elsewhere: &HashSet<String>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut known: HashSet<String> = HashSet::new();
+    let counted: HashMap<&str, (u64, u64)> =
+        there.iter().rev().map(|seen| (seen.id.as_str(), (seen.packets, seen.bytes))).collect();
+    for (Wanted { id, text, why, .. }, owner) in wanted {
+        let seen = counted.get(id.as_str()).copied();
+        if known.insert(id) {
+            lines.push(Line { text, why: why.into(), owner, seen });
+        }
+    }
+    for Seen { id, text, packets, bytes } in there {
+        if !known.contains(&id) && !elsewhere.contains(&id) {
+            let is_users = text.contains(" -A RBOX-USER ");
+            let why = if is_users { "your own" } else { "nobody's: rbox did not ask for it" };
+            lines.push(Line { text, why: why.into(), owner: String::new(), seen: Some((packets, bytes)) });
+        }
+    }
+    lines
 }

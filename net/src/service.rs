@@ -1,5 +1,5 @@
 //! What the process that holds a container does for its network while it lives: it keeps the host ports, carries what the
-//! kernel cannot, and answers for names.
+//! kernel cannot, answers for names, and takes part in looking after the rules.
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::networks::Networks;
 use crate::ports::{HELD_PORTS_MAX, Held, PortMapping, hold};
 use crate::relay::Relay;
+use crate::watch::Watch;
 
 /// It has no thread and never blocks: the owner's event loop waits for any of [`Service::fds`] to be readable, and calls
 /// [`Service::ready`].
@@ -28,6 +29,8 @@ pub struct Service {
     upstream: Option<Upstream>,
     /// The container asks no other name server.
     is_asked: bool,
+    /// Its part in looking after the rules, if any of its networks has some.
+    watch: Option<Watch>,
 }
 
 /// How names are served for a container whose holder was another process.
@@ -49,7 +52,9 @@ impl Service {
         held: Vec<Held>,
         names: Option<(BorrowedFd<'_>, Upstream)>,
     ) -> Result<Service> {
-        let mut service = Service { ports: ports(records), ..Service::default() };
+        let has_rules = records.iter().any(EndpointRecord::is_on_bridge);
+        let watch = has_rules.then(|| Watch::begin(networks)).flatten();
+        let mut service = Service { ports: ports(records), watch, ..Service::default() };
         for held in held {
             service.take(networks, records, held)?;
         }
@@ -66,7 +71,9 @@ impl Service {
         records: &[EndpointRecord],
         names: Option<Naming<'_>>,
     ) -> (Service, Vec<Error>) {
-        let mut service = Service::default();
+        let has_rules = records.iter().any(EndpointRecord::is_on_bridge);
+        let watch = has_rules.then(|| Watch::begin(networks)).flatten();
+        let mut service = Service { watch, ..Service::default() };
         let mut errors = service.serve_ports(networks, records);
         if let Some(Naming { netns, upstream, is_asked }) = names {
             service.upstream = Some(upstream);
@@ -83,6 +90,9 @@ impl Service {
     /// from being opened.
     pub fn refresh(&mut self, networks: &Networks, container: &str, netns: BorrowedFd<'_>) -> Result<()> {
         let records = networks.staying(container)?;
+        if self.watch.is_none() && records.iter().any(EndpointRecord::is_on_bridge) {
+            self.watch = Watch::begin(networks);
+        }
         if let (Some(relay), Some(address)) = (&mut self.relay, target(&records)) {
             relay.redirect(address);
         }
@@ -156,7 +166,8 @@ impl Service {
 
     /// Wait for any of these to be readable, then call [`Service::ready`].
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.relay.iter().map(Relay::fd).chain(self.resolver.iter().map(Resolver::fd))
+        let serving = self.relay.iter().map(Relay::fd).chain(self.resolver.iter().map(Resolver::fd));
+        serving.chain(self.watch.iter().flat_map(Watch::fds))
     }
 
     /// Do what can be done now, without waiting.
@@ -166,6 +177,9 @@ impl Service {
         }
         if let Some(resolver) = &mut self.resolver {
             resolver.ready();
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.ready();
         }
     }
 }

@@ -145,6 +145,26 @@ pub(crate) static RULES_DELETE: Row = Row {
     why: "the ports lead nowhere now; found by their comment, taken out in one transaction",
     see: "nft(8), libnftables nfnetlink batch",
 };
+pub(crate) static RULES_LIFT: Row = Row {
+    key: "rules-lift",
+    why: "what all networks have in common comes before what is one network's",
+    see: "nft(8), libnftables nfnetlink batch",
+};
+pub(crate) static NFT_BASE: Row = Row {
+    key: "nft-base",
+    why: "the table of rbox, and the network's chains: who may come in, and whose sender is changed",
+    see: "nft(8)",
+};
+pub(crate) static NFT_ADD: Row =
+    Row { key: "nft-add", why: "each published port is an entry of a map: it leads to the container", see: "nft(8)" };
+pub(crate) static NFT_DELETE: Row = Row { key: "nft-delete", why: "the ports lead nowhere now", see: "nft(8)" };
+pub(crate) static NFT_REMOVE: Row =
+    Row { key: "nft-remove", why: "nobody needs the network's chains any more", see: "nft(8)" };
+pub(crate) static NFT_REBUILD: Row = Row {
+    key: "nft-rebuild",
+    why: "the table is made anew in one transaction, with all that is wanted",
+    see: "nft(8)",
+};
 pub(crate) static PORT_HOLD: Row = Row {
     key: "port-hold",
     why: "the packets never reach this socket; it only keeps other programs from taking the port",

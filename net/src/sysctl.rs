@@ -1,25 +1,40 @@
 //! Kernel switches of a network namespace: files below `/proc/sys/net`, seen by the namespace of the calling thread.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use rbox_explain::Row;
 
 use crate::error::{Doing, Result};
 use crate::steps;
 
+/// More than any number that is a switch.
+const VALUE_BYTES_MAX: usize = 32;
+
 /// Write `value` unless it stands there already. A kernel without the switch is no error: then there is nothing to switch.
 ///
 /// Same as: `sysctl -w <name>=<value>`, with `/` for `.` in the name.
 pub(crate) fn set(row: &'static Row, name: &str, value: &str) -> Result<()> {
-    let file = format!("/proc/sys/{name}");
-    match fs::read_to_string(&file) {
-        Ok(now) if now.trim_end() == value => return Ok(()),
+    let path = format!("/proc/sys/{name}");
+    // Opened once: to find a switch takes the kernel the longer, the more network namespaces there are.
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        _ => {}
+        // It cannot be written, so it is well if nothing has to be.
+        Err(_) if get(name).is_some_and(|now| now == value) => return Ok(()),
+        file => file,
+    };
+    let mut now = [0; VALUE_BYTES_MAX];
+    let is_there = file.as_ref().is_ok_and(|file| {
+        let length = file.read_at(&mut now, 0).unwrap_or(0);
+        now[..length].trim_ascii_end() == value.as_bytes()
+    });
+    if is_there {
+        return Ok(());
     }
     let words = || format!("sysctl -w {}={value}", name.replace('/', "."));
-    rbox_explain::step(row, words, || fs::write(&file, value)).doing(|| format!("write {value} to {file}"))
+    rbox_explain::step(row, words, || file?.write_at(value.as_bytes(), 0).map(drop))
+        .doing(|| format!("write {value} to {path}"))
 }
 
 /// Read a switch; nothing when the kernel has none of this name.

@@ -76,6 +76,11 @@ impl Host {
             delegate(&host.cgroup_folders()[0]);
         }
         host.settle();
+        // The same tests for each of the packet filters that can hold the rules.
+        if let Some(backend) = std::env::var_os("RBOX_TEST_FIREWALL") {
+            let config = format!(r#"{{ "firewall": {{ "backend": "{}" }} }}"#, backend.display());
+            fs::write(host.path("config.json"), config).unwrap();
+        }
         host
     }
 

@@ -16,7 +16,7 @@ use super::gone;
 use crate::address::{MacAddress, Subnet};
 use crate::endpoint::{Attachment, Link};
 use crate::error::{Error, Result};
-use crate::firewall::{Firewall, Meant, Rule, flows};
+use crate::firewall::{Age, Firewall, Meant, Rule, flows};
 use crate::hosts;
 use crate::ipam::{self, Taken};
 use crate::netlink::{Cable, HostRoutes, LinkState, Netlink, NewBridge};
@@ -107,13 +107,19 @@ pub(crate) fn mtu(netlink: &mut Netlink, network: &Network, routes: &HostRoutes)
 /// Make the bridge and the shared rules where they are missing; answers the bridge's index.
 ///
 /// The bridge is switched on last, so one that is up is complete, and needs no lock.
-pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Network, mtu_bytes: u32) -> Result<u32> {
+pub(crate) fn ensure(
+    netlink: &mut Netlink,
+    networks: &Networks,
+    (network, age): (&Network, Age),
+    mtu_bytes: u32,
+) -> Result<u32> {
     let Some(bridge) = &network.bridge else { return Err(gone(&network.name)) };
     let name = &bridge.name;
     if let Some(link) = netlink.show_link(name)?.filter(|link| link.is_up) {
-        let index = owned(link, network, bridge)?;
         // Somebody has switched IPv6 on everywhere; or an earlier rbox made the bridge.
-        if !network.ipv6 {
+        let is_open = link.believes_routers || link.has_ipv6 && !network.is_predefined();
+        let index = owned(link, network, bridge)?;
+        if is_open && !network.ipv6 {
             shut_ipv6(network, name)?;
         }
         return Ok(index);
@@ -143,7 +149,7 @@ pub(crate) fn ensure(netlink: &mut Netlink, networks: &Networks, network: &Netwo
         }
     }
     // The drops in raw come before the host routes for anybody, and before it accepts 127.0.0.1 from a bridge.
-    networks.firewall().ensure(network)?;
+    networks.firewall().ensure(network, age)?;
     if !network.internal {
         forward(netlink, network, name)?;
     }
@@ -187,7 +193,7 @@ pub(crate) fn publish(networks: &Networks, network: &Network, rules: &[Rule]) ->
     let firewall = networks.firewall();
     if let Err(error) = firewall.append(rules) {
         let lock = networks.lock()?;
-        let were_missing = firewall.ensure(network)?;
+        let were_missing = firewall.ensure(network, Age::Known)?;
         drop(lock);
         if !were_missing {
             return Err(error);
@@ -212,7 +218,7 @@ pub(crate) fn plug(
     netns: BorrowedFd<'_>,
 ) -> Result<()> {
     let Link::Cable { bridge, host, isolated } = &it.link else { return Ok(()) };
-    let index = ensure(netlink, networks, network, it.mtu_bytes)?;
+    let index = ensure(netlink, networks, (network, Age::Known), it.mtu_bytes)?;
     let cable = Cable { host, inside: &it.interface, bridge: (index, bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
     // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel.

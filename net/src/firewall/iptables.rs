@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use iptables::IPTables;
 
 use super::bridge::{Shared, USER_CHAIN};
-use super::{Rule, Table};
+use super::{Rule, Seen, Table};
 use crate::error::{Error, Result};
 use crate::steps;
 
@@ -104,17 +104,14 @@ impl Iptables {
         Ok(true)
     }
 
-    /// Put in a network's own rules, where all that networks have in common is there, and none of them; `heads` tells how
-    /// many rules stand at the head of a chain, behind which they belong.
+    /// Put in a network's own rules, where all that networks have in common is there, and none of them: those that belong
+    /// to the head of a chain before all that is there. No line has a number, since for one the program reads all rules.
     ///
     /// Same as: `iptables-restore --noflush -w 5` with `-I` and `-A` lines.
-    pub(super) fn add_own(&self, shared: &Shared, heads: HashMap<(Table, &'static str), usize>) -> Result<()> {
-        let mut heads: HashMap<(Table, &str), usize> = heads;
+    pub(super) fn add_own(&self, shared: &Shared) -> Result<()> {
         let mut change = Change::default();
-        for rule in shared.first.iter().filter(|rule| Shared::is_of_one_network(rule)) {
-            let at = heads.entry((rule.table, &rule.chain)).or_default();
-            *at += 1;
-            change.add(rule.table, format!("-I {} {at} {}", rule.chain, rule.body()));
+        for rule in shared.first.iter().rev().filter(|rule| Shared::is_of_one_network(rule)) {
+            change.add(rule.table, format!("-I {} {}", rule.chain, rule.body()));
         }
         for rule in shared.last.iter().filter(|rule| Shared::is_of_one_network(rule)) {
             change.add(rule.table, rule.to_string());
@@ -201,12 +198,16 @@ impl Iptables {
         mine().for_each(|(table, chain)| change.add(*table, format!("-X {chain}")));
     }
 
-    /// List our rules as the kernel has them: each table with its lines that are ours, and what each has seen.
+    /// List our rules as the kernel has them, and what each has seen.
     pub(super) fn show(&self, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Seen>> {
         let mut found = Vec::new();
         for table in [Table::Raw, Table::Filter, Table::Nat] {
             let lines = self.lines(table, &["-v"])?;
-            found.extend(lines.iter().filter_map(|line| Seen::read(table, line)).filter(|seen| is_ours(&seen.line)));
+            let counted = lines.iter().filter_map(|line| counted(line)).filter(|(line, ..)| is_ours(line));
+            found.extend(counted.map(|(line, packets, bytes)| {
+                let text = format!("{} -t {table} {line}", self.name);
+                Seen { id: text.clone(), text, packets, bytes }
+            }));
         }
         Ok(found)
     }
@@ -294,25 +295,14 @@ impl Listing {
     }
 }
 
-/// A rule as the kernel has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) table: Table,
-    /// The line of `iptables-save`.
-    pub(crate) line: String,
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Seen {
-    /// Read `-A RBOX -i rbox0 -c 5 300 -j RETURN`, as `iptables -S -v` prints it; nothing for a chain.
-    fn read(table: Table, line: &str) -> Option<Seen> {
-        let (before, after) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(" -c "))?;
-        let mut words = after.splitn(3, ' ');
-        let (packets, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        let rest = words.next().map(|rest| format!(" {rest}")).unwrap_or_default();
-        Some(Seen { table, line: format!("-A {before}{rest}"), packets, bytes })
-    }
+/// Read `-A RBOX -i rbox0 -c 5 300 -j RETURN`, as `iptables -S -v` prints it: the line of `iptables-save`, packets, bytes.
+/// Nothing for a chain.
+fn counted(line: &str) -> Option<(String, u64, u64)> {
+    let (before, after) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(" -c "))?;
+    let mut words = after.splitn(3, ' ');
+    let (packets, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let rest = words.next().map(|rest| format!(" {rest}")).unwrap_or_default();
+    Some((format!("-A {before}{rest}"), packets, bytes))
 }
 
 /// Lines for `iptables-restore`, by table.
@@ -367,12 +357,12 @@ mod tests {
 
     #[test]
     fn counters_are_taken_out_of_a_line() {
-        let seen =
-            Seen::read(Table::Nat, "-A RBOX -i rbox0 -m comment --comment network-0a -c 358 26776 -j RETURN").unwrap();
-        assert_eq!(seen.line, "-A RBOX -i rbox0 -m comment --comment network-0a -j RETURN");
-        assert_eq!((seen.packets, seen.bytes), (358, 26776));
-        assert_eq!(Seen::read(Table::Nat, "-P INPUT ACCEPT -c 0 0"), None);
-        assert_eq!(Seen::read(Table::Nat, "-N RBOX"), None);
+        assert_eq!(
+            counted("-A RBOX -i rbox0 -m comment --comment network-0a -c 358 26776 -j RETURN"),
+            Some(("-A RBOX -i rbox0 -m comment --comment network-0a -j RETURN".into(), 358, 26776))
+        );
+        assert_eq!(counted("-P INPUT ACCEPT -c 0 0"), None);
+        assert_eq!(counted("-N RBOX"), None);
     }
 
     #[test]

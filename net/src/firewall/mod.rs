@@ -1,25 +1,30 @@
 //! The host's packet filter: rules as values, and the backend that puts them in.
 //!
 //! ```text
-//!   bridge.rs    what a network needs once (chains, jumps, masquerade)  ┐
-//!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ─▶ iptables.rs (one restore)
-//!   nfnetlink.rs taking rules out again, in one transaction of the kernel's own
+//!   bridge.rs    what a network needs once (chains, jumps, masquerade)  ┐             ┌▶ iptables.rs (one restore)
+//!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ┴▶ nft/ (one batch, maps)
+//!   nfnetlink.rs taking iptables' rules out again, in one transaction of the kernel's own
+//!   batch.rs, wire.rs  the kernel's messages
+//!   watch.rs     hearing of what others change
 //!   flows.rs     what goes on by rules that are no more, or as if there were none yet: forgotten
 //! ```
 //!
 //! A [`Rule`]'s `Display` is its line in `iptables-save`, so what rbox says, what it sends, and what the kernel
 //! lists are one text. The layout is Docker 20.10's, with additions; each is explained where it is made.
 
+mod backend;
+mod batch;
 mod bridge;
 pub(crate) mod flows;
 mod iptables;
 mod nfnetlink;
+mod nft;
 mod published;
 mod rule;
+mod watch;
 mod why;
 pub(crate) mod wire;
 
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,15 +36,50 @@ use nfnetlink::{Place, RuleSocket};
 use crate::error::{Doing, Result};
 use crate::network::Network;
 
-pub(crate) use bridge::{comment, common, shared};
+pub use backend::Backend;
+use bridge::shared;
 pub(crate) use flows::Meant;
-pub(crate) use iptables::{Seen, finish, program};
+pub(crate) use iptables::{finish, program};
 pub(crate) use published::published;
 pub use rule::{Rule, Table};
-pub(crate) use why::why;
+pub(crate) use watch::{Heard, changes, heard};
+use why::why;
+
+/// Whether a network may have rules already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// Nobody can have heard of it: its id was drawn a moment ago.
+    New,
+    /// It may.
+    Known,
+}
+
+/// Something of ours that has to be in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// What tells it from any other.
+    pub(crate) id: String,
+    /// The command that would put it in.
+    pub(crate) text: String,
+    pub(crate) why: &'static str,
+    /// It is one network's, or one endpoint's; else all networks have it in common.
+    pub(crate) is_own: bool,
+}
+
+/// Something of ours that is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The same as in [`Wanted`].
+    pub(crate) id: String,
+    /// How it is found there.
+    pub(crate) text: String,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
 
 /// The packet filter of both families.
 pub(crate) struct Firewall {
+    chosen: backend::Chosen,
     /// Locked by every `iptables-restore` that runs, also by one whose caller was killed.
     running: PathBuf,
     backends: [OnceLock<Iptables>; 2],
@@ -47,9 +87,22 @@ pub(crate) struct Firewall {
 }
 
 impl Firewall {
-    /// Nothing is looked for before it is needed. `running` is a file for a lock.
-    pub(crate) fn new(running: PathBuf) -> Firewall {
-        Firewall { running, backends: Default::default(), socket: RuleSocket::default() }
+    /// Nothing is looked for before it is needed. `dir` is where the lock and the choice of the backend are kept.
+    pub(crate) fn new(dir: &Path) -> Firewall {
+        let chosen = backend::Chosen::kept_in(dir.join("backend"));
+        Firewall { chosen, running: dir.join("firewall"), backends: Default::default(), socket: RuleSocket::default() }
+    }
+
+    /// Which one it is.
+    pub(crate) fn backend(&self) -> Backend {
+        self.chosen.get()
+    }
+
+    /// Use this one from now on, in all processes. What the other has is the caller's to take out before.
+    ///
+    /// Errors: `Os`, the state directory cannot be written.
+    pub(crate) fn choose(&self, backend: Backend) -> Result<()> {
+        self.chosen.set(backend)
     }
 
     fn of(&self, ipv6: bool) -> Result<&Iptables> {
@@ -64,34 +117,46 @@ impl Firewall {
     /// Put in what is missing of a bridge network's shared rules. Says whether anything was.
     ///
     /// Errors: `Firewall`, when iptables refuses or is not here.
-    pub(crate) fn ensure(&self, network: &Network) -> Result<bool> {
+    pub(crate) fn ensure(&self, network: &Network, age: Age) -> Result<bool> {
+        if self.backend() == Backend::Nftables {
+            return nft::ensure(&self.socket, network);
+        }
         self.settle()?;
         let mut were_missing = false;
         for shared in [shared(network, false), shared(network, true)].into_iter().flatten() {
-            were_missing |= match self.heads(network, shared.ipv6)? {
-                Some(heads) => self.of(shared.ipv6)?.add_own(&shared, heads).map(|()| true)?,
+            were_missing |= match self.heads((network, age), shared.ipv6)? {
+                Some(heads) => {
+                    self.of(shared.ipv6)?.add_own(&shared)?;
+                    self.socket.lift(&heads)?;
+                    true
+                }
                 None => self.of(shared.ipv6)?.ensure(&shared)?,
             };
         }
         Ok(were_missing)
     }
 
-    /// Of a user-defined network that has no rules yet, beside others that have: how many rules stand at the head of each
-    /// chain before a network's. To list hundreds of networks' rules takes longer than to add those of one.
-    fn heads(&self, network: &Network, ipv6: bool) -> Result<Option<HashMap<(Table, &'static str), usize>>> {
-        let mut heads = HashMap::new();
+    /// Of a user-defined network that has no rules yet, beside others that have: the rules at the heads of the chains, which
+    /// stay before a network's own. To list hundreds of networks' rules takes longer than to add those of one.
+    fn heads(
+        &self,
+        (network, age): (&Network, Age),
+        ipv6: bool,
+    ) -> Result<Option<Vec<(Place<'static>, nfnetlink::Seen)>>> {
         if network.is_predefined() || network.internal || !self.of(ipv6)?.is_nft {
             return Ok(None);
         }
+        let own = bridge::comment(network);
+        let mut heads = Vec::new();
         for ((table, chain), words) in bridge::marks(ipv6) {
-            let seen = self.socket.sight((ipv6, table, chain), &words, &bridge::comment(network))?;
-            match seen.filter(|seen| !seen.has_not).map(|seen| seen.at.into_iter().collect::<Option<Vec<usize>>>()) {
-                // Behind the last of them.
-                Some(Some(at)) if table == Table::Filter => {
-                    heads.insert((table, chain), at.into_iter().max().map_or(0, |at| at + 1));
-                }
-                Some(Some(_)) => {}
-                _ => return Ok(None),
+            let place = (ipv6, table, chain);
+            let seen = self.socket.sight(place, &words, (age == Age::Known).then_some(own.as_str()))?;
+            let Some(seen) = seen.filter(|seen| !seen.has_not && seen.at.iter().all(Option::is_some)) else {
+                return Ok(None);
+            };
+            if table == Table::Filter {
+                // The last is lifted first.
+                heads.extend(seen.at.into_iter().flatten().rev().map(|seen| (place, seen)));
             }
         }
         Ok(Some(heads))
@@ -101,6 +166,9 @@ impl Firewall {
     ///
     /// Errors: `Firewall`, also when a chain is missing: somebody emptied the tables.
     pub(crate) fn append(&self, rules: &[Rule]) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return nft::append(&self.socket, &rules.iter().collect::<Vec<_>>());
+        }
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
             if !these.is_empty() {
@@ -114,6 +182,9 @@ impl Firewall {
     ///
     /// A rule or chain that is gone already is no error.
     pub(crate) fn delete<'a>(&self, rules: impl Iterator<Item = &'a Rule> + Clone, owner: &str) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return nft::delete(&self.socket, &rules.collect::<Vec<_>>());
+        }
         let mut places: Vec<Place<'_>> = Vec::new();
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.clone().filter(|rule| rule.ipv6 == ipv6).collect();
@@ -135,6 +206,9 @@ impl Firewall {
     ///
     /// A rule or chain that is gone already is no error.
     pub(crate) fn take_out(&self, rules: &[Rule]) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return nft::delete(&self.socket, &rules.iter().collect::<Vec<_>>());
+        }
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
             if !these.is_empty() {
@@ -146,6 +220,9 @@ impl Firewall {
 
     /// Take out a network's shared rules.
     pub(crate) fn remove(&self, network: &Network) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return nft::remove(&self.socket, network);
+        }
         for shared in [shared(network, false), shared(network, true)].into_iter().flatten() {
             let backend = self.of(shared.ipv6)?;
             // A user-defined network's rules are told by their comment.
@@ -163,6 +240,9 @@ impl Firewall {
     ///
     /// The user's chain stays when it holds any rule of the user's.
     pub(crate) fn remove_chains(&self) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return nft::remove_all(&self.socket);
+        }
         for ipv6 in [false, true] {
             match self.of(ipv6) {
                 Ok(backend) => backend.remove(&bridge::common(ipv6))?,
@@ -174,9 +254,54 @@ impl Firewall {
         Ok(())
     }
 
-    /// List our rules of one family as the kernel has them.
+    /// What a network needs of one family; nothing where it has no subnet of it.
+    pub(crate) fn wanted(&self, network: &Network, ipv6: bool) -> Vec<Wanted> {
+        match self.backend() {
+            Backend::Nftables => nft::wanted(network, ipv6),
+            Backend::Iptables => {
+                let shared = shared(network, ipv6);
+                let rules = shared.iter().flat_map(|shared| shared.rules());
+                rules.map(|rule| Wanted { is_own: bridge::Shared::is_of_one_network(rule), ..wanted(rule) }).collect()
+            }
+        }
+    }
+
+    /// What an endpoint's rules are, of one family.
+    pub(crate) fn wanted_of(&self, rules: &[Rule], ipv6: bool) -> Vec<Wanted> {
+        let of_family: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
+        match self.backend() {
+            Backend::Nftables => nft::wanted_of(&of_family, ipv6),
+            Backend::Iptables => of_family.into_iter().map(wanted).collect(),
+        }
+    }
+
+    /// What all networks have in common and the last that needed it may have left.
+    pub(crate) fn common(&self, ipv6: bool) -> Vec<Wanted> {
+        match self.backend() {
+            Backend::Nftables => Vec::new(),
+            Backend::Iptables => bridge::common(ipv6).rules().map(wanted).collect(),
+        }
+    }
+
+    /// What tells a network's own rules.
+    pub(crate) fn comment(network: &Network) -> String {
+        bridge::comment(network)
+    }
+
+    /// List our rules of one family as the kernel has them; of iptables' lines those that are ours.
     pub(crate) fn show(&self, ipv6: bool, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Seen>> {
-        self.of(ipv6)?.show(is_ours)
+        match self.backend() {
+            Backend::Nftables => nft::show(&self.socket, ipv6),
+            Backend::Iptables => self.of(ipv6)?.show(is_ours),
+        }
+    }
+
+    /// Put everything back in one transaction, where the backend can do that. Says whether it did.
+    pub(crate) fn rebuild(&self, networks: &[&Network], rules: &[&Rule]) -> Result<bool> {
+        match self.backend() {
+            Backend::Nftables => nft::rebuild(&self.socket, networks, rules).map(|()| true),
+            Backend::Iptables => Ok(false),
+        }
     }
 
     /// Wait until every `iptables-restore` has ended whose caller was killed meanwhile: only then is it known what it has
@@ -184,10 +309,19 @@ impl Firewall {
     ///
     /// Errors: `Os` when the lock cannot be taken.
     pub(crate) fn settle(&self) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return Ok(());
+        }
         let doing = || format!("lock {}", self.running.display());
         let file = lock_file(&self.running).doing(doing)?;
         file.lock().doing(doing)
     }
+}
+
+fn wanted(rule: &Rule) -> Wanted {
+    let program = if rule.ipv6 { "ip6tables" } else { "iptables" };
+    let text = format!("{program} -t {} {rule}", rule.table);
+    Wanted { id: text.clone(), text, why: why(rule), is_own: true }
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {

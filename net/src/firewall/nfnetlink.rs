@@ -22,23 +22,22 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use rtnetlink::sys::Socket;
 
 use super::Table;
+use super::batch::{Batch, NFT_MSG_DELRULE, NFT_MSG_GETRULE, NFT_MSG_NEWRULE, NLM_F_CREATE};
 use super::wire::{
-    DUMP_BYTES, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute,
-    family, message, messages, open, text,
+    DUMP_BYTES, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute, family,
+    message, messages, open, text,
 };
 use crate::error::{Doing, Result};
 use crate::steps;
 
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFT_MSG_NEWRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 6;
-const NFT_MSG_GETRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 7;
-const NFT_MSG_DELRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 8;
-const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
-const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
-const NFPROTO_UNSPEC: u8 = 0;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_RULE_USERDATA: u16 = 7;
+/// What stands before a message's attributes: family, version, resource.
+const NFGENMSG_BYTES: usize = 4;
+const NLA_F_NESTED: u16 = 0x8000;
 
 /// A socket to the packet filter, opened at first use and then kept: closing it is what waits.
 #[derive(Default)]
@@ -61,7 +60,7 @@ impl Drop for RuleSocket {
 ///
 /// Our own descriptor must be closed before the circle is cut off: the worker is quick (0.1 ms), and who closes last is
 /// the one who waits (3 to 7 ms).
-fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
+pub(super) fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
     let (one, other) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     let circle = [socket.as_raw_fd(), other.as_raw_fd()];
@@ -118,18 +117,44 @@ impl RuleSocket {
     }
 }
 
-/// Where in a chain each word stands first, and whether a rule says `not`; as the kernel has its rules, word for word.
+impl RuleSocket {
+    /// Ask the packet filter something, or tell it.
+    pub(super) fn ask<T>(
+        &self,
+        doing: impl FnOnce() -> String,
+        ask: impl FnOnce(&Socket) -> io::Result<T>,
+    ) -> Result<T> {
+        let mut slot = self.0.lock().expect("nothing panics while it is held");
+        let answer = match &mut *slot {
+            Some(socket) => ask(socket),
+            none => open().and_then(|socket| ask(none.insert(socket))),
+        };
+        if answer.is_err() {
+            // Whatever else it has to say would be taken for the answer to another question.
+            if let Some(socket) = slot.take() {
+                let _ = leave_to_the_kernel(socket);
+            }
+        }
+        answer.doing(doing)
+    }
+}
+
+/// What was seen of a chain's rules; as the kernel has them, word for word.
 pub(super) struct Sighted {
-    /// For each word the number of its rule from 0; nothing where none has it.
-    pub(super) at: Vec<Option<usize>>,
+    /// For each word the first rule that has it; nothing where none does.
+    pub(super) at: Vec<Option<Seen>>,
     pub(super) has_not: bool,
 }
 
+/// A rule as the kernel lists it: its attributes.
+pub(super) struct Seen(Vec<u8>);
+
 impl RuleSocket {
-    /// Look through a chain for whole words: names of chains that are jumped to, comments. `not` is one, too.
+    /// Look through a chain for whole words: names of chains that are jumped to, comments. `not` is one, too; where there is
+    /// no such word the look ends with the last of the others.
     ///
     /// Nothing when there is no such chain, or it changed meanwhile.
-    pub(super) fn sight(&self, place: Place<'_>, words: &[&str], not: &str) -> Result<Option<Sighted>> {
+    pub(super) fn sight(&self, place: Place<'_>, words: &[&str], not: Option<&str>) -> Result<Option<Sighted>> {
         let mut slot = self.0.lock().expect("nothing panics while it is held");
         let (ipv6, table, chain) = place;
         let doing = || format!("look through chain {chain}");
@@ -142,21 +167,63 @@ impl RuleSocket {
         let whole: Vec<Vec<u8>> = words.iter().map(|word| text(word)).collect();
         let look = || {
             socket.send(&request, 0)?;
-            sight(socket, &whole, &text(not))
+            sight(socket, &whole, not.map(text).as_deref())
         };
-        match rbox_explain::step(&steps::RULES_LIST, told, look) {
-            Err(error) => {
-                *slot = None;
-                Err(error).doing(doing)
-            }
-            seen => seen.doing(doing),
+        let (seen, is_read) = match rbox_explain::step(&steps::RULES_LIST, told, look) {
+            Ok((seen, is_read)) => (Ok(seen), is_read),
+            Err(error) => (Err(error), false),
+        };
+        // Whatever else it has to say would be taken for the answer to another question.
+        if let Some(socket) = slot.take_if(|_| !is_read) {
+            let _ = leave_to_the_kernel(socket);
         }
+        seen.doing(doing)
     }
 }
 
-fn sight(socket: &Socket, words: &[Vec<u8>], not: &[u8]) -> io::Result<Option<Sighted>> {
-    let mut seen = Sighted { at: vec![None; words.len()], has_not: false };
-    let (mut number, mut whole) = (0, true);
+impl RuleSocket {
+    /// Move rules of ours to the head of their chains, as they are, all at once; the last of them comes to stand first.
+    ///
+    /// Same as: `nft delete rule ip TABLE CHAIN handle N` and `nft insert rule ip TABLE CHAIN …` for each, in one `nft -f`.
+    pub(super) fn lift(&self, rules: &[(Place<'_>, Seen)]) -> Result<()> {
+        let doing = || "move the common rules to the head of their chains".to_owned();
+        let words = || rules.iter().map(|(place, seen)| seen.words(*place)).collect::<Vec<_>>().join("; ");
+        let lift = |socket: &Socket| {
+            let mut batch = Batch::default();
+            rules.iter().try_for_each(|(place, seen)| seen.lift(*place, &mut batch))?;
+            batch.commit(socket)
+        };
+        rbox_explain::step(&steps::RULES_LIFT, words, || self.ask(doing, lift))
+    }
+}
+
+impl Seen {
+    fn handle(&self) -> io::Result<u64> {
+        attribute(&self.0, NFTA_RULE_HANDLE).and_then(number).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn lift(&self, place: Place<'_>, batch: &mut Batch) -> io::Result<()> {
+        delete_rule(batch, place, self.handle()?);
+        let mut attributes = names(place);
+        for kind in [NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA] {
+            let nested = if kind == NFTA_RULE_EXPRESSIONS { NLA_F_NESTED } else { 0 };
+            attributes.extend(attribute(&self.0, kind).map(|value| (kind | nested, value.to_vec())));
+        }
+        batch.add(NFT_MSG_NEWRULE, NLM_F_CREATE, place.0, &attributes);
+        Ok(())
+    }
+
+    fn words(&self, (ipv6, table, chain): Place<'_>) -> String {
+        let handle = self.handle().unwrap_or_default();
+        let family = word(ipv6);
+        format!("nft delete rule {family} {table} {chain} handle {handle}; nft insert rule {family} {table} {chain} …")
+    }
+}
+
+/// Says, too, whether all that the kernel has to say was read.
+fn sight(socket: &Socket, words: &[Vec<u8>], not: Option<&[u8]>) -> io::Result<(Option<Sighted>, bool)> {
+    let mut seen = Sighted { at: words.iter().map(|_| None).collect(), has_not: false };
+    let mut whole = true;
     let mut datagram = Vec::with_capacity(DUMP_BYTES);
     loop {
         datagram.clear();
@@ -167,19 +234,21 @@ fn sight(socket: &Socket, words: &[Vec<u8>], not: &[u8]) -> io::Result<Option<Si
                 NFT_MSG_NEWRULE => {
                     for (at, word) in seen.at.iter_mut().zip(words) {
                         if at.is_none() && has(body, word) {
-                            *at = Some(number);
+                            *at = Some(Seen(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec()));
                         }
                     }
-                    seen.has_not |= has(body, not);
-                    number += 1;
+                    seen.has_not |= not.is_some_and(|not| has(body, not));
                 }
-                NLMSG_DONE => return Ok(whole.then_some(seen)),
+                NLMSG_DONE => return Ok((whole.then_some(seen), true)),
                 NLMSG_ERROR => match answer(body) {
-                    Err(error) if error.raw_os_error().is_some_and(is_race) => return Ok(None),
+                    Err(error) if error.raw_os_error().is_some_and(is_race) => return Ok((None, true)),
                     answer => answer?,
                 },
                 _ => {}
             }
+        }
+        if not.is_none() && whole && seen.at.iter().all(Option::is_some) {
+            return Ok((Some(seen), false));
         }
     }
 }
@@ -224,10 +293,9 @@ fn find<'a>(socket: &Socket, chains: &[Place<'a>], owner: &str) -> io::Result<Ve
 }
 
 /// The request for the rules of a chain.
-fn listing((ipv6, table, chain): Place<'_>) -> Vec<u8> {
+fn listing(place: Place<'_>) -> Vec<u8> {
     let mut request = Vec::new();
-    let names = [(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))];
-    message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(ipv6), 0), &names);
+    message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP, (family(place.0), 0), &names(place));
     request
 }
 
@@ -243,7 +311,9 @@ fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
             whole &= flags & NLM_F_DUMP_INTR == 0;
             match kind {
                 NFT_MSG_NEWRULE if body.windows(owner.len()).any(|bytes| bytes == owner) => {
-                    handles.extend(attribute(body.get(4..).unwrap_or_default(), NFTA_RULE_HANDLE).and_then(number));
+                    handles.extend(
+                        attribute(body.get(NFGENMSG_BYTES..).unwrap_or_default(), NFTA_RULE_HANDLE).and_then(number),
+                    );
                 }
                 NLMSG_DONE => return Ok(whole.then_some(handles)),
                 NLMSG_ERROR => return answer(body).map(|()| Some(handles)),
@@ -254,29 +324,22 @@ fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
 }
 
 fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
-    let mut batch = Vec::new();
-    message(&mut batch, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
+    let mut batch = Batch::default();
     for rule in found {
-        let (ipv6, table, chain) = rule.place;
-        let attributes = [
-            (NFTA_RULE_TABLE, text(&table.to_string())),
-            (NFTA_RULE_CHAIN, text(chain)),
-            (NFTA_RULE_HANDLE, rule.handle.to_be_bytes().to_vec()),
-        ];
-        message(&mut batch, NFT_MSG_DELRULE, NLM_F_REQUEST | NLM_F_ACK, (family(ipv6), 0), &attributes);
+        delete_rule(&mut batch, rule.place, rule.handle);
     }
-    message(&mut batch, NFNL_MSG_BATCH_END, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
-    socket.send(&batch, 0)?;
-    let mut result = Ok(());
-    let mut answers = 0;
-    while answers < found.len() {
-        let (datagram, _) = socket.recv_from_full()?;
-        for (_, _, body) in messages(&datagram).filter(|(kind, ..)| *kind == NLMSG_ERROR) {
-            answers += 1;
-            result = result.and(answer(body));
-        }
-    }
-    result
+    batch.commit(socket)
+}
+
+fn delete_rule(batch: &mut Batch, place: Place<'_>, handle: u64) {
+    let mut attributes = names(place);
+    attributes.push((NFTA_RULE_HANDLE, handle.to_be_bytes().to_vec()));
+    batch.add(NFT_MSG_DELRULE, 0, place.0, &attributes);
+}
+
+/// The attributes that say where a rule is.
+fn names((_, table, chain): Place<'_>) -> Vec<(u16, Vec<u8>)> {
+    vec![(NFTA_RULE_TABLE, text(&table.to_string())), (NFTA_RULE_CHAIN, text(chain))]
 }
 
 impl Found<'_> {

@@ -71,6 +71,25 @@ pub(crate) fn nest(out: &mut Vec<u8>, attributes: &[(u16, Vec<u8>)]) {
     }
 }
 
+/// The same as a value of its own: what the kernel calls nested.
+pub(crate) fn nested(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    nest(&mut out, attributes);
+    out
+}
+
+/// All attributes: kind, value.
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        // The two top bits say "nested" and "network byte order".
+        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & 0x3fff;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
 /// The messages of a datagram: type, flags, and what follows nlmsghdr.
 pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
     std::iter::from_fn(move || {
@@ -84,16 +103,8 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &
 }
 
 /// The value of the first attribute of `kind`.
-pub(crate) fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16::from_ne_bytes(attributes.get(..2)?.try_into().ok()?));
-        // The two top bits say "nested" and "network byte order".
-        let this = u16::from_ne_bytes(attributes.get(2..4)?.try_into().ok()?) & 0x3fff;
-        if this == kind {
-            return attributes.get(4..length);
-        }
-        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
-    }
+pub(crate) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(this, _)| *this == kind).map(|(_, value)| value)
 }
 
 /// The body of NLMSG_ERROR: a negative errno, 0 for an acknowledgement.

@@ -6,8 +6,9 @@ use rbox_explain::Row;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth,
-    InfoVlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    AfSpecInet6, AfSpecUnspec, BridgePortState, Inet6DevConf, InfoBridgePort, InfoData, InfoIpVlan, InfoKind,
+    InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, MacVlanMode,
 };
 
 use super::{Netlink, Refusal};
@@ -59,6 +60,10 @@ pub(crate) struct LinkState {
     pub(crate) forwards: bool,
     /// The kernel made it for somebody, and ends it with its namespace: a cable, a VLAN.
     pub(crate) is_virtual: bool,
+    /// IPv6 is switched on there.
+    pub(crate) has_ipv6: bool,
+    /// What a router announces there is believed.
+    pub(crate) believes_routers: bool,
 }
 
 impl Netlink {
@@ -372,6 +377,8 @@ fn read(link: &LinkMessage) -> LinkState {
         is_ready: link.header.flags.contains(LinkFlags::Running),
         forwards: false,
         is_virtual: false,
+        has_ipv6: false,
+        believes_routers: false,
     };
     for attribute in &link.attributes {
         match attribute {
@@ -383,10 +390,21 @@ fn read(link: &LinkMessage) -> LinkState {
                 state.forwards = infos.iter().any(forwards);
                 state.is_virtual = infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
             }
+            LinkAttribute::AfSpecUnspec(families) => {
+                if let Some(switches) = families.iter().find_map(ipv6_switches) {
+                    state.has_ipv6 = switches.disable_ipv6 == 0;
+                    state.believes_routers = switches.accept_ra != 0;
+                }
+            }
             _ => {}
         }
     }
     state
+}
+
+fn ipv6_switches(family: &AfSpecUnspec) -> Option<&Inet6DevConf> {
+    let AfSpecUnspec::Inet6(all) = family else { return None };
+    all.iter().find_map(|one| if let AfSpecInet6::DevConf(switches) = one { Some(switches) } else { None })
 }
 
 fn forwards(info: &LinkInfo) -> bool {

@@ -28,6 +28,15 @@ impl fmt::Display for Protocol {
 }
 
 impl Protocol {
+    /// Its number in the header of IP (IANA, Assigned Internet Protocol Numbers).
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
     /// Whether a process can carry it from one address to another by reading and writing.
     pub(crate) fn is_relayable(self) -> bool {
         self != Protocol::Sctp

@@ -22,13 +22,12 @@ fn named(networks: &Networks, args: &NetworkNamesArgs) -> Result<Vec<Network>> {
 pub(super) fn rules(networks: &Networks, args: &NetworkNamesArgs) -> Result<ExitCode> {
     let mut text = String::new();
     for line in networks.rules(&named(networks, args)?)? {
-        let program = if line.ipv6 { "ip6tables" } else { "iptables" };
         let owner = if line.owner.is_empty() { String::new() } else { format!(" ({})", line.owner) };
         let seen = match line.seen {
             Some((packets, bytes)) => format!("{packets} packets, {}", units::size(bytes)),
             None => "MISSING".to_owned(),
         };
-        text += &format!("{program} -t {} {}\n    {}{owner}; {seen}\n", line.table, line.text, line.why);
+        text += &format!("{}\n    {}{owner}; {seen}\n", line.text, line.why);
     }
     print::text(&text)?;
     Ok(ExitCode::SUCCESS)

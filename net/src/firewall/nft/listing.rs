@@ -1,0 +1,140 @@
+//! What the kernel has of our tables.
+
+use std::collections::HashMap;
+use std::io;
+
+use rtnetlink::sys::Socket;
+
+use super::set::{Element, Set, commented};
+use super::{TABLE, family, is_absent};
+use crate::firewall::Seen;
+use crate::firewall::batch::{NFT_MSG_GETRULE, NFT_MSG_GETSETELEM, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM};
+use crate::firewall::wire::{
+    self, DUMP_BYTES, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute,
+    attributes, message, messages, text,
+};
+
+/// What stands before a message's attributes.
+const NFGENMSG_BYTES: usize = 4;
+
+/// What tells a rule from any other.
+pub(super) fn rule_id(ipv6: bool, chain: &str, why: &str) -> String {
+    format!("{} rule {chain} {why}", family(ipv6))
+}
+
+/// What tells an entry from any other.
+pub(super) fn element_id(ipv6: bool, set: Set, key: &[u8]) -> String {
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{} element {set} {key}", family(ipv6))
+}
+
+/// List rules and entries. Nothing where there is no table.
+pub(super) fn all(socket: &Socket, ipv6: bool) -> io::Result<Vec<Seen>> {
+    let mut seen = Vec::new();
+    let table = [(1, text(TABLE))];
+    dump(socket, ipv6, (NFT_MSG_GETRULE, NFT_MSG_NEWRULE), &table, &mut |body| seen.extend(rule(body, ipv6)))?;
+    for set in Set::ALL {
+        elements(socket, ipv6, set, &mut |key, _, is_end| {
+            if !is_end {
+                let id = element_id(ipv6, set, key);
+                seen.push(Seen { text: format!("nft: {id}"), id, packets: 0, bytes: 0 });
+            }
+        })?;
+    }
+    Ok(seen)
+}
+
+fn rule(body: &[u8], ipv6: bool) -> Option<Seen> {
+    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    let chain = attribute(body, 2).map(name)?;
+    let why = attribute(body, 7).and_then(commented).unwrap_or("without a comment");
+    let handle = attribute(body, 3).and_then(number).unwrap_or(0);
+    let counter = attribute(body, 4).and_then(counted);
+    let (packets, bytes) = counter.unwrap_or((0, 0));
+    let text = format!("nft list chain {} {TABLE} {chain}: rule of handle {handle}, {why}", family(ipv6));
+    Some(Seen { id: rule_id(ipv6, &chain, why), text, packets, bytes })
+}
+
+/// What a rule's counter says: packets, bytes.
+fn counted(expressions: &[u8]) -> Option<(u64, u64)> {
+    let data = attributes(expressions).find_map(|(_, expression)| {
+        let is_counter = attribute(expression, 1).is_some_and(|name| name == b"counter\0");
+        is_counter.then(|| attribute(expression, 2)).flatten()
+    })?;
+    Some((attribute(data, 2).and_then(number)?, attribute(data, 1).and_then(number)?))
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Whether there is nothing in a set.
+pub(super) fn is_empty(socket: &Socket, ipv6: bool, set: Set) -> io::Result<bool> {
+    let mut count = 0;
+    elements(socket, ipv6, set, &mut |_, _, _| count += 1)?;
+    Ok(count == 0)
+}
+
+/// Whose the entries are that stand where these would.
+pub(super) fn owners(socket: &Socket, ipv6: bool, wanted: &[Element]) -> io::Result<HashMap<(Set, Vec<u8>), String>> {
+    let mut owners = HashMap::new();
+    for set in Set::OF_PORTS.into_iter().filter(|set| wanted.iter().any(|element| element.set == *set)) {
+        elements(socket, ipv6, set, &mut |key, owner, _| {
+            owners.insert((set, key.to_vec()), owner.to_owned());
+        })?;
+    }
+    Ok(owners)
+}
+
+/// For each entry of a set: its key, its comment, whether it only ends an interval.
+fn elements(socket: &Socket, ipv6: bool, set: Set, see: &mut dyn FnMut(&[u8], &str, bool)) -> io::Result<()> {
+    let of_set = [(1, text(TABLE)), (2, text(set.name()))];
+    dump(socket, ipv6, (NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM), &of_set, &mut |body| {
+        for (_, element) in attribute(body, 3).into_iter().flat_map(attributes) {
+            let Some(key) = attribute(element, 1).and_then(|key| attribute(key, 1)) else { continue };
+            let owner = attribute(element, 6).and_then(commented).unwrap_or_default();
+            let is_end = attribute(element, 3).is_some_and(|flags| flags.last().is_some_and(|flags| flags & 1 != 0));
+            see(key, owner, is_end);
+        }
+    })
+}
+
+/// Read a dump, again where anything changed meanwhile. Where there is no such table or set it is empty.
+fn dump(
+    socket: &Socket,
+    ipv6: bool,
+    (get, new): (u16, u16),
+    which: &[(u16, Vec<u8>)],
+    see: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut request = Vec::new();
+    message(&mut request, get, NLM_F_REQUEST | NLM_F_DUMP, (wire::family(ipv6), 0), which);
+    loop {
+        socket.send(&request, 0)?;
+        let Some(bodies) = dumped(socket, new)? else { continue };
+        bodies.iter().for_each(|body| see(body));
+        return Ok(());
+    }
+}
+
+/// The attributes of each message; nothing when it has to be asked for again.
+fn dumped(socket: &Socket, new: u16) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let (mut bodies, mut is_whole) = (Vec::new(), true);
+    let mut datagram = Vec::with_capacity(DUMP_BYTES);
+    loop {
+        datagram.clear();
+        socket.recv(&mut datagram, 0)?;
+        for (kind, flags, body) in messages(&datagram) {
+            is_whole &= flags & NLM_F_DUMP_INTR == 0;
+            match kind {
+                NLMSG_DONE => return Ok(is_whole.then_some(bodies)),
+                NLMSG_ERROR => match answer(body) {
+                    Err(error) if is_absent(&error) => return Ok(Some(Vec::new())),
+                    answer => answer?,
+                },
+                kind if kind == new => bodies.push(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec()),
+                _ => {}
+            }
+        }
+    }
+}

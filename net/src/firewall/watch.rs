@@ -1,0 +1,63 @@
+//! What the kernel tells of changes to nftables, also of those by iptables' nft variant. linux/netfilter/nf_tables.h.
+
+use std::io;
+
+use rtnetlink::sys::Socket;
+
+use super::batch::{
+    NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_NEWGEN,
+};
+use super::wire::{DUMP_BYTES, attribute, messages, open};
+
+/// linux/netfilter/nfnetlink.h, enum nfnetlink_groups.
+const NFNLGRP_NFTABLES: u32 = 7;
+const NFTA_GEN_PROC_NAME: u16 = 3;
+
+/// What was heard since the last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing, or nothing that can have taken anything from us.
+    Nothing,
+    /// Somebody else has deleted something.
+    Deleted,
+}
+
+/// A socket that hears of every change from now on.
+pub(crate) fn changes() -> io::Result<Socket> {
+    let socket = open()?;
+    socket.add_membership(NFNLGRP_NFTABLES)?;
+    socket.set_non_blocking(true)?;
+    Ok(socket)
+}
+
+/// Read all that it has heard.
+pub(crate) fn heard(socket: &Socket) -> Heard {
+    let mut heard = Heard::Nothing;
+    let mut is_deletion = false;
+    let mut datagram = Vec::with_capacity(DUMP_BYTES);
+    loop {
+        datagram.clear();
+        match socket.recv(&mut datagram, 0) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // There was more than it can keep.
+            Err(_) => return Heard::Deleted,
+            Ok(_) => {}
+        }
+        for (kind, _, body) in messages(&datagram) {
+            match kind {
+                NFT_MSG_DELTABLE | NFT_MSG_DELCHAIN | NFT_MSG_DELRULE | NFT_MSG_DELSET | NFT_MSG_DELSETELEM => {
+                    is_deletion = true;
+                }
+                // The end of a change, and who has made it.
+                NFT_MSG_NEWGEN => {
+                    let by = body.get(4..).and_then(|body| attribute(body, NFTA_GEN_PROC_NAME)).unwrap_or_default();
+                    if std::mem::take(&mut is_deletion) && !by.starts_with(b"rbox") {
+                        heard = Heard::Deleted;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
