@@ -27,6 +27,10 @@ fn told(host: &Host) -> String {
 fn assert_rules(host: &Host, count: usize) {
     let rules = host.rbox(&["network", "rules"]).ok().stdout;
     assert!(!rules.contains("MISSING") && !rules.contains("nobody's"), "{rules}");
+    if std::env::var("RBOX_TEST_FIREWALL").is_ok_and(|backend| backend == "nftables") {
+        // There a port is an element of a map, and `network rules` has looked for each.
+        return;
+    }
     let translating = host.shell("iptables-save -t nat; ip6tables-save -t nat").ok().stdout;
     assert_eq!(translating.matches("--to-destination").count(), count, "{translating}");
 }

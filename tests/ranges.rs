@@ -49,8 +49,10 @@ fn each_port_of_ten_thousand_leads_to_its_own_in_both_families_and_protocols() {
         for base in [RANGE, 40000] {
             let range = format!("{RANGE}-{}:{base}-{}/{protocol}", RANGE + 9999, base + 9999);
             web(&host, &["-p", &range], base, protocol);
-            let rules = host.shell("iptables-save -t nat | grep -e 20000:29999 -e 40000:49999").ok().stdout;
-            assert_eq!(rules.lines().count(), 3, "{rules}");
+            if std::env::var("RBOX_TEST_FIREWALL").map_or(true, |backend| backend != "nftables") {
+                let rules = host.shell("iptables-save -t nat | grep -e 20000:29999 -e 40000:49999").ok().stdout;
+                assert_eq!(rules.lines().count(), 3, "{rules}");
+            }
             assert_reached(&host, protocol);
             host.rbox(&["unpublish", "web", &format!("20000-29999/{protocol}")]).ok();
             host.neighbour().connect("192.0.2.2", RANGE + 5000, protocol).fails();
