@@ -25,8 +25,8 @@ pub(crate) use image::{
     TagArgs,
 };
 pub(crate) use living::{
-    ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, InspectArgs, InspectType, PortArgs, RenameArgs,
-    StatsArgs, TopArgs, UpdateArgs,
+    ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, InspectArgs, InspectType, PortArgs, PublishArgs,
+    RenameArgs, StatsArgs, TopArgs, UnpublishArgs, UpdateArgs,
 };
 pub(crate) use network::{
     DnsArgs, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkInspectArgs, NetworkListArgs,
@@ -34,7 +34,8 @@ pub(crate) use network::{
 };
 pub(crate) use parse::{Stop, command, parse};
 pub(crate) use run::{
-    CreateVerb, ExplainFlags, ExplainForm, LogFlags, NetworkFlags, PullPolicy, ResourceFlags, RunArgs, RunVerb,
+    ALL_PORTS, CreateVerb, ExplainFlags, ExplainForm, LogFlags, NetworkFlags, PullPolicy, ResourceFlags, RunArgs,
+    RunVerb,
 };
 
 /// Containers without a daemon, in a form that a person can read
@@ -94,6 +95,10 @@ pub(crate) enum Verb {
     Stats(StatsArgs),
     /// Print where a container's ports are published
     Port(PortArgs),
+    /// Publish further ports of a container, also of one that runs
+    Publish(PublishArgs),
+    /// Take published ports of a container back, also of one that runs
+    Unpublish(UnpublishArgs),
     /// Copy files between a container and the host
     Cp(CopyArgs),
     /// Let all processes of containers stand still

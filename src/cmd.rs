@@ -20,6 +20,7 @@ mod port;
 pub(crate) mod print;
 mod prune;
 mod ps;
+mod publish;
 mod pull;
 mod rm;
 mod rmi;
@@ -94,6 +95,8 @@ fn about_container(global: &Global, verb: &Verb) -> Result<ExitCode> {
         Verb::Top(args) | Verb::Container(Of::Top(args)) => top::run(global, args),
         Verb::Stats(args) | Verb::Container(Of::Stats(args)) => stats::run(global, args),
         Verb::Port(args) | Verb::Container(Of::Port(args)) => port::run(global, args),
+        Verb::Publish(args) | Verb::Container(Of::Publish(args)) => publish::publish(global, args),
+        Verb::Unpublish(args) | Verb::Container(Of::Unpublish(args)) => publish::unpublish(global, args),
         Verb::Cp(args) | Verb::Container(Of::Cp(args)) => cp::run(global, args),
         Verb::Pause(args) | Verb::Container(Of::Pause(args)) => change::pause(global, args),
         Verb::Unpause(args) | Verb::Container(Of::Unpause(args)) => change::unpause(global, args),

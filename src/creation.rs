@@ -1,7 +1,8 @@
 //! What a container was made from, in Docker's words: the `Config` and `HostConfig` of `inspect`.
 //!
 //! Written once into the bundle, when the container is made; `update` changes the limits in it. What changes by itself
-//! (state, addresses, ports) is not here: [`crate::cmd`]'s `inspect` asks those who know. The keys are those of
+//! (state, addresses, ports) is not here: [`crate::cmd`]'s `inspect` asks those who know. Nor are the ports that were asked
+//! for, which `publish` changes: each port of a range is named there, and a start is not to wait for ten thousand of them. The keys are those of
 //! Docker's API 1.41 (moby `api/types/container`), in its order.
 
 pub(crate) mod host_config;
@@ -16,8 +17,8 @@ use serde_json::{Map, Value, json};
 use crate::cli::RunArgs;
 use crate::cli::value::MountFlag;
 use crate::dirs::Dirs;
-use crate::record;
-use crate::spec::{Host, Prepared};
+use crate::record::{self, Intent};
+use crate::spec::{self, Host, Prepared};
 
 /// The unchanging part of what `inspect` prints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +68,23 @@ impl Creation {
     /// Errors: it cannot be read.
     pub(crate) fn load(dirs: &Dirs, id: &str) -> Result<Option<Creation>> {
         record::read(&dirs.container(id).join("creation.json"))
+    }
+
+    /// The same, with the ports that are asked for by now.
+    pub(crate) fn with_ports_of(mut self, intent: &Intent) -> Creation {
+        let flags = &intent.flags;
+        self.host_config["PortBindings"] = host_config::port_bindings(&flags.network.publish);
+        self.host_config["PublishAllPorts"] = json!(flags.network.publish_all);
+        if let Value::Object(config) = &mut self.config {
+            let exposed = exposed(flags, &spec::exposed(flags, intent.image.as_ref()));
+            config.shift_remove("ExposedPorts");
+            if !exposed.is_empty() {
+                let place = config.keys().position(|key| key == "Tty").unwrap_or(config.len());
+                let ports = exposed.into_iter().map(|port| (port, json!({}))).collect();
+                config.shift_insert(place, "ExposedPorts".to_owned(), ports);
+            }
+        }
+        self
     }
 
     /// A text of `Config`; empty where there is none.
@@ -123,10 +141,6 @@ fn config(from: &Ingredients<'_>) -> Value {
         "AttachStdout": !from.detached,
         "AttachStderr": !from.detached,
     });
-    let exposed = exposed(from);
-    if !exposed.is_empty() {
-        config["ExposedPorts"] = exposed.into_iter().map(|port| (port, json!({}))).collect();
-    }
     let volumes: Map<String, Value> =
         image.and_then(|image| image.volumes().clone()).into_iter().flatten().map(|path| (path, json!({}))).collect();
     let directory = flags.container.workdir.clone().unwrap_or_else(|| of_image(|image| image.working_dir().clone()));
@@ -156,11 +170,11 @@ fn config(from: &Ingredients<'_>) -> Value {
 }
 
 /// What the image, `--expose` and `-p` say: a published port is an exposed one.
-fn exposed(from: &Ingredients<'_>) -> BTreeSet<String> {
-    let publish = from.flags.network.publish.iter().filter_map(|text| text.parse::<rbox_net::Publish>().ok());
+fn exposed(flags: &RunArgs, exposed: &BTreeSet<String>) -> BTreeSet<String> {
+    let publish = flags.network.publish.iter().filter_map(|text| text.parse::<rbox_net::Publish>().ok());
     let ports =
         publish.flat_map(|publish| publish.container.ports().map(move |port| format!("{port}/{}", publish.protocol)));
-    let exposed = from.prepared.exposed.iter().filter_map(|text| text.parse::<rbox_net::Expose>().ok());
+    let exposed = exposed.iter().filter_map(|text| text.parse::<rbox_net::Expose>().ok());
     let each = exposed.flat_map(|expose| expose.ports.ports().map(move |port| format!("{port}/{}", expose.protocol)));
     ports.chain(each).collect()
 }

@@ -60,16 +60,18 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     // What belongs to a claim is seen to with the claim, also with one that went in this moment.
     let claimed: HashSet<String> = claims.into_iter().map(|claim| claim.id).collect();
     let is_claimed = |id: &str| claimed.contains(id) && (all_live || matches!(Claim::of(dirs, id), Ok(Some(_))));
-    let alive = |owner: &Owner| {
-        record::is_alive(dirs, owner.pid, owner.start_time, &owner.boot_id)
-            || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
-    };
-    let swept = networks.sweep_but(&is_claimed, &alive);
+    let swept = networks.sweep_but(&is_claimed, &|owner| is_alive(dirs, owner));
     errors.extend(swept.errors.into_iter().map(Error::from));
     if swept.is_abandoned {
-        errors.extend(settle::mend(dirs, networks, &alive));
+        errors.extend(settle::mend(dirs, networks));
     }
     errors
+}
+
+/// Whether somebody is there who answers for what an endpoint is, or for what is done to it.
+pub(crate) fn is_alive(dirs: &Dirs, owner: &Owner) -> bool {
+    record::is_alive(dirs, owner.pid, owner.start_time, &owner.boot_id)
+        || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
 }
 
 /// A name that was being changed by a process that was killed over it.

@@ -5,6 +5,7 @@
 //! monitor `RBOX_CRASH_MONITOR_AFTER=N`). A step is a request to the kernel, or a file that is written or removed.
 
 mod networks;
+mod ports;
 mod reboot;
 mod story;
 

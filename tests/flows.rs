@@ -87,3 +87,27 @@ fn what_passes_through_to_that_port_elsewhere_goes_on() {
     serve(&host, "first", &["-p", "5000:5000/udp"], "5000");
     assert_eq!((before.as_str(), flows().as_str()), ("1", "1"));
 }
+
+#[test]
+fn who_goes_on_sending_is_heard_as_long_as_the_port_is_published_on_a_container_that_runs() {
+    need!(Root);
+    for to in ["192.0.2.2", "2001:db8::2"] {
+        let host = Host::with_busybox();
+        host.rbox(&["network", "create", "--ipv6", "--subnet", "10.5.0.0/24", "--subnet", "fd00:5::/64", "net1"]).ok();
+        serve(&host, "first", &[], "53");
+        serve(&host, "second", &[], "6000");
+        // Another port of it is published all the time, and other datagrams come there.
+        host.rbox(&["publish", "first", "5001:53/udp"]).ok();
+        let mut client = client(&host, to);
+        client.wait_for("nobody");
+        host.rbox(&["publish", "first", "5000:53/udp"]).ok();
+        client.wait_for("first");
+        host.rbox(&["unpublish", "first", "5000/udp"]).ok();
+        client.wait_for("nobody");
+        host.rbox(&["publish", "second", "4990-5000:5990-6000/udp"]).ok();
+        client.wait_for("second");
+        host.rbox(&["unpublish", "second", "4990-5000/udp"]).ok();
+        client.wait_for("nobody");
+        assert!(host.neighbour().connect(to, 5001, "udp").ok().stdout.contains("first"));
+    }
+}

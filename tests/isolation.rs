@@ -50,7 +50,7 @@ const NOBODY: [&str; 0] = [];
 
 #[test]
 fn a_126_networks_are_apart() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     make(&host, "one", 1, &[]);
     make(&host, "two", 2, &[]);
@@ -119,7 +119,7 @@ impl Shut {
 
 #[test]
 fn a_126_nothing_leads_into_an_internal_network_or_out() {
-    need!(Root);
+    need!(Root, Iptables);
     for order in [["shut", "open"], ["open", "shut"]] {
         let host = Host::with_busybox();
         let _server = host.neighbour_serves(&["7000", "6"]);
@@ -201,7 +201,7 @@ fn heard_from(host: &Host, container: &Running, address: &str) -> u64 {
 
 #[test]
 fn a_stranger_with_an_address_of_the_internal_network_is_not_let_in() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     make(&host, "shut", 3, &["--internal"]);
     let inner = Pair::new(&host, "shut", 3, &[]);
@@ -262,7 +262,7 @@ fn lead_by_the_gateway(host: &Host, containers: [&Running; 2]) {
 
 #[test]
 fn without_icc_containers_do_not_speak_not_even_by_the_gateway() {
-    need!(Root);
+    need!(Root, Iptables);
     for netfilter in [false, true] {
         let host = Host::with_busybox();
         if !filter_bridges(&host, netfilter) && netfilter {
@@ -308,7 +308,7 @@ fn without_icc_containers_do_not_speak_not_even_by_the_gateway() {
 
 #[test]
 fn a_100_a_neighbour_with_a_route_reaches_no_unpublished_port() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     make(&host, "one", 1, &[]);
     let pair = Pair::new(&host, "one", 1, &[]);

@@ -5,8 +5,8 @@
 
 mod state;
 
-use crate::support::{Dice, Host, Output, Places, Snapshot, need};
-use state::{Act, Model, NAMES, NETWORKS, Step};
+use crate::support::{Dice, Host, Output, Placed, Snapshot, need};
+use state::{Act, Expected, Model, NAMES, NETWORKS, Step};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -73,18 +73,19 @@ fn give(host: &Host, step: &Step) -> Output {
 
 #[track_caller]
 fn compare(host: &Host, model: &Model, story: &str) {
-    let shown: BTreeMap<String, (String, Places)> =
-        host.places(story).into_iter().map(|(name, one)| (name, (one.state, one.places))).collect();
-    assert_eq!(shown, model.expected(), "after\n{story}");
+    assert_eq!(shown(host.places(story)), model.expected(), "after\n{story}");
 }
 
 #[track_caller]
 fn compare_all(host: &Host, model: &Model, story: &str) {
     let networks = host.rbox(&["network", "ls", "--filter", "type=custom", "--format", "{{.Name}}"]).ok();
     assert_eq!(networks.stdout.lines().collect::<Vec<_>>(), model.networks(), "after\n{story}");
-    let shown: BTreeMap<String, (String, Places)> =
-        host.agreed_places(story).into_iter().map(|(name, one)| (name, (one.state, one.places))).collect();
-    assert_eq!(shown, model.expected(), "after\n{story}");
+    assert_eq!(shown(host.agreed_places(story)), model.expected(), "after\n{story}");
+}
+
+fn shown(all: BTreeMap<String, Placed>) -> BTreeMap<String, Expected> {
+    let ports = |one: &Placed| one.ports.iter().map(|(outside, _)| *outside).collect();
+    all.into_iter().map(|(name, one)| (name, (ports(&one), one.state, one.places))).collect()
 }
 
 fn remove_all(host: &Host) {

@@ -48,7 +48,7 @@ fn neighbour(host: &Host) -> Running {
 
 #[test]
 fn unmasqueraded_networks_are_known_by_their_own_addresses_and_are_open_to_who_has_a_route() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let _server = neighbour(&host);
     make(&host, "nat", 1, &[]);
@@ -73,7 +73,7 @@ fn unmasqueraded_networks_are_known_by_their_own_addresses_and_are_open_to_who_h
 
 #[test]
 fn of_a_routed_network_the_published_ports_are_reached_at_the_containers_own_addresses() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let _server = neighbour(&host);
     let modes = ["-o", "gateway_mode_ipv4=routed", "-o", "com.docker.network.bridge.gateway_mode_ipv6=routed"];

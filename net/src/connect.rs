@@ -27,6 +27,7 @@ use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::networks::Networks;
 use crate::ports::Held;
+use crate::publishing::Kept;
 use crate::reservation::{EndpointRequest, Ledger, Request, record, word_rules};
 
 /// A container that runs, as `network connect` finds it.
@@ -164,12 +165,16 @@ impl Networks {
         let records = self.of_container(&running.owner.container)?;
         let found = records.into_iter().find(|record| record.id == endpoint.id).ok_or_else(|| gone(endpoint))?;
         let half = EndpointRecord { maker: Some(Maker::that_leaves(running.maker)), ..found.clone() };
-        let from = self.endpoint_file(&found);
-        // First the name, which has the record looked at; then who works at it.
-        fs::rename(&from, self.endpoint_file(&half)).doing(|| format!("rename {}", from.display()))?;
-        rbox_explain::mark("endpoint-half");
-        self.put(&lock, &half)?;
+        self.put_half(&lock, &found, &half)?;
         Ok(half)
+    }
+
+    /// First the name, which has the record looked at; then who works at it.
+    pub(crate) fn put_half(&self, lock: &Lock, found: &EndpointRecord, half: &EndpointRecord) -> Result<()> {
+        let from = self.endpoint_file(found);
+        fs::rename(&from, self.endpoint_file(half)).doing(|| format!("rename {}", from.display()))?;
+        rbox_explain::mark("endpoint-half");
+        self.put(lock, half)
     }
 
     /// Take a running container's endpoint apart that has parted, and forget it.
@@ -204,6 +209,8 @@ impl Networks {
         let mut record = files::read_named::<EndpointRecord>(&from)?.ok_or_else(|| gone(half))?;
         record.maker = None;
         files::write(&lock, &from, &record)?;
+        // Of what was read while it was half, its ports may be others.
+        self.forget_leases(&lock)?;
         fs::rename(&from, self.endpoint_file(&record)).doing(|| format!("rename {}", from.display()))?;
         rbox_explain::mark("endpoint-whole");
         Ok(())
@@ -262,6 +269,7 @@ impl Networks {
         let network = self.find_pinned(&to.network, &to.network_id)?;
         let mut to = to.clone();
         to.ports.clone_from(&from.ports);
+        to.unheld.clone_from(&from.unheld);
         word_rules(&network, &mut to);
         self.rewrite(&to)?;
         // The old ones first: of two rules for one port the first is taken.
@@ -269,22 +277,23 @@ impl Networks {
         self.delete_rules(&to)?;
         bridge::publish(self, &network, &to.rules)?;
         others.into_iter().try_for_each(|other| {
-            let without = EndpointRecord { ports: Vec::new(), rules: Vec::new(), ..other.clone() };
+            let without = EndpointRecord { ports: Vec::new(), unheld: Vec::new(), rules: Vec::new(), ..other.clone() };
             self.rewrite(&without).inspect_err(|_| drop(self.delete_rules(&to)))
         })
     }
 
     /// Write down where the ports lead. Errors: `Gone`, where the container has ended meanwhile, and the record with it.
-    fn rewrite(&self, record: &EndpointRecord) -> Result<()> {
+    pub(crate) fn rewrite(&self, record: &EndpointRecord) -> Result<()> {
         let lock = self.lock()?;
         // As it is now: its owner may be another since.
         let now = files::read_named::<EndpointRecord>(&self.endpoint_file(record))?.ok_or_else(|| gone(record))?;
-        self.put(&lock, &EndpointRecord { ports: record.ports.clone(), rules: record.rules.clone(), ..now })?;
+        let EndpointRecord { ports, unheld, rules, .. } = record.clone();
+        self.put(&lock, &EndpointRecord { ports, unheld, rules, ..now })?;
         self.forget_leases(&lock)
     }
 }
 
-fn gone(record: &EndpointRecord) -> Error {
+pub(crate) fn gone(record: &EndpointRecord) -> Error {
     Error::Gone { container: record.owner.name.clone() }
 }
 
@@ -312,15 +321,22 @@ pub struct Maker {
     /// The endpoint is on its way out.
     #[serde(default)]
     pub(crate) leaves: bool,
+    /// Ports of it come or go, and these do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeps: Option<Kept>,
 }
 
 impl Maker {
     pub(crate) fn that_joins(process: &Owner) -> Maker {
-        Maker { process: process.clone(), leaves: false }
+        Maker { process: process.clone(), leaves: false, keeps: None }
+    }
+
+    pub(crate) fn that_publishes(process: &Owner, kept: Kept) -> Maker {
+        Maker { process: process.clone(), leaves: false, keeps: Some(kept) }
     }
 
     fn that_leaves(process: &Owner) -> Maker {
-        Maker { process: process.clone(), leaves: true }
+        Maker { process: process.clone(), leaves: true, keeps: None }
     }
 
     /// Whether it is dead, so that the endpoint is half for ever.

@@ -18,6 +18,7 @@ use crate::netlink::Netlink;
 use crate::network::SubMode;
 use crate::networks::Networks;
 use crate::ports::PortMapping;
+use crate::publishing::Kept;
 use crate::service::Service;
 
 /// The process that an endpoint lives and dies with.
@@ -138,6 +139,9 @@ pub struct EndpointRecord {
     pub device: Option<Device>,
     /// Its published ports.
     pub ports: Vec<PortMapping>,
+    /// Those of them that are too many to be held by sockets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheld: Vec<PortMapping>,
     /// The rules that carry them.
     pub rules: Vec<Rule>,
 }
@@ -184,6 +188,16 @@ impl EndpointRecord {
         self.maker.as_ref().is_some_and(|maker| maker.leaves)
     }
 
+    /// Where ports of it come or go at this moment: what it keeps in any case.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.maker.as_ref()?.keeps.as_ref()
+    }
+
+    /// Whether somebody works at it who is not its owner, or was killed over it.
+    pub fn has_maker(&self) -> bool {
+        self.maker.is_some()
+    }
+
     /// The name of its interface in the container, where it has one.
     pub fn interface(&self) -> Option<&str> {
         let of_device = self.device.as_ref().map(|device| device.inside.as_str());
@@ -202,6 +216,11 @@ impl EndpointRecord {
             self.hostname.is_empty() || self.hostname == self.owner.name || self.aliases.contains(&self.hostname);
         let hostname = Some(self.hostname.clone()).filter(|_| given && !known);
         self.aliases.iter().cloned().chain(hostname).collect()
+    }
+
+    /// Those of its ports that its owner keeps by sockets.
+    pub(crate) fn held_ports(&self) -> impl Iterator<Item = &PortMapping> {
+        self.ports.iter().filter(|mapping| !self.unheld.contains(mapping))
     }
 
     /// Whether it can be the container's way out.

@@ -6,6 +6,7 @@
 //!     lock: read the leases, choose, hold ports, write the records
 //! ```
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
@@ -24,7 +25,7 @@ use crate::leases::Leases;
 use crate::netlink::{HostRoutes, Netlink};
 use crate::network::{Driver, Network};
 use crate::networks::Networks;
-use crate::ports::{Held, Lease, Leased, PortMapping, Publish, Taken};
+use crate::ports::{Held, Lease, Leased, PortMapping, Protocol, Publish, Taken};
 use crate::service::Service;
 
 /// Where free host ports are looked for when nothing else is said (A-105, A-205).
@@ -223,7 +224,7 @@ impl Networks {
         let part = parts.iter_mut().find(|(_, record)| record.id == id);
         let (network, record) = part.expect("it is one of them");
         let taken = lease_ports(request, network, record, leases)?;
-        record.ports = taken.mappings;
+        (record.ports, record.unheld) = (taken.mappings, taken.unheld);
         word_rules(network, record);
         Ok(taken.held)
     }
@@ -250,6 +251,7 @@ pub(crate) fn record(request: &Request, (network, wanted): (&Network, &EndpointR
         attachment: None,
         device: None,
         ports: Vec::new(),
+        unheld: Vec::new(),
         rules: Vec::new(),
     })
 }
@@ -261,7 +263,13 @@ pub(crate) fn word_rules(network: &Network, record: &mut EndpointRecord) {
     record.rules = attachment.map(|to| published(&record.ports, network, to, &comment)).unwrap_or_default();
 }
 
-fn lease_ports(request: &Request, network: &Network, record: &EndpointRecord, leases: &[Leases]) -> Result<Taken> {
+/// Lease the ports of a request beside those that the endpoint has.
+pub(crate) fn lease_ports(
+    request: &Request,
+    network: &Network,
+    record: &EndpointRecord,
+    leases: &[Leases],
+) -> Result<Taken> {
     if request.publish.is_empty() {
         return Ok(Taken::default());
     }
@@ -271,7 +279,11 @@ fn lease_ports(request: &Request, network: &Network, record: &EndpointRecord, le
         .collect();
     let binding = network.bridge.as_ref().and_then(|bridge| bridge.binding).or(request.publish_at);
     let has_ipv6 = record.attachment.as_ref().is_some_and(|it| it.v6.is_some());
-    let mut lease = Lease::new(&leased, &request.owner.name, request.ephemeral_ports.clone(), has_ipv6);
+    // What is published over IPv4 and IPv6 is one port.
+    let held: HashSet<(u16, Protocol)> =
+        record.held_ports().flat_map(|it| it.host.ports().map(|port| (port, it.protocol))).collect();
+    let lease = Lease::new(&leased, &request.owner.name, request.ephemeral_ports.clone(), has_ipv6);
+    let mut lease = lease.beside(held.len());
     for publish in &request.publish {
         lease.take(&Publish { host_ip: publish.host_ip.or(binding), ..*publish })?;
     }

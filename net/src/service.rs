@@ -22,6 +22,7 @@ pub struct Service {
     /// Sockets that keep the host ports ours.
     held: Vec<Held>,
     relay: Option<Relay>,
+    /// The ports that are to be held.
     ports: Vec<PortMapping>,
     resolver: Option<Resolver>,
     /// Whom the container's name server asks.
@@ -48,16 +49,15 @@ impl Service {
     pub(crate) fn new(
         networks: &Networks,
         records: &[EndpointRecord],
-        mut held: Vec<Held>,
+        held: Vec<Held>,
         names: Option<(BorrowedFd<'_>, Upstream)>,
     ) -> Result<Service> {
-        let relay = match target(records) {
-            Some(address) => Relay::new(&mut held, address, networks.defined_dir())?,
-            None => None,
-        };
         let has_rules = records.iter().any(EndpointRecord::is_on_bridge);
         let watch = has_rules.then(|| Watch::begin(networks)).flatten();
-        let mut service = Service { held, relay, ports: ports(records), watch, ..Service::default() };
+        let mut service = Service { ports: ports(records), watch, ..Service::default() };
+        for held in held {
+            service.take(networks, records, held)?;
+        }
         if let Some((netns, upstream)) = names {
             service.upstream = Some(upstream);
             service.serve_names(networks, records, netns)?;
@@ -71,13 +71,10 @@ impl Service {
         records: &[EndpointRecord],
         names: Option<Naming<'_>>,
     ) -> (Service, Vec<Error>) {
-        let mut errors = Vec::new();
-        let mut service = Service::default();
-        let ports = ports(records);
-        match hold_again(&ports).and_then(|held| Service::new(networks, records, held, None)) {
-            Ok(served) => service = served,
-            Err(error) => errors.push(error),
-        }
+        let has_rules = records.iter().any(EndpointRecord::is_on_bridge);
+        let watch = has_rules.then(|| Watch::begin(networks)).flatten();
+        let mut service = Service { watch, ..Service::default() };
+        let mut errors = service.serve_ports(networks, records);
         if let Some(Naming { netns, upstream, is_asked }) = names {
             service.upstream = Some(upstream);
             service.is_asked = is_asked;
@@ -86,30 +83,67 @@ impl Service {
         (service, errors)
     }
 
-    /// The container is in other networks now than it was. `netns` is its network namespace.
+    /// The container is in other networks now than it was, or has other ports. `netns` is its network namespace.
     ///
     /// # Errors
-    /// `PortInUse` when somebody took a port in between; `Record` when its endpoints cannot be read; what keeps a name server
+    /// `PortInUse` when somebody has a port that is new; `Record` when its endpoints cannot be read; what keeps a name server
     /// from being opened.
     pub fn refresh(&mut self, networks: &Networks, container: &str, netns: BorrowedFd<'_>) -> Result<()> {
         let records = networks.staying(container)?;
         if self.watch.is_none() && records.iter().any(EndpointRecord::is_on_bridge) {
             self.watch = Watch::begin(networks);
         }
-        let ports = ports(&records);
-        if ports == self.ports {
-            if let (Some(relay), Some(address)) = (&mut self.relay, target(&records)) {
-                relay.redirect(address);
-            }
-        } else {
-            // The old ones are let go first: some may be among the new.
-            (self.held, self.relay, self.ports) = Default::default();
-            let mut held = hold_again(&ports)?;
-            let relay = |address| Relay::new(&mut held, address, networks.defined_dir());
-            self.relay = target(&records).map(relay).transpose()?.flatten();
-            (self.held, self.ports) = (held, ports);
+        if let (Some(relay), Some(address)) = (&mut self.relay, target(&records)) {
+            relay.redirect(address);
         }
-        self.serve_names(networks, &records, netns)
+        let unheld = self.serve_ports(networks, &records).into_iter().next();
+        self.serve_names(networks, &records, netns)?;
+        unheld.map_or(Ok(()), Err)
+    }
+
+    /// Hold and relay the ports of these endpoints, and no others; those that are held already are not touched. Answers what
+    /// is in the way of those that are new. One that could not be had before is tried again.
+    fn serve_ports(&mut self, networks: &Networks, records: &[EndpointRecord]) -> Vec<Error> {
+        let before = std::mem::replace(&mut self.ports, ports(records));
+        let wanted = self.ports.clone();
+        self.held.retain(|held| wanted.contains(&held.mapping));
+        if let Some(relay) = &mut self.relay {
+            relay.close(|mapping| wanted.contains(mapping));
+        }
+        let mut errors = Vec::new();
+        for mapping in wanted {
+            for port in mapping.host.ports().take(HELD_PORTS_MAX) {
+                if self.has(&mapping, port) {
+                    continue;
+                }
+                let taken = hold(&mapping, port).and_then(|held| match held {
+                    Some(held) => self.take(networks, records, held),
+                    None => Ok(()),
+                });
+                errors.extend(taken.err().filter(|_| !before.contains(&mapping)));
+            }
+        }
+        errors
+    }
+
+    fn has(&self, mapping: &PortMapping, port: u16) -> bool {
+        self.held.iter().any(|held| held.mapping == *mapping && held.port == port)
+            || self.relay.as_ref().is_some_and(|relay| relay.has(mapping, port))
+    }
+
+    /// Keep a port from now on, or relay it.
+    fn take(&mut self, networks: &Networks, records: &[EndpointRecord], held: Held) -> Result<()> {
+        match target(records).filter(|_| held.mapping.is_relayed()) {
+            None => self.held.push(held),
+            Some(address) => {
+                let relay = match self.relay.take() {
+                    Some(relay) => relay,
+                    None => Relay::new(networks.defined_dir())?,
+                };
+                self.relay.insert(relay).open(held, address)?;
+            }
+        }
+        Ok(())
     }
 
     /// Answer for the networks that have names. Once it is there, a name server stays: the container asks no other.
@@ -161,23 +195,14 @@ fn member(record: &EndpointRecord) -> Option<Member> {
     })
 }
 
+/// The ports that are held by sockets.
 fn ports(records: &[EndpointRecord]) -> Vec<PortMapping> {
-    records.iter().flat_map(|record| record.ports.clone()).collect()
+    let of = |record: &EndpointRecord| record.held_ports().copied().collect::<Vec<_>>();
+    records.iter().flat_map(of).collect()
 }
 
 /// Where relayed connections go: to an IPv6 address, if there is one, as they come from one.
 fn target(records: &[EndpointRecord]) -> Option<IpAddr> {
     let attachment = published_at(records)?.attachment.as_ref()?;
     Some(attachment.v6.as_ref().map_or(attachment.address.into(), |v6| v6.address.into()))
-}
-
-/// Hold the ports of an endpoint that another process held before.
-fn hold_again(mappings: &[PortMapping]) -> Result<Vec<Held>> {
-    let mut held = Vec::new();
-    for mapping in mappings {
-        for port in mapping.host.ports().take(HELD_PORTS_MAX) {
-            held.extend(hold(mapping, port)?);
-        }
-    }
-    Ok(held)
 }

@@ -1,6 +1,8 @@
 //! Host ports: who has them, and that nobody else gets them.
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
 
 use rbox_net::PortMapping;
 
@@ -94,6 +96,54 @@ fn ten_thousand_ports_are_one_rule_each_way() {
     assert_eq!(host.neighbour.inside(|| greeting(HOST, 27777)).as_deref(), Ok("deep"));
     web.end();
     assert!(!crate::world::rules().contains("20000:29999"));
+}
+
+/// A program that binds a port of udp, for as long as it has an input.
+fn squatter(port: u16) -> Child {
+    let script = format!(
+        "import socket, sys; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', {port}))\n\
+         print('bound', flush=True); sys.stdin.read()"
+    );
+    let mut python = Command::new("python3");
+    python.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = python.spawn().unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    child
+}
+
+#[test]
+fn who_binds_a_port_of_a_range_later_is_found() {
+    need!(Root, Iptables);
+    let host = Host::new();
+    let web = host.container("web", &["20000-29999:20000-29999/udp", "30000:80/udp", "31000-31999:1-1000"]);
+    let before = squatter(19999);
+    assert_eq!(host.networks.squatters().unwrap(), [], "its own sockets are none, nor are those beside its ports");
+    let mut other = squatter(27777);
+    let found = host.networks.squatters().unwrap();
+    let [one] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((one.container.as_str(), one.bound), ("web", "127.0.0.1:27777".parse().unwrap()));
+    assert_eq!(one.mapping.to_string(), "0.0.0.0:20000-29999->20000-29999/udp");
+    assert_eq!(one.process, Some(format!("python3, pid {}", other.id())));
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert_eq!(host.networks.squatters().unwrap(), []);
+    web.end();
+    drop(before);
+}
+
+#[test]
+fn up_to_64_ports_are_held_and_of_a_longer_range_none_is() {
+    need!(Root, Iptables);
+    let host = Host::new();
+    let web = host.container("web", &["20000-20064:1-65", "8080:80", "9000-9061:1-62", "7000-7001:1-2"]);
+    let free = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok();
+    assert!(free(20000) && free(20064) && !free(8080) && !free(9000) && !free(9061));
+    assert!(free(7000), "that would be the 64th and the 65th");
+    let relayed = shown(&web.endpoints.records()[0].ports).into_iter().filter(|it| it.starts_with(":::")).count();
+    assert_eq!(relayed, 2, "each needs a socket");
+    let _udp = host.container("udp", &["20000-20063:1-64/udp"]);
+    assert!(UdpSocket::bind("0.0.0.0:20063").is_err());
+    web.end();
 }
 
 #[test]

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::living::{
-    ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, PortArgs, RenameArgs, StatsArgs, TopArgs, UpdateArgs,
+    ContainerInspectArgs, ContainersArgs, CopyArgs, ExecArgs, PortArgs, PublishArgs, RenameArgs, StatsArgs, TopArgs,
+    UnpublishArgs, UpdateArgs,
 };
 use super::run::{CreateVerb, ExplainFlags, RunVerb};
 use super::value::{self, DetachKeys};
@@ -35,6 +36,8 @@ pub(crate) enum ContainerVerb {
     Port(PortArgs),
     /// Remove all containers that do not run
     Prune(PruneArgs),
+    /// Publish further ports of a container, also of one that runs
+    Publish(PublishArgs),
     /// Give a container another name
     Rename(RenameArgs),
     /// Stop containers and start them again
@@ -53,6 +56,8 @@ pub(crate) enum ContainerVerb {
     Top(TopArgs),
     /// Let the processes of paused containers go on
     Unpause(ContainersArgs),
+    /// Take published ports of a container back, also of one that runs
+    Unpublish(UnpublishArgs),
     /// Change the limits of containers
     Update(UpdateArgs),
     /// Wait until containers have ended, and print their exit codes

@@ -109,6 +109,34 @@ pub(crate) struct PortArgs {
     pub(crate) port: Option<String>,
 }
 
+/// `rbox publish`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each port is written as for -p of rbox run. Where the container runs, the port is open when this ends, and where it is is
+printed; all of them are published, or none. It is remembered: the next start publishes them too.")]
+pub(crate) struct PublishArgs {
+    /// Name, id or beginning of an id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+    /// The ports: 80, 8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90/udp
+    #[arg(required = true, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
+    pub(crate) ports: Vec<String>,
+}
+
+/// `rbox unpublish`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A port is named by its number on the host, at one address (127.0.0.1:8080) or at all where it is published (8080, 53/udp), or
+as it was published (8080:80). A range goes as a whole. Connections that stand go on.")]
+pub(crate) struct UnpublishArgs {
+    /// Name, id or beginning of an id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+    /// The ports of the host
+    #[arg(required = true, value_name = "[ADDRESS:]PORT[:PORT][/PROTOCOL]")]
+    pub(crate) ports: Vec<String>,
+}
+
 /// `rbox rename`
 #[derive(Args, Debug)]
 pub(crate) struct RenameArgs {

@@ -416,7 +416,22 @@ pub(crate) struct NetworkFlags {
     pub(crate) expose: Vec<String>,
 }
 
+/// How `-P` stands among the words of published ports.
+pub(crate) const ALL_PORTS: &str = "-P";
+
 impl NetworkFlags {
+    /// What was said of published ports: each `-p`, and `-P`.
+    pub(crate) fn port_words(&self) -> Vec<String> {
+        let all = self.publish_all.then(|| ALL_PORTS.to_owned());
+        self.publish.iter().cloned().chain(all).collect()
+    }
+
+    /// Have said this instead.
+    pub(crate) fn take_port_words(&mut self, words: Vec<String>) {
+        self.publish_all = words.iter().any(|word| word == ALL_PORTS);
+        self.publish = words.into_iter().filter(|word| word != ALL_PORTS).collect();
+    }
+
     /// Every network, the first with what the flags beside it say; `bridge` when none was typed, and for Docker's `default`.
     pub(crate) fn wanted(&self) -> Vec<NetworkFlag> {
         let mut all = self.network.clone();

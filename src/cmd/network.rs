@@ -3,6 +3,7 @@
 mod change;
 mod connect;
 mod filter;
+pub(super) mod hold;
 mod rules;
 pub(crate) mod settle;
 

@@ -37,7 +37,7 @@ fn io(from: &Ingredients<'_>) -> Value {
         "ContainerIDFile": flags.container.cidfile.clone().unwrap_or_default(),
         "LogConfig": { "Type": driver, "Config": options },
         "NetworkMode": from.network_mode,
-        "PortBindings": port_bindings(&flags.network.publish),
+        "PortBindings": {},
         "RestartPolicy": { "Name": restart.name(), "MaximumRetryCount": restart.times() },
         "AutoRemove": flags.container.rm,
         "VolumeDriver": "",
@@ -53,7 +53,7 @@ fn typed_bind(flag: &MountFlag, from: &Ingredients<'_>) -> Option<String> {
 }
 
 /// Each `-p`, a range taken apart: container port -> where it was asked for, not where it is.
-fn port_bindings(publish: &[String]) -> Value {
+pub(super) fn port_bindings(publish: &[String]) -> Value {
     let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for publish in publish.iter().filter_map(|text| text.parse::<rbox_net::Publish>().ok()) {
         let ip = publish.host_ip.map(|ip| ip.to_string()).unwrap_or_default();

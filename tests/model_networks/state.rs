@@ -17,6 +17,8 @@ pub(super) enum Act {
     NetworkReload,
     Connect,
     Disconnect,
+    Publish,
+    Unpublish,
     Create,
     Run,
     Start,
@@ -28,13 +30,15 @@ pub(super) enum Act {
 }
 
 /// Each as often as it is to come.
-const ACTS: [(Act, usize); 14] = [
+const ACTS: [(Act, usize); 16] = [
     (Act::NetworkCreate, 14),
     (Act::NetworkRm, 3),
     (Act::NetworkPrune, 1),
     (Act::NetworkReload, 2),
     (Act::Connect, 30),
     (Act::Disconnect, 14),
+    (Act::Publish, 12),
+    (Act::Unpublish, 8),
     (Act::Create, 5),
     (Act::Run, 14),
     (Act::Start, 14),
@@ -87,6 +91,8 @@ impl Step {
             Act::NetworkReload => &["network", "reload"],
             Act::Connect => &["network", "connect", self.network, self.name],
             Act::Disconnect => &["network", "disconnect", self.network, self.name],
+            Act::Publish => &["publish", self.name, &format!("{}:80", self.port())],
+            Act::Unpublish => &["unpublish", self.name, &self.port().to_string()],
             Act::Create => return self.making(&["create"]),
             Act::Run => return self.making(&["run", "-d"]),
             Act::Start => &["start", self.name],
@@ -97,6 +103,11 @@ impl Step {
             Act::KillMonitors => &[],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// The port that comes or goes.
+    fn port(&self) -> u16 {
+        self.port.unwrap_or(PORTS[0])
     }
 
     fn making(&self, verb: &[&str]) -> Vec<String> {
@@ -125,7 +136,7 @@ enum State {
 #[derive(Debug, Clone)]
 struct Container {
     state: State,
-    port: Option<u16>,
+    ports: BTreeSet<u16>,
     /// What it is started with; and where it runs the last number of its address there.
     wanted: BTreeMap<Network, Option<u8>>,
 }
@@ -135,6 +146,9 @@ impl Container {
         self.state == State::Running
     }
 }
+
+/// Of a container: its published ports, its state, and its networks with its addresses there.
+pub(super) type Expected = (BTreeSet<u16>, String, Places);
 
 /// All networks and containers.
 #[derive(Debug, Clone, Default)]
@@ -146,8 +160,8 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Every container's state, and its networks with its addresses there.
-    pub(super) fn expected(&self) -> BTreeMap<String, (String, Places)> {
+    /// Every container, as it should be.
+    pub(super) fn expected(&self) -> BTreeMap<String, Expected> {
         let one = |container: &Container| {
             let state = match container.state {
                 State::Created => "created",
@@ -157,7 +171,7 @@ impl Model {
             let place = |((network, _), last): (&Network, &Option<u8>)| {
                 ((*network).to_owned(), last.map(|last| format!("{}.{last}", prefix(network))))
             };
-            (state.to_owned(), container.wanted.iter().map(place).collect())
+            (container.ports.clone(), state.to_owned(), container.wanted.iter().map(place).collect())
         };
         self.containers.iter().map(|(name, container)| ((*name).to_owned(), one(container))).collect()
     }
@@ -198,6 +212,8 @@ impl Model {
             _ if !self.containers.contains_key(step.name) => 1,
             Act::Connect => self.connect(step),
             Act::Disconnect => self.disconnect(step),
+            Act::Publish => self.publish(step),
+            Act::Unpublish => i32::from(!self.containers.get_mut(step.name).unwrap().ports.remove(&step.port())),
             Act::Start => self.start(step.name),
             Act::Stop | Act::Kill => {
                 let container = self.containers.get_mut(step.name).unwrap();
@@ -225,10 +241,10 @@ impl Model {
         self.containers.values().any(|one| one.runs() && one.wanted.contains_key(&network))
     }
 
-    /// Whether a container that runs has the port: for that it has to be in a network.
-    fn is_taken(&self, port: Option<u16>) -> bool {
-        let has = |one: &Container| one.runs() && !one.wanted.is_empty() && one.port == port;
-        port.is_some() && self.containers.values().any(has)
+    /// Whether a container that runs has one of the ports: for that it has to be in a network.
+    fn is_taken(&self, ports: &BTreeSet<u16>) -> bool {
+        let has = |one: &Container| one.runs() && !one.wanted.is_empty() && !one.ports.is_disjoint(ports);
+        self.containers.values().any(has)
     }
 
     /// The lowest address that is free.
@@ -245,7 +261,8 @@ impl Model {
         let found: Option<Vec<Network>> = typed.into_iter().map(|name| self.find(name)).collect();
         let Some(found) = found.filter(|_| !self.containers.contains_key(step.name)) else { return refused };
         let wanted = found.into_iter().map(|network| (network, None)).collect();
-        self.containers.insert(step.name, Container { state: State::Created, port: step.port, wanted });
+        self.containers
+            .insert(step.name, Container { state: State::Created, ports: step.port.into_iter().collect(), wanted });
         if step.act == Act::Create {
             return 0;
         }
@@ -265,7 +282,7 @@ impl Model {
         }
         let is_there = |network: &Network| self.find(network.0) == Some(*network);
         let published = !container.wanted.is_empty();
-        if !container.wanted.keys().all(is_there) || published && self.is_taken(container.port) {
+        if !container.wanted.keys().all(is_there) || published && self.is_taken(&container.ports) {
             return 1;
         }
         let leased = container.wanted.keys().map(|network| (*network, Some(self.lease(*network)))).collect();
@@ -278,12 +295,22 @@ impl Model {
         let Some(network) = self.find(step.network) else { return 1 };
         let container = &self.containers[step.name];
         let gets_port = container.runs() && container.wanted.is_empty();
-        if container.wanted.contains_key(&network) || gets_port && self.is_taken(container.port) {
+        if container.wanted.contains_key(&network) || gets_port && self.is_taken(&container.ports) {
             return 1;
         }
         let last = container.runs().then(|| self.lease(network));
         self.containers.get_mut(step.name).unwrap().wanted.insert(network, last);
         0
+    }
+
+    fn publish(&mut self, step: &Step) -> i32 {
+        let (container, port) = (&self.containers[step.name], step.port());
+        let leads_to_it = container.wanted.keys().any(|network| self.find(network.0) == Some(*network));
+        let is_taken = container.ports.contains(&port) || container.runs() && self.is_taken(&[port].into());
+        if leads_to_it && !is_taken {
+            self.containers.get_mut(step.name).unwrap().ports.insert(port);
+        }
+        i32::from(!leads_to_it || is_taken)
     }
 
     /// Those too that were called so and have been removed.

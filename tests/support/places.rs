@@ -14,8 +14,8 @@ pub(crate) struct Placed {
     pub(crate) id: String,
     pub(crate) state: String,
     pub(crate) places: Places,
-    /// That of its ports in the container which are published.
-    ports: BTreeSet<String>,
+    /// Its published ports: on the host, in the container.
+    pub(crate) ports: BTreeSet<(u16, u16)>,
     gateways: BTreeMap<String, String>,
     hostname: String,
 }
@@ -184,16 +184,11 @@ impl Host {
         let is_wrong = |pair: &&[&str]| pair[1].contains("MISSING") || pair[1].contains("nobody's");
         let wrong: Vec<&[&str]> = lines.chunks(2).filter(is_wrong).collect();
         assert!(wrong.is_empty(), "{told}: rules that are missing, or nobody's: {wrong:#?}");
-        let words: Vec<&str> = rules.stdout.split_whitespace().collect();
-        let mut there: BTreeSet<String> =
-            words.windows(2).filter(|pair| pair[0] == "--to-destination").map(|pair| pair[1].to_owned()).collect();
-        // `tcp . 8080 : 172.17.0.2 . 80`, where nftables has them.
-        let entries = words.windows(4).filter(|words| words[0] == ":" && words[2] == ".");
-        there.extend(entries.map(|words| format!("{}:{}", words[1], words[3])));
+        let there: BTreeSet<(u16, String)> = lines.iter().flat_map(|line| translated(line)).collect();
         let mut wanted = BTreeSet::new();
         for one in all.values().filter(|one| one.runs()) {
             if let Some(address) = one.way_out().and_then(|network| one.places[network].as_ref()) {
-                wanted.extend(one.ports.iter().map(|port| format!("{address}:{port}")));
+                wanted.extend(one.ports.iter().map(|(outside, inside)| (*outside, format!("{address}:{inside}"))));
             }
         }
         assert_eq!(there, wanted, "{told}: where ports lead");
@@ -257,6 +252,35 @@ impl Host {
     }
 }
 
+/// Where a rule leads which ports of the host: to `10.1.0.2:80`; of a run of ports, `10.1.0.2:80-81/8080`, each. In nftables it
+/// is an entry, `tcp . 8080 : 10.1.0.2 . 80`.
+fn translated(rule: &str) -> Vec<(u16, String)> {
+    let words: Vec<&str> = rule.split(' ').collect();
+    if let Some(entry) = words.windows(5).find(|words| words[1] == ":" && words[3] == ".") {
+        return vec![(entry[0].parse().unwrap(), format!("{}:{}", entry[2], entry[4]))];
+    }
+    let after = |word: &str| rule.split(&format!(" {word} ")).nth(1)?.split(' ').next();
+    let (Some(outside), Some(to)) = (after("--dport"), after("--to-destination")) else { return Vec::new() };
+    let (address, inside) = to.rsplit_once(':').unwrap();
+    let run = |text: &str, between: char| {
+        let (first, last) = text.split_once(between).unwrap_or((text, text));
+        first.parse::<u16>().unwrap()..=last.parse().unwrap()
+    };
+    let inside = run(inside.split('/').next().unwrap(), '-').map(|port| format!("{address}:{port}"));
+    run(outside, ':').zip(inside).collect()
+}
+
+/// `HostConfig.PortBindings`.
+fn published(bindings: &serde_json::Map<String, Value>) -> BTreeSet<(u16, u16)> {
+    let mut ports = BTreeSet::new();
+    for (inside, places) in bindings {
+        let inside = inside.split('/').next().unwrap().parse().unwrap();
+        let outside = places.as_array().unwrap().iter().map(|place| text(place, "/HostPort").parse().unwrap());
+        ports.extend(outside.map(|outside: u16| (outside, inside)));
+    }
+    ports
+}
+
 fn placed(inspected: &Value) -> (String, Placed) {
     let (mut places, mut gateways) = (Places::new(), BTreeMap::new());
     for (network, place) in inspected.pointer("/NetworkSettings/Networks").and_then(Value::as_object).unwrap() {
@@ -268,7 +292,7 @@ fn placed(inspected: &Value) -> (String, Placed) {
         id: text(inspected, "/Id"),
         state: text(inspected, "/State/Status"),
         places,
-        ports: bound.into_iter().flat_map(|ports| ports.keys()).map(|port| port.replace("/tcp", "")).collect(),
+        ports: bound.map(published).unwrap_or_default(),
         gateways,
         hostname: text(inspected, "/Config/Hostname"),
     };

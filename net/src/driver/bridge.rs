@@ -201,6 +201,11 @@ pub(crate) fn publish(networks: &Networks, network: &Network, rules: &[Rule]) ->
         firewall.append(rules)?;
     }
     // Who sends to the port already is to be heard.
+    forget_senders(rules)
+}
+
+/// Ask the rules again for who sends datagrams to the ports of these, which have come or gone.
+pub(crate) fn forget_senders(rules: &[Rule]) -> Result<()> {
     let at: Vec<(bool, PortRange)> = rules.iter().filter_map(Rule::takes_datagrams).collect();
     if at.is_empty() { Ok(()) } else { flows::forget(&Meant::At(&at)) }
 }

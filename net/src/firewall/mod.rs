@@ -25,7 +25,7 @@ mod rule;
 mod table;
 mod watch;
 mod why;
-mod wire;
+pub(crate) mod wire;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -202,6 +202,22 @@ impl Firewall {
         places.sort_unstable();
         places.dedup();
         if places.is_empty() { Ok(()) } else { self.socket.delete(&places, owner) }
+    }
+
+    /// Take out these rules alone, in one transaction of each table, and leave their owner's others.
+    ///
+    /// A rule or chain that is gone already is no error.
+    pub(crate) fn take_out(&self, rules: &[Rule]) -> Result<()> {
+        if self.backend() == Backend::Nftables {
+            return nft::delete(&self.socket, &rules.iter().collect::<Vec<_>>());
+        }
+        for ipv6 in [false, true] {
+            let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
+            if !these.is_empty() {
+                self.of(ipv6)?.delete(&these)?;
+            }
+        }
+        Ok(())
     }
 
     /// Take out a network's shared rules.

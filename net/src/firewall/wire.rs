@@ -1,4 +1,5 @@
-//! Messages to and from the packet filter and connection tracking: netlink(7), linux/netfilter/nfnetlink.h.
+//! Messages to and from the packet filter and connection tracking: netlink(7), linux/netfilter/nfnetlink.h. The list of sockets
+//! (sock_diag(7)) is read with these, too.
 
 use std::io;
 
@@ -6,26 +7,31 @@ use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rtnetlink::sys::{Socket, protocols::NETLINK_NETFILTER};
 
-pub(super) const NLMSG_ERROR: u16 = 2;
-pub(super) const NLMSG_DONE: u16 = 3;
-pub(super) const NLM_F_REQUEST: u16 = 1;
-pub(super) const NLM_F_ACK: u16 = 4;
-pub(super) const NLM_F_DUMP: u16 = 0x300;
-pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
+pub(crate) const NLM_F_REQUEST: u16 = 1;
+pub(crate) const NLM_F_ACK: u16 = 4;
+pub(crate) const NLM_F_DUMP: u16 = 0x300;
+pub(crate) const NLM_F_DUMP_INTR: u16 = 0x10;
 /// As much as the kernel puts into one datagram of a dump; it puts in less for who asks with less room (af_netlink.c,
 /// netlink_dump).
-pub(super) const DUMP_BYTES: usize = 32 * 1024;
+pub(crate) const DUMP_BYTES: usize = 32 * 1024;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 
 /// The family of addresses.
-pub(super) fn family(ipv6: bool) -> u8 {
+pub(crate) fn family(ipv6: bool) -> u8 {
     if ipv6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 }
 }
 
 /// A socket for requests.
-pub(super) fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+pub(crate) fn open() -> io::Result<Socket> {
+    open_to(NETLINK_NETFILTER)
+}
+
+/// A socket for requests to another part of the kernel.
+pub(crate) fn open_to(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     // The kernel answers while it handles the request; this only keeps a surprise from hanging us.
     setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(5))?;
@@ -33,14 +39,14 @@ pub(super) fn open() -> io::Result<Socket> {
 }
 
 /// A text as the kernel keeps it, with a zero at its end.
-pub(super) fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     bytes.push(0);
     bytes
 }
 
 /// Append one netlink message. `family` is nfgenmsg's family and resource id.
-pub(super) fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: (u8, u16), attributes: &[(u16, Vec<u8>)]) {
+pub(crate) fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: (u8, u16), attributes: &[(u16, Vec<u8>)]) {
     let start = out.len();
     out.extend([0; 4]);
     out.extend(kind.to_ne_bytes());
@@ -55,7 +61,7 @@ pub(super) fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: (u8, u16
 }
 
 /// Append attributes: type, length, value.
-pub(super) fn nest(out: &mut Vec<u8>, attributes: &[(u16, Vec<u8>)]) {
+pub(crate) fn nest(out: &mut Vec<u8>, attributes: &[(u16, Vec<u8>)]) {
     for (kind, value) in attributes {
         let length = u16::try_from(value.len() + 4).expect("names are short");
         out.extend(length.to_ne_bytes());
@@ -66,14 +72,14 @@ pub(super) fn nest(out: &mut Vec<u8>, attributes: &[(u16, Vec<u8>)]) {
 }
 
 /// The same as a value of its own: what the kernel calls nested.
-pub(super) fn nested(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn nested(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     nest(&mut out, attributes);
     out
 }
 
 /// All attributes: kind, value.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
         // The two top bits say "nested" and "network byte order".
@@ -85,7 +91,7 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// The messages of a datagram: type, flags, and what follows nlmsghdr.
-pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
+pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
         let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
@@ -97,12 +103,12 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &
 }
 
 /// The value of the first attribute of `kind`.
-pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(this, _)| *this == kind).map(|(_, value)| value)
 }
 
 /// The body of NLMSG_ERROR: a negative errno, 0 for an acknowledgement.
-pub(super) fn answer(body: &[u8]) -> io::Result<()> {
+pub(crate) fn answer(body: &[u8]) -> io::Result<()> {
     let code = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
     if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
 }

@@ -1,47 +1,30 @@
 //! Who has a port: the name and pid of the process behind a socket, as ss(8) finds it.
 //!
-//! `/proc/net/tcp` gives the socket's inode, `/proc/PID/fd` the process that has it open. proc(5).
+//! A dump of the sockets gives the socket's inode, `/proc/PID/fd` the process that has it open. proc(5).
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Protocol;
+use super::sockets::{self, Bound};
 
 /// Name the process that has `wanted`: `nginx, pid 812`. Nothing where it cannot be seen (another pid namespace).
 pub(crate) fn find(protocol: Protocol, wanted: SocketAddr) -> Option<String> {
-    let inodes: Vec<u64> =
-        sockets(protocol).filter(|(bound, _)| conflicts(*bound, wanted)).map(|(_, inode)| inode).collect();
-    let targets: Vec<String> =
-        inodes.into_iter().filter(|inode| *inode != 0).map(|inode| format!("socket:[{inode}]")).collect();
-    if targets.is_empty() { None } else { process_with(&targets) }
+    let bound = sockets(protocol).into_iter().filter(|bound| bound.keeps_from(wanted));
+    process_with(&bound.map(|bound| bound.inode).collect::<Vec<_>>())
 }
 
-/// The ports of `protocol` that anybody has, with the address they are bound to.
-pub(crate) fn taken(protocol: Protocol) -> Vec<SocketAddr> {
-    sockets(protocol).map(|(bound, _)| bound).collect()
-}
-
-/// Whether a socket bound to `bound` keeps another from binding `wanted`.
-pub(crate) fn conflicts(bound: SocketAddr, wanted: SocketAddr) -> bool {
-    if bound.port() != wanted.port() {
-        return false;
-    }
-    match (bound.ip(), wanted.ip()) {
-        // "[::]" without IPV6_V6ONLY has the port in both families; /proc does not tell which it is.
-        (IpAddr::V6(bound), IpAddr::V4(_)) => bound.is_unspecified(),
-        (IpAddr::V4(_), IpAddr::V6(_)) => false,
-        (bound, wanted) => bound == wanted || bound.is_unspecified() || wanted.is_unspecified(),
-    }
-}
-
-fn sockets(protocol: Protocol) -> impl Iterator<Item = (SocketAddr, u64)> {
-    let files: &[&str] = match protocol {
-        Protocol::Tcp => &["tcp", "tcp6"],
-        Protocol::Udp => &["udp", "udp6"],
-        Protocol::Sctp => &[],
-    };
-    let tables: Vec<String> = files.iter().filter_map(table).collect();
-    tables.into_iter().flat_map(|table| table.lines().skip(1).filter_map(line).collect::<Vec<_>>())
+/// Every socket of `protocol` that keeps a port; where the kernel has no dumps of sockets, what `/proc` tells of them.
+pub(crate) fn sockets(protocol: Protocol) -> Vec<Bound> {
+    sockets::dump(protocol).unwrap_or_else(|_| {
+        let files: &[&str] = match protocol {
+            Protocol::Tcp => &["tcp", "tcp6"],
+            Protocol::Udp => &["udp", "udp6"],
+            Protocol::Sctp => &[],
+        };
+        let tables: Vec<String> = files.iter().filter_map(table).collect();
+        tables.iter().flat_map(|table| table.lines().skip(1).filter_map(line)).collect()
+    })
 }
 
 /// "thread-self": `/proc/net` alone is the network of the process's first thread.
@@ -52,14 +35,15 @@ fn table(file: &&str) -> Option<String> {
 /// One line of `/proc/net/tcp`: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
 ///
 /// A socket that is bound and does not listen stands in none of these files, unless it is udp.
-fn line(line: &str) -> Option<(SocketAddr, u64)> {
+fn line(line: &str) -> Option<Bound> {
     let mut fields = line.split_ascii_whitespace();
     let (ip, port) = fields.nth(1)?.split_once(':')?;
     let state = fields.nth(1)?;
     let inode = fields.nth(5)?.parse().ok()?;
     // 0A is TCP_LISTEN; 07 (TCP_CLOSE) is how an unconnected udp socket stands there.
-    let bound = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
-    matches!(state, "0A" | "07").then_some((bound, inode))
+    let at = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
+    // Whether "[::]" has the port in both families is not told there: perhaps it has.
+    matches!(state, "0A" | "07").then_some(Bound { at, v6_only: false, inode })
 }
 
 /// An address as words of 32 bits in the machine's own byte order.
@@ -75,19 +59,29 @@ fn address(hex: &str) -> Option<IpAddr> {
     Some(Ipv6Addr::from(bytes).into())
 }
 
-fn process_with(targets: &[String]) -> Option<String> {
+/// The first process that has any of these sockets open.
+pub(crate) fn process_with(inodes: &[u64]) -> Option<String> {
+    let inodes: Vec<u64> = inodes.iter().copied().filter(|inode| *inode != 0).collect();
+    if inodes.is_empty() {
+        return None;
+    }
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(fds) = fs::read_dir(process.path().join("fd")) else { continue };
-        let has = fds.flatten().any(|fd| {
-            fs::read_link(fd.path()).is_ok_and(|link| targets.iter().any(|target| link.as_os_str() == target.as_str()))
-        });
-        if has {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if sockets_of(pid).any(|inode| inodes.contains(&inode)) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             return Some(format!("{}, pid {pid}", name.trim_end()));
         }
     }
     None
+}
+
+/// The inodes of the sockets that a process has open; none where it is not there, or not to be looked at.
+pub(crate) fn sockets_of(pid: i32) -> impl Iterator<Item = u64> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.filter_map(|fd| {
+        let link = fs::read_link(fd.path()).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
 }
 
 #[cfg(test)]
@@ -98,7 +92,7 @@ mod tests {
     fn a_line_of_proc_net_tcp() {
         // 127.0.0.1:8080 listening, inode 12345, as a little-endian kernel prints it
         let text = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0000 100 0 0 10 0";
-        assert_eq!(line(text), Some(("127.0.0.1:8080".parse().unwrap(), 12345)));
+        assert_eq!(line(text).map(|it| (it.at, it.inode)), Some(("127.0.0.1:8080".parse().unwrap(), 12345)));
         let established = text.replace(" 0A ", " 01 ");
         assert_eq!(line(&established), None);
     }
@@ -107,7 +101,7 @@ mod tests {
     fn an_ipv6_line() {
         let text =
             "0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 7 1";
-        assert_eq!(line(text), Some(("[::1]:80".parse().unwrap(), 7)));
+        assert_eq!(line(text).map(|it| (it.at, it.inode)), Some(("[::1]:80".parse().unwrap(), 7)));
     }
 
     #[test]

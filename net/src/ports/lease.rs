@@ -1,10 +1,12 @@
 //! Choosing and taking host ports, before anything of the container is made.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::hold::{HELD_PORTS_MAX, Held, hold};
-use super::{PortMapping, PortRange, Publish, holder};
+use super::sockets::Bound;
+use super::{PortMapping, PortRange, Protocol, Publish, holder};
 use crate::error::{Error, Result};
 use crate::sysctl;
 
@@ -15,6 +17,8 @@ pub(crate) type Leased = (PortMapping, String);
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) mappings: Vec<PortMapping>,
+    /// Those of them that are too many to be held by sockets.
+    pub(crate) unheld: Vec<PortMapping>,
     pub(crate) held: Vec<Held>,
 }
 
@@ -26,6 +30,12 @@ pub(crate) struct Lease<'a> {
     reserved: Vec<RangeInclusive<u16>>,
     /// The container has an IPv6 address, to which the kernel translates.
     has_ipv6: bool,
+    /// How many ports more may be held by sockets.
+    room: usize,
+    /// The sockets of the host, listed once, where a range is too long to try each port.
+    sockets: HashMap<Protocol, Vec<Bound>>,
+    /// Any of several runs of ports will do: who has the others is not looked for.
+    chooses: bool,
     taken: Taken,
 }
 
@@ -39,7 +49,13 @@ impl<'a> Lease<'a> {
         has_ipv6: bool,
     ) -> Lease<'a> {
         let reserved = sysctl::get("net/ipv4/ip_local_reserved_ports").map(|text| ranges(&text)).unwrap_or_default();
-        Lease { leased, own_name, ephemeral, reserved, has_ipv6, taken: Taken::default() }
+        let (room, sockets, taken) = (HELD_PORTS_MAX, HashMap::new(), Taken::default());
+        Lease { leased, own_name, ephemeral, reserved, has_ipv6, room, sockets, chooses: false, taken }
+    }
+
+    /// Of a container whose ports are held already, so many.
+    pub(crate) fn beside(self, held_ports: usize) -> Lease<'a> {
+        Lease { room: HELD_PORTS_MAX.saturating_sub(held_ports), ..self }
     }
 
     /// Take the ports of one `-p`.
@@ -79,7 +95,10 @@ impl<'a> Lease<'a> {
         what: impl Fn() -> String,
     ) -> Result<()> {
         for host in candidates {
-            match self.try_take(publish, host) {
+            self.chooses = true;
+            let taken = self.try_take(publish, host);
+            self.chooses = false;
+            match taken {
                 Err(Error::PortInUse { .. }) => {}
                 answer => return answer,
             }
@@ -89,29 +108,47 @@ impl<'a> Lease<'a> {
 
     /// Take exactly these host ports, on every address that was asked for, or none.
     fn try_take(&mut self, publish: &Publish, host: PortRange) -> Result<()> {
-        let room = HELD_PORTS_MAX.saturating_sub(self.taken.held.len() / 2);
-        let few = usize::from(host.count()) <= room;
+        let few = usize::from(host.count()) <= self.room;
         let mut mappings = Vec::new();
         let mut held = Vec::new();
         for mapping in wanted(publish, host, few, self.has_ipv6)? {
             self.check_leases(&mapping)?;
             if !few {
-                check_all(&mapping)?;
+                self.check_sockets(&mapping)?;
+                mappings.push(mapping);
+                continue;
             }
-            let mut is_possible = true;
-            for port in host.ports().take(room.max(1)) {
-                match hold(&mapping, port)? {
-                    Some(socket) => held.push(socket),
-                    None => is_possible = false,
-                }
-            }
-            if is_possible {
+            let sockets = host.ports().map(|port| hold(&mapping, port)).collect::<Result<Option<Vec<Held>>>>()?;
+            if let Some(sockets) = sockets {
+                held.extend(sockets);
                 mappings.push(mapping);
             }
+        }
+        if few {
+            self.room -= usize::from(host.count());
+        } else {
+            self.taken.unheld.extend(&mappings);
         }
         self.taken.mappings.extend(mappings);
         self.taken.held.extend(held);
         Ok(())
+    }
+
+    /// Look for the ports of a long range among the sockets of the host, without binding each.
+    fn check_sockets(&mut self, mapping: &PortMapping) -> Result<()> {
+        let protocol = mapping.protocol;
+        let sockets = self.sockets.entry(protocol).or_insert_with(|| holder::sockets(protocol));
+        let keeps = |bound: &&Bound| {
+            mapping.host.contains(bound.at.port())
+                && bound.keeps_from(SocketAddr::new(mapping.host_ip, bound.at.port()))
+        };
+        match sockets.iter().filter(keeps).min_by_key(|bound| bound.at.port()) {
+            None => Ok(()),
+            Some(bound) => Err(Error::PortInUse {
+                port: mapping.named(bound.at.port()),
+                holder: if self.chooses { None } else { holder::process_with(&[bound.inode]) },
+            }),
+        }
     }
 
     fn check_leases(&self, mapping: &PortMapping) -> Result<()> {
@@ -147,20 +184,6 @@ fn wanted(publish: &Publish, host: PortRange, few: bool, has_ipv6: bool) -> Resu
         Some(ip) => vec![on(ip)],
     };
     Ok(mappings)
-}
-
-/// Look for the ports of a long range among the sockets of the host, without binding each.
-fn check_all(mapping: &PortMapping) -> Result<()> {
-    let conflict = holder::taken(mapping.protocol).into_iter().find(|bound| {
-        (mapping.host.first()..=mapping.host.last()).contains(&bound.port())
-            && holder::conflicts(*bound, std::net::SocketAddr::new(mapping.host_ip, bound.port()))
-    });
-    match conflict {
-        None => Ok(()),
-        Some(bound) => {
-            Err(Error::PortInUse { port: mapping.named(bound.port()), holder: holder::find(mapping.protocol, bound) })
-        }
-    }
 }
 
 /// Read `8080,9148-9150`.

@@ -37,6 +37,11 @@ impl Protocol {
         }
     }
 
+    /// Whose number this is.
+    pub(crate) fn of_number(number: u8) -> Option<Protocol> {
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol.number() == number)
+    }
+
     /// Whether a process can carry it from one address to another by reading and writing.
     pub(crate) fn is_relayable(self) -> bool {
         self != Protocol::Sctp

@@ -10,9 +10,12 @@ mod holder;
 mod lease;
 mod mapping;
 mod publish;
+mod sockets;
+mod squatter;
 
 pub use expose::Expose;
 pub(crate) use hold::{HELD_PORTS_MAX, Held, hold};
 pub(crate) use lease::{Lease, Leased, Taken};
 pub use mapping::{PortMapping, PortRange, Protocol};
 pub use publish::Publish;
+pub use squatter::Squatter;

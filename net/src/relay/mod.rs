@@ -18,7 +18,7 @@ mod internal;
 mod tcp;
 mod udp;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
@@ -34,7 +34,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::error::{Doing, Result};
-use crate::ports::{Held, Protocol};
+use crate::ports::{Held, PortMapping, Protocol};
 
 use internal::Internal;
 use tcp::{Connection, Pipes};
@@ -71,34 +71,60 @@ pub(crate) struct Relay {
 }
 
 enum Source {
-    Listener(TcpListener, SocketAddr),
+    Listener(TcpListener, Door),
     Connection(Connection),
-    Socket(UdpSocket, SocketAddr),
+    Socket(UdpSocket, Door),
     Flow(Flow),
 }
 
+/// Where clients come, and where they are carried.
+#[derive(Clone, Copy)]
+struct Door {
+    mapping: PortMapping,
+    port: u16,
+    target: SocketAddr,
+}
+
 impl Relay {
-    /// Take over the sockets in `held` that must be relayed. Nothing when there are none. `defined`: the directory of the
-    /// user-defined networks.
-    pub(crate) fn new(held: &mut Vec<Held>, address: IpAddr, defined: PathBuf) -> Result<Option<Relay>> {
-        let mine: Vec<Held> = held.extract_if(.., |held| held.mapping.is_relayed()).collect();
-        if mine.is_empty() {
-            return Ok(None);
-        }
-        let mut relay = Relay::empty(defined).doing(|| "set up the relay of IPv6 ports".into())?;
-        for Held { mapping, port, socket } in mine {
-            let target = mapping.target(port, address);
-            listen_for(&socket, address).doing(|| "set up the relay of IPv6 ports".into())?;
-            let source = match mapping.protocol {
-                Protocol::Udp => {
-                    udp::tell_destination(&socket).doing(|| "set up the relay of IPv6 ports".into())?;
-                    Source::Socket(UdpSocket::from(socket), target)
-                }
-                Protocol::Tcp | Protocol::Sctp => Source::Listener(TcpListener::from(socket), target),
-            };
-            relay.add(source).doing(|| "watch a port".into())?;
-        }
-        Ok(Some(relay))
+    /// A relay of nothing. `defined`: the directory of the user-defined networks.
+    pub(crate) fn new(defined: PathBuf) -> Result<Relay> {
+        Relay::empty(defined).doing(|| "set up the relay of IPv6 ports".into())
+    }
+
+    /// Carry who comes to this port to the container at `address` from now on.
+    pub(crate) fn open(&mut self, held: Held, address: IpAddr) -> Result<()> {
+        let Held { mapping, port, socket } = held;
+        let door = Door { mapping, port, target: mapping.target(port, address) };
+        listen_for(&socket, address).doing(|| "set up the relay of IPv6 ports".into())?;
+        let source = match mapping.protocol {
+            Protocol::Udp => {
+                udp::tell_destination(&socket).doing(|| "set up the relay of IPv6 ports".into())?;
+                Source::Socket(UdpSocket::from(socket), door)
+            }
+            Protocol::Tcp | Protocol::Sctp => Source::Listener(TcpListener::from(socket), door),
+        };
+        self.add(source).map(drop).doing(|| "watch a port".into())
+    }
+
+    /// Let go of every port that is not to be kept. Connections go on, as those do that the kernel carries; datagrams do not.
+    pub(crate) fn close(&mut self, is_kept: impl Fn(&PortMapping) -> bool) {
+        let closes = |source: &Source| source.door().is_some_and(|door| !is_kept(&door.mapping));
+        let closed: HashSet<u64> =
+            self.sources.iter().filter(|(_, source)| closes(source)).map(|(token, _)| *token).collect();
+        self.flows.retain(|(listener, _), flow| {
+            let stays = !closed.contains(listener);
+            if !stays {
+                self.sources.remove(flow);
+            }
+            stays
+        });
+        self.sources.retain(|token, _| !closed.contains(token));
+    }
+
+    /// Whether it listens there.
+    pub(crate) fn has(&self, mapping: &PortMapping, port: u16) -> bool {
+        let mut doors = self.sources.values().filter_map(Source::door);
+        doors.any(|door| door.mapping == *mapping && door.port == port)
     }
 
     /// The container has another address now: connections that come from now on are carried there.
@@ -106,12 +132,12 @@ impl Relay {
         for source in self.sources.values_mut() {
             // The loopback is always there, and the sockets are ours: it cannot fail.
             let _ = match source {
-                Source::Listener(socket, target) => {
-                    target.set_ip(address);
+                Source::Listener(socket, door) => {
+                    door.target.set_ip(address);
                     listen_for(socket, address)
                 }
-                Source::Socket(socket, target) => {
-                    target.set_ip(address);
+                Source::Socket(socket, door) => {
+                    door.target.set_ip(address);
                     listen_for(socket, address)
                 }
                 Source::Connection(_) | Source::Flow(_) => Ok(()),
@@ -185,8 +211,8 @@ impl Relay {
 
     fn accept(&mut self, token: u64) {
         for _ in 0..TURN {
-            let Some(Source::Listener(listener, target)) = self.sources.get(&token) else { return };
-            let target = *target;
+            let Some(Source::Listener(listener, door)) = self.sources.get(&token) else { return };
+            let target = door.target;
             let (client, address) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
@@ -216,9 +242,9 @@ impl Relay {
 
     fn receive(&mut self, token: u64) {
         for _ in 0..TURN {
-            let Some(Source::Socket(socket, target)) = self.sources.get(&token) else { return };
+            let Some(Source::Socket(socket, door)) = self.sources.get(&token) else { return };
             let Ok(datagram) = udp::receive(socket) else { return };
-            let target = *target;
+            let target = door.target;
             if self.internal.holds(datagram.client, datagram.to.map_or(0, |to| to.ipi6_ifindex)) {
                 continue;
             }
@@ -304,6 +330,15 @@ impl Relay {
         }
         self.sources.insert(token, source);
         Ok(token)
+    }
+}
+
+impl Source {
+    fn door(&self) -> Option<&Door> {
+        match self {
+            Source::Listener(_, door) | Source::Socket(_, door) => Some(door),
+            Source::Connection(_) | Source::Flow(_) => None,
+        }
     }
 }
 

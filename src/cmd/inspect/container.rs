@@ -31,6 +31,11 @@ impl About<'_> {
         let record = self.record;
         let made = Creation::load(self.dirs, &record.id)?;
         let made = made.with_context(|| format!("container {}: its record lacks how it was made", record.name))?;
+        let made = match Intent::load(self.dirs, &record.id) {
+            Ok(intent) => made.with_ports_of(&intent),
+            // One that an older rbox made.
+            Err(_) => made,
+        };
         let live = Container::load(&self.dirs.runtime(), &record.id).ok();
         let live = live.filter(|it| matches!(it.status(), Status::Running | Status::Paused));
         let (driver, graph) = self.graph_driver();

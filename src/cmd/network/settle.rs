@@ -19,6 +19,7 @@ use rbox_net::hosts::{self, Dns, Entry};
 use rbox_net::{Changes, EndpointRecord, Networks, Owner, Running};
 use rbox_runtime::container::{Container, Status};
 
+use crate::cli::NetworkFlags;
 use crate::cli::value::NetworkFlag;
 use crate::cmd::run::network::owner;
 use crate::cmd::run::{bundle, namespace, ports};
@@ -39,11 +40,11 @@ pub(super) enum Way {
 }
 
 /// A container that runs.
-pub(super) struct Life<'a> {
+pub(crate) struct Life<'a> {
     dirs: &'a Dirs,
     networks: &'a Networks,
-    pub(super) claim: Claim,
-    pub(super) intent: Intent,
+    pub(crate) claim: Claim,
+    pub(crate) intent: Intent,
     netns: File,
     owner: Owner,
     maker: Owner,
@@ -66,7 +67,7 @@ impl<'a> Life<'a> {
         Ok(Some(Life { dirs, networks, claim, intent, netns, owner, maker }))
     }
 
-    pub(super) fn running(&self) -> Running<'_> {
+    pub(crate) fn running(&self) -> Running<'_> {
         Running { netns: self.netns.as_fd(), owner: &self.owner, maker: &self.maker }
     }
 
@@ -91,12 +92,41 @@ impl<'a> Life<'a> {
     ///
     /// Errors: the disk.
     pub(super) fn settle(&self, half: &EndpointRecord, way: Way) -> Result<()> {
-        let id = &self.claim.id;
         // First who answers for names, then who is sent there.
-        tell(self.dirs, &self.claim)?;
+        let unserved = tell(self.dirs, &self.claim)?;
+        unserved.map(anyhow::Error::msg).iter().for_each(report::warn);
         // What a container does with its own files keeps nobody from taking it off a network.
         self.settle_files(half, way).iter().for_each(report::warn);
-        let flags = &self.intent.flags;
+        self.show_ports()
+    }
+
+    /// The same of its ports: who holds and relays them, and `ps`. Answers why one that is new cannot be held.
+    ///
+    /// Errors: the disk.
+    pub(crate) fn settle_ports(&self) -> Result<Option<String>> {
+        let unserved = tell(self.dirs, &self.claim)?;
+        self.show_ports()?;
+        Ok(unserved)
+    }
+
+    /// Have an endpoint that is half for its ports keep those that it keeps in any case, and the next start too.
+    ///
+    /// Errors: the kernel, the packet filter, the disk: then the next sweep tries again.
+    pub(crate) fn keep(&self, changes: &Changes, half: &EndpointRecord) -> Result<()> {
+        let words = half.kept().map(|kept| kept.words.clone()).unwrap_or_default();
+        change_flags(self.dirs, &self.claim.id, |flags| flags.take_port_words(words))?;
+        let kept = match self.networks.keep(changes, &self.running(), half) {
+            // With the container all its ports are gone.
+            Err(rbox_net::Error::Gone { .. }) => return Ok(()),
+            kept => kept?,
+        };
+        let unserved = self.settle_ports()?;
+        unserved.map(anyhow::Error::msg).iter().for_each(report::warn);
+        Ok(self.networks.complete(changes, &kept)?)
+    }
+
+    fn show_ports(&self) -> Result<()> {
+        let (id, flags) = (&self.claim.id, &self.intent.flags);
         let mine = self.networks.staying(id)?;
         let published: Vec<_> = mine.iter().flat_map(|record| record.ports.clone()).collect();
         let exposed: BTreeSet<String> = spec::exposed(flags, self.intent.image.as_ref());
@@ -135,14 +165,23 @@ impl<'a> Life<'a> {
 ///
 /// Errors: what it is made of is lost; the disk.
 pub(super) fn change(dirs: &Dirs, id: &str, act: impl FnOnce(&mut Vec<NetworkFlag>)) -> Result<()> {
+    let intent = change_flags(dirs, id, |flags| {
+        let mut networks = flags.wanted();
+        act(&mut networks);
+        flags.settle(networks);
+    })?;
+    note(dirs, id, &intent)
+}
+
+/// Change anything of the network that a container is started with. Who calls this holds back all others who do.
+///
+/// Errors: what it is made of is lost; the disk.
+pub(crate) fn change_flags(dirs: &Dirs, id: &str, act: impl FnOnce(&mut NetworkFlags)) -> Result<Intent> {
     let _lock = sweep::lock(dirs)?;
     let mut intent = Intent::load(dirs, id)?;
-    let flags = &mut intent.flags.network;
-    let mut networks = flags.wanted();
-    act(&mut networks);
-    flags.settle(networks);
+    act(&mut intent.flags.network);
     intent.save(dirs, id)?;
-    note(dirs, id, &intent)
+    Ok(intent)
 }
 
 /// Have `ps` show the networks that a container is started with. The claim, or an endpoint that is half, stands for it until
@@ -163,46 +202,52 @@ pub(crate) fn note_again(dirs: &Dirs, record: &Record) -> Result<()> {
     if intent.flags.network.names() == record.network { Ok(()) } else { note(dirs, &record.id, &intent) }
 }
 
-/// Have running containers leave the networks that they were half in when whoever worked at that was killed.
+/// Have running containers leave the networks that they were half in when whoever worked at that was killed, and the ports
+/// that were half published.
 ///
 /// Errors: those of one container do not keep the others.
-pub(crate) fn mend(dirs: &Dirs, networks: &Networks, alive: &dyn Fn(&Owner) -> bool) -> Vec<anyhow::Error> {
-    let found = networks.lock_changes().and_then(|changes| Ok((networks.abandoned(&changes, alive)?, changes)));
-    let (halves, changes) = match found {
-        Ok(found) => found,
+pub(crate) fn mend(dirs: &Dirs, networks: &Networks) -> Vec<anyhow::Error> {
+    match networks.lock_changes() {
+        Ok(changes) => mend_under(dirs, networks, &changes),
+        Err(error) => vec![error.into()],
+    }
+}
+
+/// The same, where nobody else changes anything meanwhile.
+pub(crate) fn mend_under(dirs: &Dirs, networks: &Networks, changes: &Changes) -> Vec<anyhow::Error> {
+    let halves = match networks.abandoned(changes, &|owner| sweep::is_alive(dirs, owner)) {
+        Ok(halves) => halves,
         Err(error) => return vec![error.into()],
     };
-    let leave = |half: &EndpointRecord| match Life::of(dirs, networks, &half.owner.container)? {
-        Some(life) => life.leave(&changes, half, |flag| [&*half.network, &*half.network_id].contains(&flag.key())),
+    let undo = |half: &EndpointRecord| match Life::of(dirs, networks, &half.owner.container)? {
+        Some(life) if half.kept().is_some() => life.keep(changes, half),
+        Some(life) => life.leave(changes, half, |flag| [&*half.network, &*half.network_id].contains(&flag.key())),
         // Who holds it is about to make its networks, or to take them apart.
         None => Ok(()),
     };
-    halves.iter().filter_map(|half| leave(half).err()).collect()
+    halves.iter().filter_map(|half| undo(half).err()).collect()
 }
 
 /// Tell who holds the container that its networks are others now, and wait until they are served: not for ever, since it may
-/// be an `rbox run` that somebody has suspended.
-fn tell(dirs: &Dirs, claim: &Claim) -> Result<()> {
+/// be an `rbox run` that somebody has suspended. Answers what cannot be served.
+fn tell(dirs: &Dirs, claim: &Claim) -> Result<Option<String>> {
     // Nobody holds it: the next monitor reads what is on disk.
-    let Some(connection) = state::knock(dirs, &claim.id)? else { return Ok(()) };
+    let Some(connection) = state::knock(dirs, &claim.id)? else { return Ok(None) };
     if wire::say(connection.as_fd(), Ask::Networks).is_err() {
-        return Ok(());
+        return Ok(None);
     }
     let deadline = Instant::now() + SERVED_WITHIN;
     loop {
         if !state::readable(&connection, Some(deadline))? {
             let why = "who holds it does not answer, and serves its names and ports as before until it does";
             report::warn(&anyhow::Error::msg(format!("container {}: {why}", claim.name)));
-            return Ok(());
+            return Ok(None);
         }
         match wire::hear(connection.as_fd(), true).context("cannot hear from the container's monitor")? {
-            Some(packet) if packet.is_empty() => return Ok(()),
+            Some(packet) if packet.is_empty() => return Ok(None),
             Some(packet) => match Tell::parse(&packet) {
-                Some(Tell::Served("")) => return Ok(()),
-                Some(Tell::Served(why)) => {
-                    report::warn(&anyhow::Error::msg(why.to_owned()));
-                    return Ok(());
-                }
+                Some(Tell::Served("")) => return Ok(None),
+                Some(Tell::Served(why)) => return Ok(Some(why.to_owned())),
                 _ => {}
             },
             None => {}

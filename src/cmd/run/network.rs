@@ -72,18 +72,24 @@ pub(crate) fn request_of(
 /// Say what becomes of `-p` where nothing can be published.
 pub(super) fn tell_of_ports(reservation: &Reservation, flags: &RunArgs) {
     let asked = flags.network.publish_all || !flags.network.publish.is_empty();
-    let is_open = |network: &Network| network.driver == Driver::Bridge && !network.internal;
-    if !asked || reservation.networks().any(is_open) {
+    if !asked || reservation.networks().any(|network| closed(network).is_none()) {
         return;
     }
     for network in reservation.networks() {
-        let why = match network.driver {
-            Driver::Host => "the program's ports are the host's own already",
-            Driver::Bridge => "nothing leads into an internal network",
-            Driver::Macvlan | Driver::Ipvlan => "the container has an address of its own there",
-            Driver::Null | Driver::Container => "nothing leads into a network of its own that has no link",
-        };
-        eprintln!("rbox: -p is discarded on network {}: {why}", network.name);
+        if let Some(why) = closed(network) {
+            eprintln!("rbox: -p is discarded on network {}: {why}", network.name);
+        }
+    }
+}
+
+/// Why no port of the host can lead to a container by a network; nothing where one can.
+pub(crate) fn closed(network: &Network) -> Option<&'static str> {
+    match network.driver {
+        Driver::Bridge if !network.internal => None,
+        Driver::Host => Some("the program's ports are the host's own already"),
+        Driver::Bridge => Some("nothing leads into an internal network"),
+        Driver::Macvlan | Driver::Ipvlan => Some("the container has an address of its own there"),
+        Driver::Null | Driver::Container => Some("nothing leads into a network of its own that has no link"),
     }
 }
 

@@ -6,13 +6,16 @@ use rbox_net::PortMapping;
 
 /// One port: in the container, at which address of the host, there, by which protocol. What is only exposed has no
 /// address.
-type Port = (u16, String, u16, String);
+type Port<'a> = (u16, &'a str, u16, &'a str);
 
 /// `9-10/tcp, 0.0.0.0:80-81->80-81/tcp, 0.0.0.0:8080->82/tcp`: ports that follow each other stand together where they
 /// have the same number outside; the others come last.
 pub(in crate::cmd) fn shown(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<String> {
-    let (mut groups, mut ended, mut others) = (Vec::<Group>::new(), Vec::new(), Vec::new());
-    for (inside, ip, outside, protocol) in sorted(published, exposed) {
+    let (mut groups, mut ended, mut others) = (Vec::<Group<'_>>::new(), Vec::new(), Vec::new());
+    // Once for each mapping, which may be thousands of ports.
+    let words: Vec<(String, String)> =
+        published.iter().map(|mapping| (mapping.host_ip.to_string(), mapping.protocol.to_string())).collect();
+    for (inside, ip, outside, protocol) in sorted(published, &words, exposed) {
         if !ip.is_empty() && outside != inside {
             others.push(format!("{ip}:{outside}->{inside}/{protocol}"));
             continue;
@@ -31,20 +34,26 @@ pub(in crate::cmd) fn shown(published: &[PortMapping], exposed: &BTreeSet<String
     ended
 }
 
-fn sorted(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<Port> {
-    let mut ports = Vec::new();
-    for mapping in published {
-        for (inside, outside) in mapping.container.ports().zip(mapping.host.ports()) {
-            ports.push((inside, mapping.host_ip.to_string(), outside, mapping.protocol.to_string()));
-        }
+fn sorted<'a>(
+    published: &[PortMapping],
+    words: &'a [(String, String)],
+    exposed: &'a BTreeSet<String>,
+) -> Vec<Port<'a>> {
+    let mut ports: Vec<Port<'a>> = Vec::new();
+    for (mapping, (ip, protocol)) in published.iter().zip(words) {
+        let pairs = mapping.container.ports().zip(mapping.host.ports());
+        ports.extend(pairs.map(|(inside, outside)| (inside, ip.as_str(), outside, protocol.as_str())));
     }
-    let published: HashSet<(u16, String)> = ports.iter().map(|port| (port.0, port.3.clone())).collect();
+    let published: HashSet<(u16, &str)> = match exposed.is_empty() {
+        true => HashSet::new(),
+        false => ports.iter().map(|port| (port.0, port.3)).collect(),
+    };
     for (numbers, protocol) in exposed.iter().filter_map(|port| port.split_once('/')) {
         let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
         let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse()) else { continue };
         for inside in first..=last {
-            if !published.contains(&(inside, protocol.to_owned())) {
-                ports.push((inside, String::new(), 0, protocol.to_owned()));
+            if !published.contains(&(inside, protocol)) {
+                ports.push((inside, "", 0, protocol));
             }
         }
     }
@@ -53,14 +62,14 @@ fn sorted(published: &[PortMapping], exposed: &BTreeSet<String>) -> Vec<Port> {
 }
 
 /// Ports that follow each other.
-struct Group {
-    ip: String,
-    protocol: String,
+struct Group<'a> {
+    ip: &'a str,
+    protocol: &'a str,
     first: u16,
     last: u16,
 }
 
-impl Group {
+impl Group<'_> {
     fn shown(&self) -> String {
         let Group { ip, protocol, first, last } = self;
         let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };

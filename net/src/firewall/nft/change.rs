@@ -136,9 +136,10 @@ impl Change {
         for set in Set::ALL {
             let of_set: Vec<&Element> = elements.iter().filter(|element| element.set == set).collect();
             for some in of_set.chunks(ELEMENTS_MAX) {
-                let words: Vec<&str> =
-                    some.iter().map(|element| element.words.as_str()).filter(|words| !words.is_empty()).collect();
-                self.say(verb, "element", &format!("{set} {{ {} }}", words.join(", ")));
+                if rbox_explain::listening() {
+                    let words: Vec<String> = some.iter().filter_map(|element| element.words()).collect();
+                    self.say(verb, "element", &format!("{set} {{ {} }}", words.join(", ")));
+                }
                 let list: Vec<(u16, Vec<u8>)> = some.iter().map(|element| element.encode()).collect();
                 self.put(kind, flags, &[(1, text(TABLE)), (2, text(set.name())), (3, nested(&list))]);
             }

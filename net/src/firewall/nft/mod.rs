@@ -118,7 +118,7 @@ pub(super) fn delete(socket: &RuleSocket, rules: &[&Rule]) -> Result<()> {
             }
             // Some are gone: those that are there, and theirs.
             let there = socket.ask(doing, |socket| listing::owners(socket, ipv6, &elements))?;
-            elements.retain(|it| there.get(&(it.set, it.key.clone())).is_some_and(|owner| *owner == it.owner));
+            elements.retain(|it| there.get(&(it.set, it.key.clone())).is_some_and(|owner| **owner == *it.owner));
             if elements.is_empty() {
                 return Ok(());
             }
@@ -155,24 +155,20 @@ pub(super) fn wanted(network: &Network, ipv6: bool) -> Vec<Wanted> {
     };
     let mut all: Vec<Wanted> = layout::common(ipv6).iter().map(|rule| of_rule(rule, false)).collect();
     all.extend(own.rules.iter().map(|rule| of_rule(rule, true)));
-    let shown = own.elements.iter().filter(|element| !element.words.is_empty());
-    all.extend(shown.map(|element| of_element(element, ipv6, "the network's entry: what is looked up there")));
+    let why = "the network's entry: what is looked up there";
+    all.extend(own.elements.iter().filter_map(|element| of_element(element, ipv6, why)));
     all
 }
 
 /// What an endpoint's rules are here, of one family.
 pub(super) fn wanted_of(rules: &[&Rule], ipv6: bool) -> Vec<Wanted> {
     let why = "a published port: where it leads, or that it is open";
-    ports::elements(rules).iter().map(|element| of_element(element, ipv6, why)).collect()
+    ports::elements(rules).iter().filter_map(|element| of_element(element, ipv6, why)).collect()
 }
 
-fn of_element(element: &set::Element, ipv6: bool, why: &'static str) -> Wanted {
-    Wanted {
-        id: listing::element_id(ipv6, element.set, &element.key),
-        text: format!("nft add element {} {TABLE} {} {{ {} }}", family(ipv6), element.set, element.words),
-        why,
-        is_own: true,
-    }
+fn of_element(element: &set::Element, ipv6: bool, why: &'static str) -> Option<Wanted> {
+    let text = format!("nft add element {} {TABLE} {} {{ {} }}", family(ipv6), element.set, element.words()?);
+    Some(Wanted { id: listing::element_id(ipv6, element.set, &element.key), text, why, is_own: true })
 }
 
 /// List what the kernel has in our table of one family.

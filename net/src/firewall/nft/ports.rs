@@ -1,6 +1,7 @@
 //! The entries of an endpoint's published ports, made of the same rules as iptables gets.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use super::layout::target;
 use super::set::Element;
@@ -16,7 +17,7 @@ pub(super) fn elements(rules: &[&Rule]) -> Vec<Element> {
 }
 
 fn of_rule(rule: &Rule) -> Vec<Element> {
-    let owner = rule.comment.as_deref().unwrap_or_default();
+    let owner: Rc<str> = rule.comment.as_deref().unwrap_or_default().into();
     let Some(ports) = rule.ports else { return Vec::new() };
     let at = rule.destination.as_ref().and_then(|is| match is {
         Is::This(subnet) => Some(subnet.first()),
@@ -24,13 +25,13 @@ fn of_rule(rule: &Rule) -> Vec<Element> {
     });
     match &rule.verdict {
         Verdict::Accept if rule.table == Table::Filter => {
-            vec![Element::ports((at, ports.protocol, ports.range), None, owner)]
+            vec![Element::ports((at, ports.protocol, ports.range), None, &owner)]
         }
         Verdict::Dnat(text) => match target(text) {
             Some((to, Some(first))) => shifted(ports.range, first)
-                .map(|(host, port)| Element::ports((at, ports.protocol, host), Some((to, Some(port))), owner))
+                .map(|(host, port)| Element::ports((at, ports.protocol, host), Some((to, Some(port))), &owner))
                 .collect(),
-            Some((to, None)) => vec![Element::ports((at, ports.protocol, ports.range), Some((to, None)), owner)],
+            Some((to, None)) => vec![Element::ports((at, ports.protocol, ports.range), Some((to, None)), &owner)],
             None => Vec::new(),
         },
         _ => Vec::new(),

@@ -4,6 +4,7 @@
 //! their own, since each change of those copies all that is there.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::super::wire::{nested, text};
 use super::statement::{NFTA_LIST_ELEM, jump, name, value};
@@ -217,50 +218,57 @@ impl Set {
     }
 }
 
-/// One entry of a set.
+/// One entry of a set. There may be ten thousand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) set: Set,
     pub(super) key: Vec<u8>,
     /// Of an interval, where it ends.
     end: Option<Vec<u8>>,
-    data: Option<Vec<u8>>,
-    /// It ends an interval of the one before it.
-    is_end: bool,
+    data: Data,
     /// Whose it is.
-    pub(super) owner: String,
-    /// nft's words.
-    pub(super) words: String,
+    pub(super) owner: Rc<str>,
+}
+
+/// What an entry of a map leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Data {
+    /// It is one of a set.
+    None,
+    Chain(String),
+    /// The subnet is told in whole, its key is the first address.
+    Subnet(Subnet, String),
+    /// It ends the interval of the entry before it.
+    End,
+    To(IpAddr, Option<u16>),
 }
 
 impl Element {
-    fn new(set: Set, key: Vec<u8>, owner: &str, words: String) -> Element {
-        Element { set, key, end: None, data: None, is_end: false, owner: owner.to_owned(), words }
+    fn new(set: Set, key: Vec<u8>, owner: &str, data: Data) -> Element {
+        Element { set, key, end: None, data, owner: owner.into() }
     }
 
     /// A bridge, in a set of those.
     pub(super) fn bridge(set: Set, bridge: &str, owner: &str) -> Element {
-        Element::new(set, name(bridge), owner, format!("\"{bridge}\""))
+        Element::new(set, name(bridge), owner, Data::None)
     }
 
     /// A bridge, in a map to chains.
     pub(super) fn way(set: Set, bridge: &str, chain: &str, owner: &str) -> Element {
-        let words = format!("\"{bridge}\" : jump {chain}");
-        Element { data: Some(jump(chain)), ..Element::new(set, name(bridge), owner, words) }
+        Element::new(set, name(bridge), owner, Data::Chain(chain.into()))
     }
 
     /// A subnet, in the map to chains: where it begins, and the first address behind it.
     pub(super) fn subnet(subnet: Subnet, chain: &str, owner: &str) -> Vec<Element> {
-        let words = format!("{subnet} : jump {chain}");
-        let first = address(subnet.first());
-        let begin = Element { data: Some(jump(chain)), ..Element::new(Set::Subnets, first, owner, words) };
+        let data = Data::Subnet(subnet, chain.into());
+        let begin = Element::new(Set::Subnets, address(subnet.first()), owner, data);
         let mut behind = address(subnet.last());
         // Behind the last address of all there is none, and the interval has no end.
         let is_last = !behind.iter_mut().rev().any(|byte| {
             *byte = byte.wrapping_add(1);
             *byte != 0
         });
-        let end = Element { is_end: true, ..Element::new(Set::Subnets, behind, owner, String::new()) };
+        let end = Element::new(Set::Subnets, behind, owner, Data::End);
         if is_last { vec![begin] } else { vec![begin, end] }
     }
 
@@ -269,7 +277,7 @@ impl Element {
     pub(super) fn ports(
         (at, protocol, ports): (Option<IpAddr>, Protocol, PortRange),
         to: Option<(IpAddr, Option<u16>)>,
-        owner: &str,
+        owner: &Rc<str>,
     ) -> Element {
         let is_range = to.is_some_and(|(_, port)| port.is_none()) || to.is_none() && ports.count() > 1;
         let set = match (to, at, is_range) {
@@ -284,28 +292,51 @@ impl Element {
             let number = padded(vec![protocol.number()]);
             [at.map(address).unwrap_or_default(), number, padded(port.to_be_bytes().to_vec())].concat()
         };
-        let data = to.map(|(ip, port)| {
-            let port = port.map(|port| padded(port.to_be_bytes().to_vec())).unwrap_or_default();
-            value([address(ip), port].concat())
-        });
-        let before = at.map(|at| format!("{at} . ")).unwrap_or_default();
-        let after = match to {
-            None => String::new(),
-            Some((ip, None)) => format!(" : {ip}"),
-            Some((ip, Some(port))) => format!(" : {ip} . {port}"),
-        };
-        let words = format!("{before}{protocol} . {ports}{after}");
+        let data = to.map_or(Data::None, |(ip, port)| Data::To(ip, port));
         let end = is_range.then(|| key(ports.last()));
-        Element { end, data, ..Element::new(set, key(ports.first()), owner, words) }
+        Element { set, key: key(ports.first()), end, data, owner: owner.clone() }
+    }
+
+    /// nft's words; none for what only ends an interval.
+    pub(super) fn words(&self) -> Option<String> {
+        let link = || String::from_utf8_lossy(&self.key).trim_end_matches('\0').to_owned();
+        Some(match &self.data {
+            Data::End => return None,
+            Data::None if self.set.has_address() => self.port_words(),
+            Data::None => format!("\"{}\"", link()),
+            Data::Chain(chain) => format!("\"{}\" : jump {chain}", link()),
+            Data::Subnet(subnet, chain) => format!("{subnet} : jump {chain}"),
+            Data::To(ip, None) => format!("{} : {ip}", self.port_words()),
+            Data::To(ip, Some(port)) => format!("{} : {ip} . {port}", self.port_words()),
+        })
+    }
+
+    /// `192.0.2.1 . tcp . 8080-8090`, as it stands in the key.
+    fn port_words(&self) -> String {
+        let (before, number) = self.key.split_at(self.key.len() - 8);
+        let ip =
+            <[u8; 4]>::try_from(before).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(before).map(IpAddr::from));
+        let ip = ip.map(|ip| format!("{ip} . ")).unwrap_or_default();
+        let protocol = Protocol::of_number(number[0]).map(|it| it.to_string()).unwrap_or_default();
+        let port = |key: &[u8]| u16::from_be_bytes([key[key.len() - 4], key[key.len() - 3]]);
+        let (first, last) = (port(&self.key), self.end.as_deref().map_or(port(&self.key), port));
+        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        format!("{ip}{protocol} . {ports}")
     }
 
     /// One entry of NFTA_SET_ELEM_LIST_ELEMENTS.
     pub(super) fn encode(&self) -> (u16, Vec<u8>) {
         let mut attributes = vec![(1, value(self.key.clone()))];
-        attributes.extend(self.data.clone().map(|data| (2, data)));
-        if self.is_end {
-            attributes.push((3, number(NFT_SET_ELEM_INTERVAL_END)));
-        } else {
+        match &self.data {
+            Data::None => {}
+            Data::Chain(chain) | Data::Subnet(_, chain) => attributes.push((2, jump(chain))),
+            Data::End => attributes.push((3, number(NFT_SET_ELEM_INTERVAL_END))),
+            Data::To(ip, port) => {
+                let port = port.map(|port| padded(port.to_be_bytes().to_vec())).unwrap_or_default();
+                attributes.push((2, value([address(*ip), port].concat())));
+            }
+        }
+        if self.data != Data::End {
             attributes.push((6, comment(&self.owner)));
         }
         attributes.extend(self.end.clone().map(|end| (10, value(end))));
