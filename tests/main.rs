@@ -13,6 +13,7 @@ mod support;
 
 mod attach;
 mod attacks;
+mod backends;
 mod bridge;
 mod cleanup;
 mod copy;

@@ -32,7 +32,7 @@ fn networks() -> Vec<(&'static str, Network)> {
     vec![
         ("A network, `network create shop`", network("shop", "rb-shop", 1)),
         ("Without words between its containers, `--opt com.docker.network.bridge.enable_icc=false`", quiet),
-        ("Without masquerade, `--opt com.docker.network.bridge.gateway_mode_ipv4=nat-unprotected`", open),
+        ("Without masquerade, `--opt com.docker.network.bridge.enable_ip_masquerade=false`", open),
         ("Routed, `--opt com.docker.network.bridge.gateway_mode_ipv4=routed`", routed),
         ("Without a way out, `--internal`", shut),
     ]
