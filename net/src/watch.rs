@@ -35,6 +35,8 @@ pub(crate) struct Watch {
     networks: Networks,
     turn: Turn,
     timer: TimerFd,
+    /// The timer runs: what is heard meanwhile does not put it off, or who deletes without a pause would be obeyed.
+    is_awaited: bool,
 }
 
 enum Turn {
@@ -51,7 +53,7 @@ impl Watch {
     pub(crate) fn begin(networks: &Networks) -> Option<Watch> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).ok()?;
-        let mut watch = Watch { networks: networks.clone(), turn: Turn::Unknown, timer };
+        let mut watch = Watch { networks: networks.clone(), turn: Turn::Unknown, timer, is_awaited: false };
         watch.take_turn();
         Some(watch)
     }
@@ -69,12 +71,14 @@ impl Watch {
     /// Do what can be done now, without waiting.
     pub(crate) fn ready(&mut self) {
         let is_due = is_readable(self.timer.as_fd()) && self.timer.wait().is_ok();
+        self.is_awaited &= !is_due;
         match &self.turn {
             Turn::Mine { changes, .. } => {
-                if heard(changes) == Heard::Deleted {
-                    self.wake(QUIET);
-                } else if is_due && !self.networks.mend().is_ok_and(|is_whole| is_whole) {
+                let heard = heard(changes);
+                if is_due && !self.networks.mend().is_ok_and(|is_whole| is_whole) {
                     self.wake(AGAIN);
+                } else if heard == Heard::Deleted && !is_due {
+                    self.wake(QUIET);
                 }
             }
             Turn::Others(process) if !is_readable(process.as_fd()) => {}
@@ -106,7 +110,10 @@ impl Watch {
         Ok(Turn::Others(pidfd_open(owner, PidfdFlags::empty())?))
     }
 
-    fn wake(&self, after: Duration) {
+    fn wake(&mut self, after: Duration) {
+        if std::mem::replace(&mut self.is_awaited, true) {
+            return;
+        }
         let after = Expiration::OneShot(TimeSpec::from_duration(after));
         // It can only fail for a time that is none.
         let _ = self.timer.set(after, TimerSetTimeFlags::empty());
