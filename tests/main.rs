@@ -15,6 +15,7 @@ mod attach;
 mod attacks;
 mod bridge;
 mod cleanup;
+mod cni;
 mod copy;
 mod crash;
 mod daily;

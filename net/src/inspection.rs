@@ -137,7 +137,7 @@ impl IpamConfig {
     fn of(pool: &Pool) -> IpamConfig {
         IpamConfig {
             subnet: pool.subnet.to_string(),
-            range: pool.range.map(|range| range.to_string()),
+            range: (pool.range.is_some() || pool.span.is_some()).then(|| pool.leased_from()),
             gateway: pool.gateway.map(|gateway| gateway.to_string()),
             reserved: pool.reserved.clone(),
         }
@@ -196,6 +196,7 @@ mod tests {
             subnet: "192.168.0.0/16".parse().unwrap(),
             gateway: Some("192.168.0.1".parse().unwrap()),
             range: None,
+            span: None,
             reserved: BTreeMap::new(),
         }];
         network.bridge = Some(Bridge {

@@ -1,0 +1,22 @@
+//! The reference plugin `loopback`, for engines that call it by this name beside every network: a link of that name to
+//! rbox-cni is enough.
+
+use rbox_net::{NetnsFile, raise_loopback};
+use serde_json::Value;
+
+use std::os::fd::AsFd;
+
+use crate::answer;
+use crate::call::{Call, Command};
+use crate::conf::Basics;
+use crate::failure::Outcome;
+
+/// `ADD` and `CHECK` switch it on; it ends with its namespace.
+pub(crate) fn raise(call: &Call, basics: &Basics) -> Outcome<Option<Value>> {
+    let (Some(command @ (Command::Add | Command::Check)), Some(path)) = (call.command, &call.netns) else {
+        return Ok(None);
+    };
+    let (netns, _) = NetnsFile::open(path)?;
+    let addresses = raise_loopback(netns.as_fd())?;
+    Ok((command == Command::Add).then(|| answer::loopback(basics, &addresses, path)))
+}
