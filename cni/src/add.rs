@@ -122,8 +122,10 @@ fn release(basics: &Basics, goes: impl Fn(&EndpointRecord) -> bool) -> Outcome<(
         return Ok(());
     }
     let networks: Networks = place.networks()?;
+    place::sweep(&networks);
+    let maker = place::maker()?;
     let leaving = networks.pods(&basics.name)?.into_iter().filter(goes);
     // All that can go goes, whatever keeps another.
-    let errors: Vec<Error> = leaving.flat_map(|record| networks.release(&record)).collect();
+    let errors: Vec<Error> = leaving.flat_map(|record| networks.release(&record, &maker)).collect();
     errors.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

@@ -204,15 +204,18 @@ pub(crate) struct RuntimeConfig {
     rest: Map<String, Value>,
 }
 
-/// A port of the host that is to lead into the pod.
+/// A port of the host that is to lead into the pod. containerd writes the keys with a capital (go-cni names them nowhere,
+/// and Go reads both).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PortMapping {
+    #[serde(alias = "HostPort")]
     pub(crate) host_port: u32,
+    #[serde(alias = "ContainerPort")]
     pub(crate) container_port: u32,
-    #[serde(default)]
+    #[serde(alias = "Protocol", default)]
     pub(crate) protocol: String,
-    #[serde(rename = "hostIP", default)]
+    #[serde(rename = "hostIP", alias = "HostIP", default)]
     pub(crate) host_ip: String,
 }
 

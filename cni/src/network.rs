@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rbox_net::{Driver, Error, Network, NetworkRequest, Networks, Subnet, Way};
+use rbox_net::{Driver, Error, Network, NetworkRequest, Networks, Pool, Subnet, Way};
 
 use crate::conf::{Conf, Range};
 use crate::failure::{Code, Failure, Outcome};
@@ -58,8 +58,7 @@ pub(crate) fn agree(network: &Network, conf: &Conf) -> Outcome<()> {
 
 /// Take a network away that is not as configured any more.
 fn renew(networks: &Networks, network: &Network, why: &str) -> Outcome<()> {
-    let (key, value) = MADE_BY;
-    if network.labels.get(key).is_none_or(|made| made != value) {
+    if !is_ours(network) {
         return Err(differs(network, why));
     }
     match networks.remove(network, &place::maker()?) {
@@ -140,38 +139,47 @@ fn ranges(conf: &Conf) -> Outcome<Vec<(Subnet, &Range)>> {
     found.into_iter().map(|range: &Range| Ok((range.subnet.ok_or_else(|| subnet(range))?, range))).collect()
 }
 
-/// What of a network is not as asked for. What is not said may be as it is.
+/// What of a network is not as asked for. Of one that a person made, what is not said may be as it is.
 fn disagreement(network: &Network, request: &NetworkRequest) -> Option<String> {
-    let pool = |subnet: &Subnet| network.pools.iter().find(|pool| pool.subnet == *subnet);
-    if let Some(subnet) = request.subnets.iter().find(|subnet| pool(subnet).is_none()) {
+    let pools = &network.pools;
+    if let Some(subnet) = request.subnets.iter().find(|subnet| !pools.iter().any(|pool| pool.subnet == **subnet)) {
         return Some(format!("has not the subnet {subnet}"));
     }
-    let is_gateway = |gateway: &IpAddr| network.pools.iter().any(|pool| pool.gateway == Some(*gateway));
-    if let Some(gateway) = request.gateways.iter().find(|gateway| !is_gateway(gateway)) {
+    if let Some(gateway) = request.gateways.iter().find(|ip| !pools.iter().any(|pool| pool.gateway == Some(**ip))) {
         return Some(format!("has not the gateway {gateway}"));
     }
-    if let Some(range) = request.ranges.iter().find(|range| !network.pools.iter().any(|it| it.range == Some(**range))) {
+    let ranges: Vec<String> = request.ranges.iter().map(ToString::to_string).collect();
+    let spans = request.spans.iter().map(|(first, last)| format!("{first}-{last}"));
+    let wanted: Vec<String> = ranges.into_iter().chain(spans).collect();
+    let there: Vec<String> = pools.iter().filter_map(Pool::range_words).collect();
+    if let Some(range) = wanted.iter().find(|range| !there.contains(range)) {
         return Some(format!("has not the range {range}"));
-    }
-    if let Some((first, last)) =
-        request.spans.iter().find(|span| !network.pools.iter().any(|it| it.span == Some(**span)))
-    {
-        return Some(format!("has not the range {first}-{last}"));
     }
     let said = |key: &str, value: &String| network.options.get(key) == Some(value);
     if let Some((key, value)) = request.options.iter().find(|(key, value)| !said(key, value)) {
         return Some(format!("was not made with {key}={value}"));
     }
-    // A range that is not asked for any more is a change, too.
-    let is_ours = network.labels.get(MADE_BY.0).is_some_and(|made| made == MADE_BY.1);
-    if is_ours && network.pools.iter().any(|pool| pool.span.is_some_and(|span| !request.spans.contains(&span))) {
-        return Some("has a range that is not asked for".to_owned());
+    if request.internal && !network.internal {
+        return Some("is not internal".to_owned());
     }
-    match (network.internal == request.internal, network.ipv6 || !request.ipv6) {
-        (false, _) => Some(format!("is {}internal", if network.internal { "" } else { "not " })),
-        (_, false) => Some("has no IPv6".to_owned()),
-        _ => None,
+    if request.ipv6 && !network.ipv6 {
+        return Some("has no IPv6".to_owned());
     }
+    if !is_ours(network) {
+        return None;
+    }
+    // What it was made with, and is not asked for any more.
+    if let Some(key) = network.options.keys().find(|key| !request.options.contains_key(*key)) {
+        return Some(format!("was made with {key}"));
+    }
+    if let Some(range) = there.iter().find(|range| !wanted.contains(range)) {
+        return Some(format!("has the range {range}"));
+    }
+    (network.internal && !request.internal).then(|| "is internal".to_owned())
+}
+
+fn is_ours(network: &Network) -> bool {
+    network.labels.get(MADE_BY.0).is_some_and(|made| made == MADE_BY.1)
 }
 
 /// The routes of a pod. Where nothing is said of any, everything goes to the network's gateway.

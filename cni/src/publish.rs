@@ -40,6 +40,8 @@ mod tests {
         assert_eq!(said(r#"{"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}"#).unwrap(), " 8080 80 tcp");
         let at = r#"{"hostPort": 53, "containerPort": 5353, "protocol": "udp", "hostIP": "127.0.0.1"}"#;
         assert_eq!(said(at).unwrap(), "127.0.0.1 53 5353 udp");
+        let capital = r#"{"HostPort": 80, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": ""}"#;
+        assert_eq!(said(capital).unwrap(), " 80 8080 tcp");
         let six = r#"{"hostPort": 80, "containerPort": 80, "hostIP": "2001:db8::2"}"#;
         assert_eq!(said(six).unwrap(), "2001:db8::2 80 80 tcp");
         assert!(said(r#"{"hostPort": 0, "containerPort": 80}"#).unwrap_err().contains("hostPort 0"));

@@ -110,12 +110,17 @@ impl files::Filed for Network {
 }
 
 impl Pool {
+    /// What of it is for containers, as it was asked for; nothing where it is all.
+    pub fn range_words(&self) -> Option<String> {
+        match self.span {
+            Some((first, last)) => Some(format!("{first}-{last}")),
+            None => self.range.map(|range| range.to_string()),
+        }
+    }
+
     /// Where containers get their addresses by themselves, in words.
     pub(crate) fn leased_from(&self) -> String {
-        match self.span {
-            Some((first, last)) => format!("{first}-{last}"),
-            None => self.range.unwrap_or(self.subnet).to_string(),
-        }
+        self.range_words().unwrap_or_else(|| self.subnet.to_string())
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {

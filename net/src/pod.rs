@@ -102,15 +102,14 @@ pub struct Joining<'a> {
 ///
 /// A pod is, as long as its namespace's file is, or the cable that leads into the namespace: the kernel takes that along
 /// when the namespace ends. So one whose file is seen from elsewhere alone (another mount namespace) is not taken for dead.
-/// While it is being made or taken apart it lives as long as who does that.
+/// While it is being made or taken apart, its endpoint lives as long as who does that.
 pub(crate) fn lives(record: &EndpointRecord, alive: &dyn Fn(&Owner) -> bool) -> bool {
     let Some(netns) = &record.owner.netns else { return alive(&record.owner) };
-    let is_worked_at = record.maker.as_ref().is_none_or(|maker| !maker.is_dead(alive));
-    let is_of_this_boot = || {
-        let now = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        now.is_ok_and(|now| now.trim_end() == record.owner.boot_id)
-    };
-    is_worked_at && is_of_this_boot() && (netns.is_there() || has_cable(record))
+    if let Some(maker) = &record.maker {
+        return !maker.is_dead(alive);
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    boot.is_ok_and(|now| now.trim_end() == record.owner.boot_id) && (netns.is_there() || has_cable(record))
 }
 
 fn has_cable(record: &EndpointRecord) -> bool {
@@ -137,7 +136,7 @@ impl Networks {
             Ok((host_mac, routes)) => Ok(Joined { record: self.complete_pod(record)?, host_mac, routes }),
             Err(error) => {
                 // What cannot be taken back now is left to the next sweep.
-                drop(self.release(&record));
+                drop(self.release(&record, joining.maker));
                 Err(error)
             }
         }
@@ -225,11 +224,18 @@ impl Networks {
         Ok(all.into_iter().filter(|it| it.owner.netns.is_some() && it.network == network).collect())
     }
 
-    /// Take a pod's endpoint apart, whether its namespace is there or not. Errors are collected; then it can be tried again.
-    pub fn release(&self, record: &EndpointRecord) -> Vec<Error> {
+    /// Take a pod's endpoint apart, whether its namespace is there or not. Where `maker`, the process that calls, is killed
+    /// over it, the next sweep goes on. Errors are collected; then it can be tried again.
+    pub fn release(&self, record: &EndpointRecord, maker: &Owner) -> Vec<Error> {
+        let leaving = EndpointRecord { maker: Some(Maker::that_leaves(maker)), ..record.clone() };
+        let begun = self.lock().and_then(|lock| match self.endpoint_file(record).exists() {
+            true => self.put(&lock, &leaving),
+            // Somebody else was faster.
+            false => Ok(()),
+        });
         // Who made it may have been killed while a program put in its rules.
-        match self.settle(record) {
-            Ok(()) => self.undo(record),
+        match begun.and_then(|()| self.settle(record)) {
+            Ok(()) => self.undo(&leaving),
             Err(error) => vec![error],
         }
     }

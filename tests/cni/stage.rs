@@ -144,6 +144,15 @@ impl Stage {
         }
     }
 
+    /// Wait until the bridge has seen its last pod go: a link that is idle looks different, and so do its routes.
+    pub(super) fn until_idle(&self) {
+        let end = Instant::now() + Duration::from_secs(5);
+        let is_idle = || self.host.shell("ip link show type bridge").stdout.contains("NO-CARRIER");
+        while Instant::now() < end && !is_idle() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What rbox says of the network `pods`.
     pub(super) fn network(&self) -> Value {
         let said = self.host.rbox(&["network", "inspect", "pods"]).ok().stdout;

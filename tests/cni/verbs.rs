@@ -90,6 +90,7 @@ fn del_takes_everything_away_and_says_yes_again_without_a_namespace_too() {
     assert!(!stage.host.path("state/net").exists(), "to take nothing away makes nothing");
     stage.call("ADD", &pod, &conf).ok();
     stage.call("DEL", &pod, &conf).ok();
+    stage.until_idle();
     let before = stage.host.snapshot();
     let ports = json!({ "portMappings": [{ "hostPort": 8080, "containerPort": 80 }] });
     for ends_first in [false, true] {
