@@ -57,7 +57,7 @@ fn request(call: &Call, conf: &Conf, network: &Network, owner: Owner) -> Outcome
         network: network.name.clone(),
         network_id: Some(network.id.clone()),
         mac: run.mac.or(conf.args.cni.mac).or(call.args.mac),
-        aliases: run.aliases.clone(),
+        aliases: run.aliases(&network.name),
         interface: Some(call.interface.clone()),
         ..EndpointRequest::default()
     };

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use rbox_net::{MacAddress, Subnet};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::answer::Dns;
@@ -151,6 +151,7 @@ impl<T: Clone> Several<T> {
 pub(crate) struct Ipam {
     #[serde(rename = "type")]
     kind: Option<String>,
+    #[serde(deserialize_with = "or_null")]
     pub(crate) ranges: Vec<Vec<Range>>,
     /// The one range of an older form.
     #[serde(flatten)]
@@ -196,12 +197,44 @@ pub(crate) struct Wishes {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RuntimeConfig {
+    #[serde(deserialize_with = "or_null")]
     pub(crate) port_mappings: Vec<PortMapping>,
+    #[serde(deserialize_with = "or_null")]
     pub(crate) ips: Vec<String>,
     pub(crate) mac: Option<MacAddress>,
-    pub(crate) aliases: Vec<String>,
+    #[serde(deserialize_with = "or_null")]
+    aliases: Aliases,
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+impl RuntimeConfig {
+    /// Further names in the network that is called so.
+    pub(crate) fn aliases(&self, network: &str) -> Vec<String> {
+        match &self.aliases {
+            Aliases::List(names) => names.clone(),
+            Aliases::OfNetworks(all) => all.get(network).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// CONVENTIONS.md has a list, podman says of all its networks.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Aliases {
+    List(Vec<String>),
+    OfNetworks(BTreeMap<String, Vec<String>>),
+}
+
+impl Default for Aliases {
+    fn default() -> Aliases {
+        Aliases::List(Vec::new())
+    }
+}
+
+/// Go writes an empty list as `null`.
+fn or_null<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// A port of the host that is to lead into the pod. containerd writes the keys with a capital (go-cni names them nowhere,
@@ -309,6 +342,15 @@ mod tests {
         assert_eq!(conf.runtime_config.port_mappings[0].container_port, 80);
         let older = Conf::read(r#"{"ipam": {"subnet": "10.88.0.0/24", "rangeEnd": "10.88.0.9"}}"#).unwrap();
         assert_eq!(older.ipam.range.range_end, Some("10.88.0.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_engines_written_in_go_say_is_understood() {
+        let said = |run: &str| Conf::read(&format!(r#"{{"runtimeConfig": {run}}}"#)).unwrap().runtime_config;
+        assert!(said(r#"{"portMappings": null, "ips": null, "aliases": null}"#).aliases("pods").is_empty());
+        assert_eq!(said(r#"{"aliases": ["a", "b"]}"#).aliases("pods"), ["a", "b"]);
+        let all = said(r#"{"aliases": {"pods": ["a"], "others": ["b"]}}"#);
+        assert_eq!((all.aliases("pods"), all.aliases("none")), (vec!["a".to_owned()], Vec::new()));
     }
 
     #[test]

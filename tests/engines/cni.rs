@@ -3,26 +3,37 @@
 
 use super::containerd::{CONTAINERD, CTR};
 use super::cri::*;
+use super::daemonless::{CONMON, PODMAN, Podman};
 use super::stage::need_engine;
-use crate::support::{need, plugin};
+use crate::support::{Host, need, plugin};
 
 /// A node whose pods rbox-cni joins.
 fn node() -> Node {
     Node::on("plugins", |host| {
         // What the first command of rbox makes is there before.
         host.rbox(&["network", "prune", "-f"]).ok();
-        std::fs::create_dir(host.path("plugins")).unwrap();
-        for name in ["rbox-cni", "loopback"] {
-            std::os::unix::fs::symlink(plugin(), host.path("plugins").join(name)).unwrap();
-        }
-        format!(
-            r#"{{"cniVersion": "1.0.0", "name": "pods", "plugins": [{{"type": "rbox-cni", "bridge": "cni0",
-                "capabilities": {{"portMappings": true}}, "subnet": "10.88.0.0/24",
-                "stateDir": "{}", "dataDir": "{}"}}]}}"#,
-            host.path("state").display(),
-            host.path("data").display()
-        )
+        install(host, &["rbox-cni", "loopback"]);
+        network(host, "cni0", "10.88.0.0/24")
     })
+}
+
+/// Put the plugin into the folder `plugins`, by these names.
+fn install(host: &Host, names: &[&str]) {
+    std::fs::create_dir(host.path("plugins")).unwrap();
+    for name in names {
+        std::os::unix::fs::symlink(plugin(), host.path("plugins").join(name)).unwrap();
+    }
+}
+
+/// The configuration of a network for pods.
+fn network(host: &Host, bridge: &str, subnet: &str) -> String {
+    format!(
+        r#"{{"cniVersion": "1.0.0", "name": "pods", "plugins": [{{"type": "rbox-cni", "bridge": "{bridge}",
+            "capabilities": {{"portMappings": true, "ips": true, "mac": true, "aliases": true}}, "subnet": "{subnet}",
+            "stateDir": "{}", "dataDir": "{}"}}]}}"#,
+        host.path("state").display(),
+        host.path("data").display()
+    )
 }
 
 const SERVE: &str = "mkdir -p /var/www; cp /etc/hostname /var/www/index.html; exec httpd -f -p 80 -h /var/www";
@@ -83,4 +94,32 @@ fn a_container_of_rbox_finds_a_pod_by_its_name() {
     web.remove();
     ask("web.").fails();
     host.rbox(&["network", "rm", "pods"]).ok();
+}
+
+#[test]
+fn podman_runs_containers_on_a_network_of_rbox() {
+    need!(Root, Iptables);
+    need_engine!(PODMAN, CONMON);
+    let podman = Podman::start();
+    let host = &podman.host;
+    install(host, &["rbox-cni"]);
+    std::fs::write(host.path("networks/10-pods.conflist"), network(host, "pods0", "10.99.0.0/24")).unwrap();
+    podman.podman("run -d --name web --network pods -p 8080:80 @image sh -c 'mkdir -p /www; echo it is web >/www/index.html; exec httpd -f -p 80 -h /www'").ok();
+    let ip = podman.text("inspect --format '{{.NetworkSettings.Networks.pods.IPAddress}}' web");
+    assert_eq!(ip, "10.99.0.2");
+    super::stage::until(
+        "it serves",
+        || host.shell(&format!("curl -fsS --max-time 5 http://{ip}/")),
+        |said| said.stdout == "it is web\n",
+    );
+    let outside = host.neighbour().shell("curl -fsS --max-time 5 http://192.0.2.2:8080/");
+    assert_eq!(outside.ok().text(), "it is web");
+    let wished = podman.text("run --rm --network pods --ip 10.99.0.77 @image ip -o -4 addr show dev eth0");
+    assert!(wished.contains("10.99.0.77/24"), "{wished}");
+    let shown = host.rbox(&["network", "inspect", "pods"]).ok().stdout;
+    assert!(shown.contains("10.99.0.2/24") && !shown.contains("10.99.0.77"), "{shown}");
+    podman.podman("rm -f -t 0 web").ok();
+    host.rbox(&["network", "rm", "pods"]).ok();
+    host.rbox(&["network", "reset"]).ok();
+    assert_eq!(host.shell("iptables-save | grep -c RBOX").stdout.trim(), "0");
 }
