@@ -367,6 +367,27 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_in_the_documentation() {
+        let docs = include_str!("../../docs/networks.md");
+        let docs = docs.split_once("## Kubernetes and containerd").unwrap().1;
+        let keys = "bridge mtu isDefaultGateway ipMasq isGateway hairpinMode portIsolation ranges rangeStart rangeEnd routes \
+            resolvConf dns subnet gateway ip-range ipv6 internal opt label stateDir dataDir portMappings ips mac aliases args.cni";
+        for key in keys.split_ascii_whitespace() {
+            assert!(docs.contains(key), "{key} is not in docs/networks.md");
+            // What is not a key would be refused as unknown, by another number.
+            let nested = ["ranges", "rangeStart", "rangeEnd", "routes", "resolvConf", "portMappings", "ips", "mac"];
+            let others = ["dns", "aliases", "args.cni", "stateDir", "dataDir"];
+            if !nested.contains(&key) && !others.contains(&key) {
+                assert!(why(&format!(r#"{{"{key}": [[]]}}"#)).starts_with("7 "), "{key} is no key");
+            }
+        }
+        for code in [1, 2, 4, 5, 6, 7, 11, 50, 51, 100, 101, 102, 103, 104, 105, 106] {
+            let row = docs.split_once("| code of an error").unwrap().1;
+            assert!(row.contains(&code.to_string()), "{code}");
+        }
+    }
+
+    #[test]
     fn versions_are_those_we_speak_and_have_an_order() {
         let read = |version: &str| Basics::read(&format!(r#"{{"cniVersion": "{version}", "name": "pods"}}"#));
         assert!(read("0.4.0").unwrap().is_before("1.1.0") && !read("1.1.0").unwrap().is_before("1.1.0"));

@@ -22,6 +22,7 @@ pub(crate) fn wanted(networks: &Networks, name: &str, conf: &Conf) -> Outcome<Ne
     let mut waited = Duration::ZERO;
     loop {
         if let Some(network) = found(networks, name)? {
+            check_driver(&network)?;
             match disagreement(&network, &request) {
                 None => return Ok(network),
                 Some(why) => renew(networks, &network, &why)?,
@@ -50,9 +51,21 @@ pub(crate) fn found(networks: &Networks, name: &str) -> Outcome<Option<Network>>
 
 /// Refuse where the network is there, and not as the configuration has it.
 pub(crate) fn agree(network: &Network, conf: &Conf) -> Outcome<()> {
+    check_driver(network)?;
     match disagreement(network, &request(&network.name, conf)?) {
         None => Ok(()),
         Some(why) => Err(differs(network, &why)),
+    }
+}
+
+fn check_driver(network: &Network) -> Outcome<()> {
+    match network.driver {
+        Driver::Bridge => Ok(()),
+        driver => {
+            let why =
+                format!("network {}: it is one of driver {driver}, and pods join those of driver bridge", network.name);
+            Err(Failure::new(Code::Configuration, why))
+        }
     }
 }
 

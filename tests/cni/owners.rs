@@ -106,4 +106,15 @@ fn a_configuration_that_has_changed_is_followed_when_no_pod_is_in_the_network() 
     };
     stage.call("ADD", &web, &mine(&json!({ "mtu": 1400 }))).fails(7, "it is there, and was not made with mtu=1400");
     assert_eq!(address(&stage.call("ADD", &web, &mine(&json!({}))).ok()), "10.90.0.2");
+    // The default network is one of them; those of other drivers are not for pods.
+    let on = |name: &str| stage.conf(&json!({ "name": name }));
+    assert!(
+        address(&stage.call("ADD", &Pod { interface: "net1", ..Pod::new("web") }, &on("bridge")).ok())
+            .starts_with("172.")
+    );
+    stage.host.rbox(&["network", "create", "-d", "macvlan", "-o", "parent=eth0", "lan"]).ok();
+    for name in ["lan", "host", "none"] {
+        stage.call("ADD", &other, &on(name)).fails(7, "and pods join those of driver bridge");
+        stage.call("STATUS", &other, &on(name)).fails(50, "and pods join those of driver bridge");
+    }
 }
