@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use rbox_net::{
-    EPHEMERAL_PORTS, EndpointRecord, EndpointRequest, Error, Joining, NetnsFile, Network, Networks, Owner, Request,
-};
+use rbox_net::{EPHEMERAL_PORTS, EndpointRecord, EndpointRequest, Error, Joining, Network, Networks, Owner, Request};
 use serde_json::Value;
 
 use crate::answer::{self, Dns};
@@ -18,8 +16,7 @@ use crate::{network, publish};
 /// `ADD`
 pub(crate) fn add(call: &Call, basics: &Basics, text: &str) -> Outcome<Value> {
     let conf = Conf::read(text)?;
-    let path = call.netns.clone().unwrap_or_default();
-    let (netns, file) = NetnsFile::open(&path).map_err(as_environment)?;
+    let (netns, file, path) = call.open_netns()?;
     let dns = match &conf.ipam.resolv_conf {
         Some(file) => Dns::of_file(file)?,
         None => conf.dns.clone(),
@@ -33,11 +30,7 @@ pub(crate) fn add(call: &Call, basics: &Basics, text: &str) -> Outcome<Value> {
     let ways = network::ways(&conf);
     let joining = Joining { netns: netns.as_fd(), maker: &maker, request: &request, ways: &ways };
     let joined = networks.join(&joining)?;
-    Ok(answer::joined(basics, &network, &joined, (&path, dns)))
-}
-
-fn as_environment(error: Error) -> Failure {
-    Failure::new(Code::Environment, format!("CNI_NETNS: {error}"))
+    Ok(answer::joined(basics, &network, &joined, (path, dns)))
 }
 
 /// As others call the pod: by its Kubernetes name, or else by the container's id as `ps` would show it.
@@ -97,9 +90,10 @@ fn addresses(call: &Call, conf: &Conf) -> Outcome<Vec<IpAddr>> {
 
 /// `DEL`: what was made stands in the record, whatever is configured now. Nothing to take away is success.
 pub(crate) fn delete(call: &Call, basics: &Basics) -> Outcome<()> {
-    let is_it =
-        |it: &EndpointRecord| it.owner.container == call.container && it.interface() == Some(call.interface.as_str());
-    release(basics, is_it)
+    release(basics, |networks| {
+        let found = networks.pod(&basics.name, &call.container, &call.interface)?;
+        Ok(found.into_iter().collect())
+    })
 }
 
 /// `GC`: of this network all goes that is not named.
@@ -113,19 +107,21 @@ pub(crate) fn collect(basics: &Basics) -> Outcome<()> {
         let interface = it.interface().unwrap_or_default();
         valid.iter().any(|(container, ifname)| *container == it.owner.container && *ifname == interface)
     };
-    release(basics, |it| !is_valid(it))
+    release(basics, |networks| {
+        let all = networks.pods(&basics.name)?;
+        Ok(all.into_iter().filter(|it| !is_valid(it)).collect())
+    })
 }
 
-fn release(basics: &Basics, goes: impl Fn(&EndpointRecord) -> bool) -> Outcome<()> {
+fn release(basics: &Basics, who: impl Fn(&Networks) -> rbox_net::Result<Vec<EndpointRecord>>) -> Outcome<()> {
     let place = Place::of(basics);
     if !place.is_there() {
         return Ok(());
     }
-    let networks: Networks = place.networks()?;
+    let networks = place.networks()?;
     place::sweep(&networks);
     let maker = place::maker()?;
-    let leaving = networks.pods(&basics.name)?.into_iter().filter(goes);
     // All that can go goes, whatever keeps another.
-    let errors: Vec<Error> = leaving.flat_map(|record| networks.release(&record, &maker)).collect();
+    let errors: Vec<Error> = who(&networks)?.iter().flat_map(|record| networks.release(record, &maker)).collect();
     errors.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,10 +1,11 @@
 //! What is asked, and of whom: the `CNI_` variables. SPEC.md, section 2, "Parameters".
 
 use std::env;
+use std::fs::File;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rbox_net::MacAddress;
+use rbox_net::{MacAddress, NetnsFile};
 use sha2::{Digest, Sha256};
 
 use crate::conf::Basics;
@@ -104,6 +105,13 @@ impl Call {
             call.args = args(&variable("CNI_ARGS")?.unwrap_or_default())?;
         }
         Ok(call)
+    }
+
+    /// The pod's network namespace, open, and how it is told from others; and its path as it was said.
+    pub(crate) fn open_netns(&self) -> Outcome<(File, NetnsFile, &Path)> {
+        let path = self.netns.as_deref().ok_or_else(|| wrong("CNI_NETNS", "it is missing"))?;
+        let (file, netns) = NetnsFile::open(path).map_err(|error| wrong("CNI_NETNS", &error.to_string()))?;
+        Ok((file, netns, path))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use rbox_net::{EndpointRecord, NetnsFile, Networks, Way};
+use rbox_net::{EndpointRecord, Networks, Way};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -19,11 +19,9 @@ pub(crate) fn check(call: &Call, basics: &Basics) -> Outcome<()> {
     };
     let who = format!("container {} on network {}", call.said_id, basics.name);
     let differs = |why: &str| Failure::new(Code::Differs, format!("{who}: {why}"));
-    let (netns, _) = NetnsFile::open(call.netns.as_deref().unwrap_or("".as_ref())).map_err(Failure::from)?;
+    let (netns, ..) = call.open_netns()?;
     let networks: Networks = Place::of(basics).networks()?;
-    let is_it =
-        |it: &EndpointRecord| it.owner.container == call.container && it.interface() == Some(call.interface.as_str());
-    let record = networks.pods(&basics.name)?.into_iter().find(is_it);
+    let record = networks.pod(&basics.name, &call.container, &call.interface)?;
     let record = record.ok_or_else(|| differs("it is not connected by rbox-cni"))?;
     let mut all = unknown_to(&record, previous);
     all.extend(networks.differences(&record, netns.as_fd(), &routes(&record, previous))?);

@@ -1,7 +1,7 @@
 //! The reference plugin `loopback`, for engines that call it by this name beside every network: a link of that name to
 //! rbox-cni is enough.
 
-use rbox_net::{NetnsFile, raise_loopback};
+use rbox_net::raise_loopback;
 use serde_json::Value;
 
 use std::os::fd::AsFd;
@@ -13,10 +13,8 @@ use crate::failure::Outcome;
 
 /// `ADD` and `CHECK` switch it on; it ends with its namespace.
 pub(crate) fn raise(call: &Call, basics: &Basics) -> Outcome<Option<Value>> {
-    let (Some(command @ (Command::Add | Command::Check)), Some(path)) = (call.command, &call.netns) else {
-        return Ok(None);
-    };
-    let (netns, _) = NetnsFile::open(path)?;
+    let Some(command @ (Command::Add | Command::Check)) = call.command else { return Ok(None) };
+    let (netns, _, path) = call.open_netns()?;
     let addresses = raise_loopback(netns.as_fd())?;
     Ok((command == Command::Add).then(|| answer::loopback(basics, &addresses, path)))
 }

@@ -215,6 +215,17 @@ impl Networks {
         Ok(whole)
     }
 
+    /// The endpoint of a pod, by the key of CNI: network, container, interface. Nothing when there is none.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
+    pub fn pod(&self, network: &str, container: &str, interface: &str) -> Result<Option<EndpointRecord>> {
+        let is_it = |it: &EndpointRecord| {
+            it.owner.netns.is_some() && it.network == network && it.interface() == Some(interface)
+        };
+        Ok(self.of_container(container)?.into_iter().find(is_it))
+    }
+
     /// Every endpoint of a pod in the network that is called so now, or was.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ fn check_says_what_is_not_as_it_was_made() {
     stage.call("CHECK", &pod, &conf).fails(7, "prevResult is missing");
     let empty = after(&conf, &json!({}));
     stage.call("CHECK", &pod, &empty).fails(105, "it is not connected by rbox-cni");
+    let gone = Pod { name: "gone", ..Pod::new("web") };
+    stage.call("CHECK", &gone, &empty).fails(4, "CNI_NETNS: cannot open the network namespace /run/netns/gone");
     let harms = [
         ("ip link set eth0 down", "interface eth0 is down"),
         ("ip addr del 10.88.0.2/24 dev eth0", "interface eth0 has no address 10.88.0.2/24"),

@@ -133,13 +133,14 @@ impl Stage {
         self.inside(pod, &format!("exec {probe} connect {address} {port} tcp")).stdout.trim().to_owned()
     }
 
-    /// Take a pod's namespace away, and wait until the kernel has done so with all that was in it.
+    /// Take the namespace of a pod away that is joined, and wait until the kernel has done so with the cables in it.
     pub(super) fn end(&self, pod: &Pod) {
-        self.host.shell(&format!("ip netns delete {}", pod.name)).ok();
-        let end = Instant::now() + Duration::from_secs(5);
-        let cables = || self.host.shell("ip -o link show type veth | grep -c 'link-netns *$'").stdout;
+        let cables = || self.host.shell("ip -o link show type veth | grep -c ' veth'").stdout;
         let before = cables();
-        while Instant::now() < end && cables() == before && before.trim() != "0" {
+        self.host.shell(&format!("ip netns delete {}", pod.name)).ok();
+        let end = Instant::now() + Duration::from_secs(10);
+        while cables() == before {
+            assert!(Instant::now() < end, "the namespace of {} does not end", pod.name);
             std::thread::sleep(Duration::from_millis(5));
         }
     }
