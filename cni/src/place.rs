@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rbox_net::{NetnsFile, Networks, Owner};
+use rbox_net::{Backend, Error, NetnsFile, Networks, Owner};
 use serde::Deserialize;
 
 use crate::conf::Basics;
@@ -45,7 +45,7 @@ impl Place {
     pub(crate) fn networks(&self) -> Outcome<Networks> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
         made.map_err(|error| kernel(&format!("create {}", self.state.display()), &error))?;
-        Ok(Networks::open(&self.state, &self.data)?)
+        Ok(Networks::open_choosing(&self.state, &self.data, || Ok(Decided::read()?.firewall.backend()))?)
     }
 }
 
@@ -58,6 +58,7 @@ fn kernel(doing: &str, error: &io::Error) -> Failure {
 #[serde(default)]
 struct Decided {
     publish: Publish,
+    firewall: Firewall,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,16 +67,48 @@ struct Publish {
     default_ip: Option<IpAddr>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Firewall {
+    backend: Option<BackendName>,
+}
+
+impl Firewall {
+    fn backend(&self) -> Backend {
+        self.backend.map_or_else(Backend::of_this_host, |name| name.0)
+    }
+}
+
+/// `iptables`, `nftables`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct BackendName(Backend);
+
+impl TryFrom<String> for BackendName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<BackendName, String> {
+        Backend::of_word(&text).map(BackendName).ok_or_else(|| format!("no packet filter {text}: iptables or nftables"))
+    }
+}
+
+impl Decided {
+    /// Where there is no such file, nothing was decided.
+    fn read() -> rbox_net::Result<Decided> {
+        let path =
+            std::env::var_os("RBOX_CONFIG").map_or_else(|| PathBuf::from("/etc/rbox/config.json"), PathBuf::from);
+        let wrong = |why: String| Error::Record { file: path.display().to_string(), why };
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Decided::default()),
+            Err(error) => Err(wrong(error.to_string())),
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(error.to_string())),
+        }
+    }
+}
+
 /// Where ports are published that name no address: `publish.default_ip` of rbox's configuration.
 pub(crate) fn publish_at() -> Outcome<Option<IpAddr>> {
-    let path = std::env::var_os("RBOX_CONFIG").map_or_else(|| PathBuf::from("/etc/rbox/config.json"), PathBuf::from);
-    let text = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| kernel(&format!("read {}", path.display()), &error))?,
-    };
-    let decided: Decided = serde_json::from_slice(&text)
-        .map_err(|error| Failure::new(Code::Configuration, format!("{}: {error}", path.display())))?;
-    Ok(decided.publish.default_ip)
+    Ok(Decided::read()?.publish.default_ip)
 }
 
 /// This process, as the one who makes or takes apart.
