@@ -52,12 +52,11 @@ fn check_says_what_is_not_as_it_was_made() {
     stage.host.shell(&format!("ip link set {cable} nomaster")).ok();
     stage.call("CHECK", &pod, &after(&ports, &result)).fails(105, "is no port of");
     stage.host.shell(&format!("ip link set {cable} master {}", result["interfaces"][0]["name"].as_str().unwrap())).ok();
-    // A rule of its own; then one that all share.
-    stage.host.shell("iptables -t nat -F RBOX-INNER").ok();
-    stage.call("CHECK", &pod, &after(&ports, &result)).fails(105, "--dport 8080");
-    stage.host.shell("iptables -t nat -F; iptables -F").ok();
-    let all = stage.call("CHECK", &pod, &after(&ports, &result)).fails(105, "is not there");
-    assert!(all["details"].as_str().unwrap().contains("MASQUERADE"), "{all:#}");
+    // Rules of its own, and those that all share.
+    stage.host.shell("nft flush ruleset").ok();
+    let all = stage.call("CHECK", &pod, &after(&ports, &result)).fails(105, "rule is not there");
+    let details = all["details"].as_str().unwrap().to_lowercase();
+    assert!(details.contains("8080") && details.contains("masquerade"), "{all:#}");
     stage.host.rbox(&["network", "reload"]).ok();
     stage.call("CHECK", &pod, &after(&ports, &result)).ok();
 }
@@ -77,7 +76,7 @@ fn status_says_whether_a_pod_could_join() {
     stage.call("ADD", &other, &conf).fails(104, "all of 10.88.0.0/30 are leased");
     let another = stage.conf(&json!({ "subnet": "10.89.0.0/24" }));
     status(&another).fails(50, "it is there, and has not the subnet 10.89.0.0/24");
-    stage.host.shell("iptables -F").ok();
+    stage.host.shell("nft flush ruleset").ok();
     let limited = status(&conf).fails(51, "is not there");
     assert!(limited["details"].as_str().unwrap().contains("rbox network reload pods"));
     stage.host.rbox(&["network", "reload"]).ok();

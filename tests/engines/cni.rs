@@ -121,5 +121,5 @@ fn podman_runs_containers_on_a_network_of_rbox() {
     podman.podman("rm -f -t 0 web").ok();
     host.rbox(&["network", "rm", "pods"]).ok();
     host.rbox(&["network", "reset"]).ok();
-    assert_eq!(host.shell("iptables-save | grep -c RBOX").stdout.trim(), "0");
+    assert_eq!(host.shell("nft list ruleset | grep -c -i rbox").stdout.trim(), "0");
 }
