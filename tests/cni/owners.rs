@@ -118,3 +118,22 @@ fn a_configuration_that_has_changed_is_followed_when_no_pod_is_in_the_network() 
         stage.call("STATUS", &other, &on(name)).fails(50, "and pods join those of driver bridge");
     }
 }
+
+#[test]
+fn who_serves_a_container_puts_the_rules_of_pods_back_too() {
+    need!(Root, Iptables);
+    let stage = Stage::new();
+    let host = &stage.host;
+    let conf = stage.conf(&json!({ "subnet": "10.88.0.0/24" }));
+    let pod = stage.pod("web");
+    let ports = told(&conf, &json!({ "portMappings": [{ "hostPort": 8080, "containerPort": 80 }] }));
+    let ip = address(&stage.call("ADD", &pod, &ports).ok());
+    stage.serve(&pod, 80);
+    host.rbox(&["load", "-i", &crate::support::fixture("busybox").display().to_string()]).ok();
+    host.rbox(&["run", "-d", "-p", "9000:80", crate::support::BUSYBOX, "sleep", "3400"]).ok();
+    host.shell("nft flush ruleset").ok();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !host.neighbour().connect("192.0.2.2", 8080, "tcp").stdout.contains(&ip) {
+        assert!(std::time::Instant::now() < end, "its port does not come back");
+    }
+}
