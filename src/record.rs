@@ -292,7 +292,7 @@ pub(crate) fn this_process() -> Result<rbox_net::Owner> {
     let pid = i32::try_from(std::process::id()).context("a pid that is none")?;
     let start_time = claim::start_time(pid).context("cannot read this process's start time")?;
     let (container, name) = (String::new(), "rbox network".to_owned());
-    Ok(rbox_net::Owner { container, name, pid, start_time, boot_id: boot_id()?.to_owned() })
+    Ok(rbox_net::Owner { container, name, pid, start_time, boot_id: boot_id()?.to_owned(), netns: None })
 }
 
 /// Read a JSON file; nothing when it is not there, or went away in between.

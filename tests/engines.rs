@@ -5,6 +5,7 @@
 //! `RBOX_TEST_RUNTIME=runc` runs the same tests on Debian's runc, which proves them fair.
 
 mod buildah;
+mod cni;
 mod containerd;
 mod cri;
 mod ctr;

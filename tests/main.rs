@@ -16,6 +16,7 @@ mod attacks;
 mod backends;
 mod bridge;
 mod cleanup;
+mod cni;
 mod copy;
 mod crash;
 mod daily;

@@ -51,6 +51,7 @@ fn one(networks: &Networks, publish: &[&str], run: usize, times: &mut [Vec<Durat
         pid: 1,
         start_time: 1,
         boot_id: String::new(),
+        netns: None,
     };
     let request = Request {
         owner,

@@ -142,6 +142,11 @@ impl Subnet {
     }
 }
 
+/// Every address from `first` to `last`, which are of one family.
+pub(crate) fn between(first: IpAddr, last: IpAddr) -> impl Iterator<Item = IpAddr> {
+    (number(first)..=number(last)).map(move |host| like(first, host))
+}
+
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),

@@ -335,7 +335,7 @@ impl Maker {
         Maker { process: process.clone(), leaves: false, keeps: Some(kept) }
     }
 
-    fn that_leaves(process: &Owner) -> Maker {
+    pub(crate) fn that_leaves(process: &Owner) -> Maker {
         Maker { process: process.clone(), leaves: true, keeps: None }
     }
 

@@ -36,6 +36,8 @@ pub struct NetworkRequest {
     pub gateways: Vec<IpAddr>,
     /// `--ip-range`, the same.
     pub ranges: Vec<Subnet>,
+    /// First and last address: the same where that is no subnet.
+    pub spans: Vec<(IpAddr, IpAddr)>,
     /// `--aux-address`, the same.
     pub reserved: Vec<(String, IpAddr)>,
     /// `--opt`.
@@ -337,6 +339,17 @@ fn pools(network: &Network, request: &NetworkRequest, taken: &[Taken]) -> Result
             return Err(invalid(format!("subnet {} has one already", pool.subnet)));
         }
     }
+    for (first, last) in &request.spans {
+        let invalid = |why: &str| Error::Invalid { object: format!("range {first}-{last}"), why: why.into() };
+        let pool = pools.iter_mut().find(|pool| pool.subnet.contains(*first) && pool.subnet.contains(*last));
+        let pool = pool.ok_or_else(|| invalid("in no subnet of the network"))?;
+        if first > last {
+            return Err(invalid("it ends before it begins"));
+        }
+        if pool.range.is_some() || pool.span.replace((*first, *last)).is_some() {
+            return Err(invalid("the subnet has a range already"));
+        }
+    }
     for (name, address) in &request.reserved {
         let pool = place(&mut pools, *address, "address")?;
         if pool.gateway == Some(*address) && request.gateways.contains(address) {
@@ -361,7 +374,7 @@ fn pools(network: &Network, request: &NetworkRequest, taken: &[Taken]) -> Result
 }
 
 fn pool(subnet: Subnet) -> Pool {
-    Pool { subnet, gateway: subnet.hosts().next(), range: None, reserved: BTreeMap::new() }
+    Pool { subnet, gateway: subnet.hosts().next(), range: None, span: None, reserved: BTreeMap::new() }
 }
 
 fn place<'a>(pools: &'a mut [Pool], address: IpAddr, what: &str) -> Result<&'a mut Pool> {

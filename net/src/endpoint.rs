@@ -17,11 +17,12 @@ use crate::firewall::Rule;
 use crate::netlink::Netlink;
 use crate::network::SubMode;
 use crate::networks::Networks;
+use crate::pod::NetnsFile;
 use crate::ports::PortMapping;
 use crate::publishing::Kept;
 use crate::service::Service;
 
-/// The process that an endpoint lives and dies with.
+/// What an endpoint lives and dies with: a process, or the network namespace of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The container's id, 64 hex digits.
@@ -34,6 +35,10 @@ pub struct Owner {
     pub start_time: u64,
     /// `/proc/sys/kernel/random/boot_id`: after a reboot nobody is alive.
     pub boot_id: String,
+    /// What lives instead of a process, where somebody else made the namespace and keeps it; `pid` and `start_time` say
+    /// nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<NetnsFile>,
 }
 
 /// What a container has in a network where it has an address of its own.
@@ -167,9 +172,9 @@ impl EndpointRecord {
     }
 
     /// Its file's name. While somebody works at it who is not its owner, the name says so: then it is looked into even
-    /// where the owner is alive.
+    /// where the owner is alive. (Those of pods are looked into anyway.)
     pub(crate) fn file_name(&self) -> String {
-        let half = if self.maker.is_some() { HALF } else { "" };
+        let half = if self.maker.is_some() && self.owner.netns.is_none() { HALF } else { "" };
         format!("{}.{}{half}.json", self.owner.container, short(&self.id))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
@@ -79,8 +80,11 @@ struct Connected {
 struct Leased {
     address: IpAddr,
     owner: String,
-    /// The process that answers for it.
-    pid: i32,
+    /// The process that answers for it; of a pod, where its network namespace is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<PathBuf>,
     leased_at: String,
     age_seconds: i64,
 }
@@ -137,7 +141,7 @@ impl IpamConfig {
     fn of(pool: &Pool) -> IpamConfig {
         IpamConfig {
             subnet: pool.subnet.to_string(),
-            range: pool.range.map(|range| range.to_string()),
+            range: pool.range_words(),
             gateway: pool.gateway.map(|gateway| gateway.to_string()),
             reserved: pool.reserved.clone(),
         }
@@ -171,7 +175,8 @@ fn leases(endpoints: &[&EndpointRecord]) -> Vec<Leased> {
         .map(|(address, endpoint)| Leased {
             address,
             owner: endpoint.owner.name.clone(),
-            pid: endpoint.owner.pid,
+            pid: endpoint.owner.netns.is_none().then_some(endpoint.owner.pid),
+            netns: endpoint.owner.netns.as_ref().map(|netns| netns.path.clone()),
             leased_at: endpoint.leased.clone(),
             age_seconds: endpoint
                 .leased
@@ -196,6 +201,7 @@ mod tests {
             subnet: "192.168.0.0/16".parse().unwrap(),
             gateway: Some("192.168.0.1".parse().unwrap()),
             range: None,
+            span: None,
             reserved: BTreeMap::new(),
         }];
         network.bridge = Some(Bridge {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::address::Subnet;
+use crate::address::{Subnet, between};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
 use crate::leases::Leases;
@@ -95,7 +95,7 @@ pub(crate) fn address<'a>(
         what: format!("address on network {}", network.name),
         why: format!(
             "all of {} are leased",
-            texts(network.pools_of(ipv6).map(|pool| pool.range.unwrap_or(pool.subnet)))
+            network.pools_of(ipv6).map(Pool::leased_from).collect::<Vec<_>>().join(", ")
         ),
     })
 }
@@ -144,9 +144,10 @@ pub(crate) fn is_host(subnet: Subnet, address: IpAddr) -> bool {
 /// Docker does.
 pub(crate) fn lowest_free(pool: &Pool, taken: &HashSet<IpAddr>) -> Option<IpAddr> {
     let is_free = |address: &IpAddr| is_host(pool.subnet, *address) && !taken.contains(address);
-    match pool.range {
-        None => pool.subnet.hosts().find(is_free),
-        Some(range) => std::iter::once(range.first())
+    match (pool.span, pool.range) {
+        (Some((first, last)), _) => between(first, last).find(is_free),
+        (None, None) => pool.subnet.hosts().find(is_free),
+        (None, Some(range)) => std::iter::once(range.first())
             .chain(range.hosts())
             .chain((!range.is_ipv6()).then_some(range.last()))
             .find(is_free),
@@ -203,6 +204,7 @@ mod tests {
             subnet: subnet(text),
             gateway: subnet(text).hosts().next(),
             range: range.map(subnet),
+            span: None,
             reserved: Default::default(),
         }
     }
@@ -266,6 +268,14 @@ mod tests {
         let last = pool("10.0.0.0/16", Some("10.0.255.254/31"));
         assert_eq!(lowest_free(&last, &none), Some("10.0.255.254".parse().unwrap()));
         assert_eq!(lowest_free(&last, &["10.0.255.254".parse().unwrap()].into()), None);
+    }
+
+    #[test]
+    fn of_a_span_no_address_outside_is_taken() {
+        let mut pool = pool("10.0.0.0/24", None);
+        pool.span = Some(("10.0.0.254".parse().unwrap(), "10.0.0.255".parse().unwrap()));
+        assert_eq!(lowest_free(&pool, &HashSet::new()), Some("10.0.0.254".parse().unwrap()));
+        assert_eq!(lowest_free(&pool, &["10.0.0.254".parse().unwrap()].into()), None, "the last is the broadcast's");
     }
 
     #[test]

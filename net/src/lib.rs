@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod check;
 mod connect;
 mod create;
 mod device;
@@ -50,6 +51,7 @@ mod netns;
 mod network;
 mod networks;
 mod options;
+mod pod;
 mod ports;
 mod publishing;
 mod relay;
@@ -73,6 +75,7 @@ pub use inspection::Inspection;
 pub use names::Named;
 pub use network::{Bridge, Driver, Network, Parent, Passage, Pool, Shim, SubMode};
 pub use networks::{Networks, Swept};
+pub use pod::{Joined, Joining, NetnsFile, Way, raise_loopback};
 pub use ports::{Expose, PortMapping, PortRange, Protocol, Publish, Squatter};
 pub use publishing::Kept;
 pub use reservation::{EPHEMERAL_PORTS, EndpointRequest, Request, Reservation};

@@ -110,10 +110,24 @@ impl files::Filed for Network {
 }
 
 impl Pool {
+    /// What of it is for containers, as it was asked for; nothing where it is all.
+    pub fn range_words(&self) -> Option<String> {
+        match self.span {
+            Some((first, last)) => Some(format!("{first}-{last}")),
+            None => self.range.map(|range| range.to_string()),
+        }
+    }
+
+    /// Where containers get their addresses by themselves, in words.
+    pub(crate) fn leased_from(&self) -> String {
+        self.range_words().unwrap_or_else(|| self.subnet.to_string())
+    }
+
     fn check(&self) -> std::result::Result<(), &'static str> {
         let gateway = self.gateway.is_none_or(|gateway| self.subnet.contains(gateway));
         let range = self.range.is_none_or(|range| self.subnet.covers(range));
-        if gateway && range { Ok(()) } else { Err("an address of a network is in its subnet") }
+        let span = self.span.is_none_or(|(first, last)| self.subnet.contains(first) && self.subnet.contains(last));
+        if gateway && range && span { Ok(()) } else { Err("an address of a network is in its subnet") }
     }
 }
 
@@ -127,6 +141,9 @@ pub struct Pool {
     /// `--ip-range`: only from here does a container get an address by itself.
     #[serde(default)]
     pub range: Option<Subnet>,
+    /// The same where it is no subnet of its own: the first and the last address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(IpAddr, IpAddr)>,
     /// `--aux-address`: these belong to others, and why.
     #[serde(default)]
     pub reserved: BTreeMap<String, IpAddr>,

@@ -31,7 +31,7 @@ use crate::netlink::Netlink;
 use crate::network::{Driver, Network, is_predefined};
 use crate::ports::Protocol;
 use crate::service::{Naming, Service};
-use crate::{create, driver};
+use crate::{create, driver, pod};
 
 /// The networks and endpoints below one state directory. Cheap to open and to clone.
 ///
@@ -211,7 +211,7 @@ impl Networks {
                 continue;
             }
             match files::read_named::<EndpointRecord>(&file) {
-                Ok(Some(record)) if is_held || alive(&record.owner) => {
+                Ok(Some(record)) if is_held || pod::lives(&record, alive) => {
                     is_abandoned |= is_half && record.maker.is_none_or(|maker| maker.is_dead(alive));
                 }
                 Ok(Some(record)) => {

@@ -102,7 +102,9 @@ fn the_rules_are_dockers_with_the_additions() {
     );
     // What rbox says of them is what the kernel has.
     let shown = host.networks.rules(&[host.networks.find("bridge").unwrap()]).unwrap();
-    let mut shown: Vec<String> = shown.into_iter().map(|line| line.text).collect();
+    // It tells the whole command.
+    let line = |text: String| text.split_once(" -A ").map(|(_, line)| format!("-A {line}")).unwrap();
+    let mut shown: Vec<String> = shown.into_iter().map(|it| line(it.text)).collect();
     let mut listed: Vec<String> = rules().lines().map(str::to_owned).collect();
     shown.sort();
     listed.sort();

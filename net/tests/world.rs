@@ -237,6 +237,7 @@ pub(crate) fn owner(name: &str) -> Owner {
         pid: std::process::id().try_into().unwrap(),
         start_time: 1,
         boot_id: "this".into(),
+        netns: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
         pid: claim.pid,
         start_time: claim.start_time,
         boot_id: claim.boot_id,
+        netns: None,
     })?;
     let mut errors: Vec<anyhow::Error> = Vec::new();
     let container = match Container::load(&dirs.runtime(), id) {

@@ -62,7 +62,7 @@ impl Renaming {
         if let Some(record) = record
             && let Some(Claim { id, name, pid, start_time, boot_id, .. }) = Claim::renamed(dirs, &record)?
         {
-            let owner = Owner { container: id, name, pid, start_time, boot_id };
+            let owner = Owner { container: id, name, pid, start_time, boot_id, netns: None };
             networks.hand_over(&owner).context("cannot tell the network of a container's name")?;
         }
         remove_file(&path(dirs))

@@ -9,7 +9,7 @@ pub(super) use stream::Stream;
 
 use super::containerd::{self, Containerd};
 use super::stage::{assert_no_state, runtime_path, until, until_idle};
-use crate::support::{BUSYBOX, Snapshot};
+use crate::support::{BUSYBOX, Host, Snapshot};
 use grpc::{Refused, Service};
 use prost::Message;
 use std::time::{Duration, Instant};
@@ -34,17 +34,24 @@ pub(super) struct Pod<'n> {
 impl Node {
     /// With the busybox image, the image of pods, and a bridge for them.
     pub(super) fn start() -> Node {
+        Node::on(CNI, |host| {
+            format!(
+                r#"{{"cniVersion": "0.4.0", "name": "pods", "plugins": [{{"type": "bridge", "bridge": "cni0",
+                    "isGateway": true, "ipam": {{"type": "host-local", "dataDir": "{}",
+                    "ranges": [[{{"subnet": "10.88.0.0/24"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}}]}}"#,
+                host.path("leases").display()
+            )
+        })
+    }
+
+    /// The same with another network for pods, whose bridge is `cni0`, and a folder of plugins.
+    pub(super) fn on(plugins: &str, network: impl FnOnce(&Host) -> String) -> Node {
         let containerd = Containerd::configured("", |host| {
             let at = |name: &str| host.path(name).display().to_string();
             std::fs::create_dir(host.path("net.d")).unwrap();
             std::fs::create_dir(host.path("logs")).unwrap();
-            let network = format!(
-                r#"{{"cniVersion": "0.4.0", "name": "pods", "plugins": [{{"type": "bridge", "bridge": "cni0",
-                    "isGateway": true, "ipam": {{"type": "host-local", "dataDir": "{}",
-                    "ranges": [[{{"subnet": "10.88.0.0/24"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}}]}}"#,
-                at("leases")
-            );
-            std::fs::write(host.path("net.d/10-pods.conflist"), network).unwrap();
+            std::fs::write(host.path("net.d/10-pods.conflist"), network(host)).unwrap();
+            let plugins = host.path(plugins).display().to_string();
             // A machine that keeps CAP_SYS_RESOURCE from root lets nobody be spared when memory runs out.
             format!(
                 r#"[plugins."io.containerd.grpc.v1.cri"]
@@ -53,7 +60,7 @@ impl Node {
                 stream_server_address = "127.0.0.1"
                 stream_server_port = "0"
                 [plugins."io.containerd.grpc.v1.cri".cni]
-                bin_dir = "{CNI}"
+                bin_dir = "{plugins}"
                 conf_dir = "{}"
                 [plugins."io.containerd.grpc.v1.cri".containerd]
                 default_runtime_name = "rbox"
@@ -96,6 +103,12 @@ impl Node {
     /// `RunPodSandbox`
     #[track_caller]
     pub(super) fn pod(&self, name: &str, linux: PodLinux) -> Pod<'_> {
+        self.published(name, linux, Vec::new())
+    }
+
+    /// The same with ports of the node's that lead into the pod.
+    #[track_caller]
+    pub(super) fn published(&self, name: &str, linux: PodLinux, ports: Vec<PortMapping>) -> Pod<'_> {
         let network_is_the_nodes = linux
             .security
             .as_ref()
@@ -110,6 +123,7 @@ impl Node {
             hostname: if network_is_the_nodes { String::new() } else { format!("{name}-host") },
             log_directory: self.containerd.host.path("logs").display().to_string(),
             dns: Some(Dns { servers: vec!["192.0.2.53".to_owned()] }),
+            ports,
             linux: Some(PodLinux {
                 cgroup_parent: "/pods".to_owned(),
                 security: linux.security.or_else(|| {

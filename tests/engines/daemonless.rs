@@ -100,11 +100,12 @@ fn configure(host: &Host) {
         "[containers]\ndefault_ulimits = [\"nofile={open_files}:{open_files}\", \"nproc={processes}:{processes}\"]\n\
          log_driver = \"k8s-file\"\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
          tmp_dir = \"{}\"\nvolume_path = \"{}\"\nruntime = \"{}\"\n\
-         [network]\nnetwork_backend = \"cni\"\nnetwork_config_dir = \"{}\"\ncni_plugin_dirs = [\"/usr/lib/cni\"]\n",
+         [network]\nnetwork_backend = \"cni\"\nnetwork_config_dir = \"{}\"\ncni_plugin_dirs = [\"/usr/lib/cni\", \"{}\"]\n",
         at("libpod"),
         at("volumes"),
         runtime_path(),
         at("networks"),
+        at("plugins"),
     );
     let storage =
         format!("[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n", at("storage"), at("run"));

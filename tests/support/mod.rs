@@ -20,7 +20,7 @@ pub(crate) use dice::{Dice, cases};
 pub(crate) use host::{Host, Running};
 pub(crate) use output::Output;
 pub(crate) use places::{Placed, Places};
-pub(crate) use programs::{built_with, find_program, lacks, probe, rbox, runtime, skip};
+pub(crate) use programs::{built_with, find_program, lacks, plugin, probe, rbox, runtime, skip};
 pub(crate) use pty::Pty;
 pub(crate) use snapshot::Snapshot;
 

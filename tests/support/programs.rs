@@ -18,6 +18,11 @@ pub(crate) fn runtime() -> PathBuf {
     }
 }
 
+/// `rbox-cni` of this build.
+pub(crate) fn plugin() -> PathBuf {
+    built("rbox-cni")
+}
+
 /// The program that says what it sees.
 pub(crate) fn probe() -> PathBuf {
     built("probe")

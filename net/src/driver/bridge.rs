@@ -35,7 +35,7 @@ pub(crate) fn plan(networks: &Networks, netlink: &mut Netlink, network: &mut Net
     let name = free_name(netlink)?;
     let subnet = ipam::free_subnet(network, &taken(networks, netlink, network)?)?;
     let gateway = subnet.hosts().next();
-    network.pools = vec![Pool { subnet, gateway, range: None, reserved: Default::default() }];
+    network.pools = vec![Pool { subnet, gateway, range: None, span: None, reserved: Default::default() }];
     let mac = hardware_address(&network.id);
     network.bridge = Some(Bridge { name, mac, icc: true, passage: [Passage::Nat; 2], binding: None });
     Ok(())

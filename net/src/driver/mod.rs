@@ -27,7 +27,7 @@ use crate::reservation::{EndpointRequest, Ledger};
 use crate::{steps, sysctl};
 
 /// `lo` is the first link of every network namespace. linux/net/loopback.h, LOOPBACK_IFINDEX.
-const LOOPBACK_INDEX: u32 = 1;
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
 
 /// Choose what a container will have in a network.
 ///
@@ -103,11 +103,15 @@ struct Card {
     attachment: Attachment,
 }
 
-/// Whether a namespace is new: then it is furnished, too.
+/// Whose a namespace is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sandboxed {
+    /// Ours and new: it is furnished, too.
     New,
+    /// Ours, and furnished.
     Running,
+    /// Somebody else's: only the cards in it are ours, and only they get switches.
+    Foreign,
 }
 
 /// Plug the container whose network namespace is `netns` into networks: links, addresses, up.
@@ -124,7 +128,7 @@ pub(crate) fn plug(
     // Before any card is born, so that it is born with them.
     let mut inside = Netlink::inside(netns, || match sandboxed {
         Sandboxed::New => furnish(with_ipv6),
-        Sandboxed::Running => Ok(()),
+        Sandboxed::Running | Sandboxed::Foreign => Ok(()),
     })?;
     inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")?;
     let mut cards = Vec::new();
@@ -137,12 +141,16 @@ pub(crate) fn plug(
         let index = inside.show_link(name)?.ok_or_else(|| gone(name))?.index;
         cards.push(Card { index, attachment: attachment.clone() });
     }
+    if sandboxed == Sandboxed::Foreign {
+        let mut names = cards.iter().map(|card| card.attachment.interface.as_str());
+        netns::inside(netns, || Ok(names.try_for_each(furnish_card))).map_err(entering)??;
+    }
     if with_ipv6 {
         let names: Vec<&str> =
             cards.iter().filter(|it| it.attachment.v6.is_some()).map(|it| it.attachment.interface.as_str()).collect();
         // With `lo` it was switched off where the container had no IPv6 before.
         netns::inside(netns, || Ok(names.iter().chain(&["lo"]).try_for_each(|name| switch_ipv6_on(name))))
-            .map_err(|source| Error::Os { doing: "enter the container's network namespace".into(), source })??;
+            .map_err(entering)??;
     }
     for card in &cards {
         let it = &card.attachment;
@@ -163,6 +171,16 @@ fn furnish(with_ipv6: bool) -> Result<()> {
     sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/default/arp_notify", "1")?;
     // What is said of cards to come, the loopback takes for itself too, and would count a packet of its own.
     sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/lo/arp_notify", "0")
+}
+
+/// The same, of one card.
+fn furnish_card(name: &str) -> Result<()> {
+    sysctl::set(&steps::SYSCTL_IPV6_OFF, &format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, &format!("net/ipv4/conf/{name}/arp_notify"), "1")
+}
+
+fn entering(source: std::io::Error) -> Error {
+    Error::Os { doing: "enter the container's network namespace".into(), source }
 }
 
 /// A card of a network with IPv6: its addresses are leased, so nothing is asked of its neighbours or believed of routers.

@@ -286,7 +286,7 @@ mod tests {
     fn network(name: &str, subnet: &str) -> Network {
         let mut network = Network::new(name, "ab".repeat(32), String::new(), Driver::Bridge);
         let (subnet, gateway) = (subnet.parse().unwrap(), None);
-        network.pools = vec![Pool { subnet, gateway, range: None, reserved: Default::default() }];
+        network.pools = vec![Pool { subnet, gateway, range: None, span: None, reserved: Default::default() }];
         network.bridge = Some(Bridge {
             name: "rbox0".into(),
             mac: "02:42:00:00:00:01".parse().unwrap(),

@@ -14,7 +14,7 @@ const BEGIN: &str =
 fn network(name: &str, bridge: &str, third: u8) -> Network {
     let mut network = Network::new(name, "ab".repeat(32), String::new(), Driver::Bridge);
     let subnet = format!("172.18.{third}.0/24").parse().unwrap();
-    network.pools = vec![Pool { subnet, gateway: None, range: None, reserved: Default::default() }];
+    network.pools = vec![Pool { subnet, gateway: None, range: None, span: None, reserved: Default::default() }];
     let mac = "02:42:00:00:00:01".parse().unwrap();
     network.bridge = Some(Bridge { name: bridge.into(), mac, icc: true, passage: [Passage::Nat; 2], binding: None });
     network

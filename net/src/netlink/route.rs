@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -59,6 +59,48 @@ impl Netlink {
         message.header.destination_prefix_length = to.prefix();
         message.attributes = vec![RouteAttribute::Destination(to.first().into()), RouteAttribute::Oif(index)];
         self.put_route(message, || format!("ip route replace {to} dev {name}"), || format!("add a route to {to}"))
+    }
+
+    /// Send what is for `to` to `gateway`, or without one straight out by the link. Says whether it does: a route that
+    /// somebody else has made stays.
+    ///
+    /// Same as: `ip route add <to> [via <gateway>] dev <name>`
+    pub(crate) fn add_route(&mut self, link: (u32, &str), to: Subnet, gateway: Option<IpAddr>) -> Result<bool> {
+        let (index, name) = link;
+        let scope = if gateway.is_none() && !to.is_ipv6() { RouteScope::Link } else { RouteScope::Universe };
+        let mut message = route(to.is_ipv6(), scope);
+        message.header.destination_prefix_length = to.prefix();
+        message.attributes = vec![RouteAttribute::Oif(index)];
+        message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        if to.prefix() > 0 {
+            message.attributes.push(RouteAttribute::Destination(to.first().into()));
+        }
+        let via = gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+        let words = || format!("ip route add {to}{via} dev {name}");
+        let message = RouteNetlinkMessage::NewRoute(message);
+        match rbox_explain::step(&steps::ROUTE, words, || self.change(message, NLM_F_CREATE | NLM_F_EXCL)) {
+            Err(refusal) if refusal.is_presence() => Ok(false),
+            answer => answer.map(|()| true).map_err(|refusal| refusal.doing(format!("add a route to {to}"))),
+        }
+    }
+
+    /// The routes of one family that leave by a link: where to, by which gateway.
+    ///
+    /// Same as: `ip route show table main dev <name>`
+    pub(crate) fn routes_of(&mut self, link: (u32, &str), ipv6: bool) -> Result<Vec<(Subnet, Option<IpAddr>)>> {
+        let (index, name) = link;
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(ipv6);
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.attributes = vec![RouteAttribute::Table(RouteHeader::RT_TABLE_MAIN.into())];
+        let message = RouteNetlinkMessage::GetRoute(message);
+        let words = || format!("ip{} route show table main dev {name}", if ipv6 { " -6" } else { "" });
+        let answer = rbox_explain::step(&steps::ROUTE_SHOW, words, || match self.dump(&message) {
+            Err(refusal) if refusal.is_absence() => Ok(Vec::new()),
+            answer => answer,
+        });
+        let answer = answer.map_err(|refusal| refusal.doing(format!("list the routes of {name}")))?;
+        Ok(answer.iter().filter_map(|message| of_link(message, index)).collect())
     }
 
     /// Undo it. None there is no error.
@@ -128,6 +170,30 @@ impl Netlink {
             _ => None,
         })))
     }
+}
+
+/// Where a route of this link leads.
+fn of_link(message: &RouteNetlinkMessage, link: u32) -> Option<(Subnet, Option<IpAddr>)> {
+    let RouteNetlinkMessage::NewRoute(route) = message else { return None };
+    let address = |address: &RouteAddress| match address {
+        RouteAddress::Inet(address) => Some(IpAddr::from(*address)),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    };
+    let is_its = route.attributes.iter().any(|it| matches!(it, RouteAttribute::Oif(index) if *index == link));
+    let gateway = route.attributes.iter().find_map(|it| match it {
+        RouteAttribute::Gateway(gateway) => address(gateway),
+        _ => None,
+    });
+    let to = route.attributes.iter().find_map(|it| match it {
+        RouteAttribute::Destination(to) => address(to),
+        _ => None,
+    });
+    let everywhere = match route.header.address_family {
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    is_its.then(|| (Subnet::around(to.unwrap_or(everywhere), route.header.destination_prefix_length), gateway))
 }
 
 fn family(ipv6: bool) -> AddressFamily {

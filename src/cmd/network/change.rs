@@ -24,6 +24,7 @@ pub(super) fn create(networks: &Networks, args: &NetworkCreateArgs) -> Result<Ex
         subnets: args.subnet.clone(),
         gateways: args.gateway.clone(),
         ranges: args.ip_range.clone(),
+        spans: Vec::new(),
         reserved: args.aux_address.clone(),
         options: args.opt.iter().cloned().collect(),
         labels: args.label.iter().cloned().collect(),

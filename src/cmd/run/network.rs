@@ -101,6 +101,7 @@ pub(crate) fn owner(claim: &Claim) -> Owner {
         pid: claim.pid,
         start_time: claim.start_time,
         boot_id: claim.boot_id.clone(),
+        netns: None,
     }
 }
 

@@ -41,7 +41,13 @@ messages! {
     PodConfig {
         metadata: Option<PodMetadata> = (message, optional, tag = "1"), hostname: String = (string, tag = "2"),
         log_directory: String = (string, tag = "3"), dns: Option<Dns> = (message, optional, tag = "4"),
+        ports: Vec<PortMapping> = (message, repeated, tag = "5"),
         linux: Option<PodLinux> = (message, optional, tag = "8"),
+    }
+    /// `PortMapping`; protocol 0 is tcp, 1 is udp.
+    PortMapping {
+        protocol: i32 = (int32, tag = "1"), container_port: i32 = (int32, tag = "2"), host_port: i32 = (int32, tag = "3"),
+        host_ip: String = (string, tag = "4"),
     }
     /// A container's name in its pod.
     Metadata { name: String = (string, tag = "1"), attempt: u32 = (uint32, tag = "2") }
