@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use rbox_net::dns::{Member, Resolver, Settings, Upstream, redirect};
-use rbox_net::{Named, Networks};
+use rbox_net::{Backend, Named, Networks};
 
 /// Containers in the network.
 const CONTAINERS: u8 = 20;
@@ -48,7 +48,7 @@ fn main() -> Result<(), Error> {
     let began = Instant::now();
     let mut resolver = Resolver::open(netns.as_fd(), settings)?;
     let opened = began.elapsed();
-    redirect(netns.as_fd(), resolver.ports())?;
+    redirect(netns.as_fd(), resolver.ports(), Backend::of_this_host())?;
     let redirected = began.elapsed() - opened;
     resolver.set_members(vec![Member {
         network_id: "n1".into(),

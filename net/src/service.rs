@@ -153,7 +153,7 @@ impl Service {
             let upstream = self.upstream.clone().unwrap_or_else(Upstream::host);
             let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: false };
             let resolver = Resolver::open(netns, settings)?;
-            redirect(netns, resolver.ports())?;
+            redirect(netns, resolver.ports(), networks.firewall().backend())?;
             self.resolver = Some(resolver);
         }
         if let Some(resolver) = &mut self.resolver {

@@ -5,7 +5,7 @@
 //!          ◀── from :53 ───── RBOX_POSTROUTING: SNAT ◀───────  its answers
 //! ```
 //!
-//! As Docker does it. So the container may have a server of its own on port 53, on all its other addresses and on
+//! As Docker does it; where nftables has the host's rules, by one rule and a map there. So the container may have a server of its own on port 53, on all its other addresses and on
 //! 0.0.0.0. The chains are the container's: nothing of the host changes.
 
 use std::fmt::Write as _;
@@ -13,8 +13,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::process::{Command, Stdio};
 
-use crate::error::{Error, Result, words};
-use crate::firewall::{finish, program};
+use crate::error::{Doing, Error, Result, words};
+use crate::firewall::{Backend, Firewall, finish, program};
 use crate::netns::inside;
 use crate::steps;
 
@@ -24,11 +24,14 @@ const DOING: &str = "redirect 127.0.0.11:53 to the name server";
 ///
 /// What an earlier name server has left there is replaced.
 ///
-/// Same as: `iptables-restore --noflush -w 5` inside the namespace.
+/// Same as: `iptables-restore --noflush -w 5`, or `nft -f -`, inside the namespace.
 ///
 /// # Errors
-/// `Firewall` when iptables refuses or is not here; `Os` when the namespace cannot be entered.
-pub fn redirect(netns: BorrowedFd<'_>, ports: (u16, u16)) -> Result<()> {
+/// `Firewall` when iptables refuses or is not here; `Os` when the namespace cannot be entered, or nftables refuses.
+pub fn redirect(netns: BorrowedFd<'_>, ports: (u16, u16), by: Backend) -> Result<()> {
+    if by == Backend::Nftables {
+        return inside(netns, || Ok(Firewall::redirect_names(ports))).doing(|| DOING.into())?;
+    }
     let error = |said| Error::Firewall { doing: DOING.into(), said };
     let step = |text: &str| {
         let words = || format!("iptables-restore --noflush -w 5 <<EOF\n{text}EOF");

@@ -306,6 +306,13 @@ impl Firewall {
         }
     }
 
+    /// Lead 127.0.0.11:53 of this thread's network namespace to a name server's ports there, udp and tcp, by nftables.
+    ///
+    /// Errors: `Os`, what the kernel refuses.
+    pub(crate) fn redirect_names(ports: (u16, u16)) -> Result<()> {
+        nft::redirect(ports)
+    }
+
     /// Wait until every `iptables-restore` has ended whose caller was killed meanwhile: only then is it known what it has
     /// put in.
     ///

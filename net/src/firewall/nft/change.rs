@@ -5,7 +5,7 @@ use std::io;
 
 use rtnetlink::sys::Socket;
 
-use super::layout::{HOOKED, Hooked, Own, PUBLISH, common};
+use super::layout::{HOOKED, Hooked, Own, PUBLISH, REDIRECTION, common, redirection};
 use super::set::{Element, Set, comment};
 use super::statement::NftRule;
 use super::{TABLE, is_absent};
@@ -62,15 +62,26 @@ impl Change {
     /// The table, its sets, the chains that the kernel calls, and what all networks have in common.
     pub(super) fn common(&mut self) {
         self.table();
-        for set in Set::ALL {
-            self.say("add", set.kind(), &format!("{set} {{ {} }}", set.words(self.ipv6)));
-            self.put(NFT_MSG_NEWSET, NLM_F_CREATE, &set.attributes(self.ipv6, TABLE));
-        }
+        Set::ALL.into_iter().for_each(|set| self.set(set));
         for hooked in HOOKED {
             self.hooked(&hooked);
         }
         self.chain(PUBLISH);
         common(self.ipv6).iter().for_each(|rule| self.rule(rule));
+    }
+
+    /// A table with nothing but a map of ports that a namespace says to itself, before whatever else it translates.
+    pub(super) fn redirection(&mut self, elements: &[Element]) {
+        self.table();
+        self.set(Set::PortsAt);
+        self.hooked(&REDIRECTION);
+        self.rule(&redirection());
+        self.add(elements);
+    }
+
+    fn set(&mut self, set: Set) {
+        self.say("add", set.kind(), &format!("{set} {{ {} }}", set.words(self.ipv6)));
+        self.put(NFT_MSG_NEWSET, NLM_F_CREATE, &set.attributes(self.ipv6, TABLE));
     }
 
     fn hooked(&mut self, chain: &Hooked) {

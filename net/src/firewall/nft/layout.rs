@@ -49,6 +49,18 @@ pub(super) const HOOKED: [Hooked; 5] = [
     hooked("postrouting", "nat", 4, 100),
 ];
 
+/// In a container: before whatever it translates itself.
+pub(super) const REDIRECTION: Hooked = hooked("dnat-out", "nat", 3, -101);
+
+/// The one rule there.
+pub(super) fn redirection() -> NftRule {
+    rule(
+        REDIRECTION.name,
+        "port 53 of 127.0.0.11 is the name server, wherever it listens",
+        [Statement::Dnat(Set::PortsAt)],
+    )
+}
+
 /// Where published ports are looked up.
 pub(super) const PUBLISH: &str = "publish";
 

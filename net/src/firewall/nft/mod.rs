@@ -18,6 +18,7 @@ mod set;
 mod statement;
 
 use std::io;
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 
@@ -26,6 +27,7 @@ use super::nfnetlink::RuleSocket;
 use super::{Rule, Seen, Wanted};
 use crate::error::Result;
 use crate::network::Network;
+use crate::ports::{PortRange, Protocol};
 use crate::steps;
 
 /// The name of the tables.
@@ -142,6 +144,20 @@ pub(super) fn rebuild(socket: &RuleSocket, networks: &[&Network], rules: &[&Rule
         commit(socket, &steps::NFT_REBUILD, batch, || "put the networks' chains back".to_owned())?;
     }
     Ok(())
+}
+
+/// Lead 127.0.0.11:53 of this thread's network namespace to a name server's ports there: udp, tcp. What an earlier one has left
+/// is replaced.
+pub(super) fn redirect((udp, tcp): (u16, u16)) -> Result<()> {
+    let to = |protocol, port| {
+        let (host, dns) = (IpAddr::from([127, 0, 0, 11]), PortRange::new(53, 53)?);
+        Some(set::Element::ports((Some(host), protocol, dns), Some((host, Some(port))), &"name-server".into()))
+    };
+    let elements: Vec<set::Element> = [to(Protocol::Udp, udp), to(Protocol::Tcp, tcp)].into_iter().flatten().collect();
+    let mut batch = change::Change::new(false);
+    batch.no_table();
+    batch.redirection(&elements);
+    commit(&RuleSocket::default(), &steps::RULES_REDIRECT, batch, || "lead 127.0.0.11:53 to the name server".to_owned())
 }
 
 /// What a network needs of one family: first what all have in common.
