@@ -41,11 +41,19 @@ pub(crate) struct Dns {
 }
 
 /// `"firewall": {…}`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Firewall {
     /// Where the rules go; to iptables where that is installed, if nothing is said.
     backend: Option<BackendName>,
+    /// Whether rules that somebody takes away come back.
+    pub(crate) repair: bool,
+}
+
+impl Default for Firewall {
+    fn default() -> Firewall {
+        Firewall { backend: None, repair: true }
+    }
 }
 
 /// `iptables`, `nftables`.
@@ -124,6 +132,9 @@ mod tests {
         let published = |ip: &str| read(&format!(r#"{{ "publish": {{ "default_ip": "{ip}" }} }}"#));
         assert_eq!(published("127.0.0.1").unwrap().publish.default_ip.unwrap().to_string(), "127.0.0.1");
         assert!(published("localhost").unwrap_err().starts_with("invalid IP address"));
+        assert!(read("{}").unwrap().firewall.repair);
+        assert!(!read(r#"{ "firewall": { "backend": "nftables", "repair": false } }"#).unwrap().firewall.repair);
+        assert!(read(r#"{ "firewall": { "backend": "ipfw" } }"#).unwrap_err().starts_with("no packet filter ipfw"));
         assert!(read(r#"{ "dns": { "domain": "a b" } }"#).unwrap_err().starts_with("not a domain"));
         assert_eq!(Config::read(Path::new("/nonexistent/config.json")).unwrap(), Config::default());
     }

@@ -35,6 +35,9 @@ impl Engine {
         let networks = dirs.networks()?;
         let store = Store::open(dirs.root())?;
         let config = Config::read(dirs.config())?;
+        if !config.firewall.repair {
+            networks.leave_rules_alone();
+        }
         Ok(Engine { dirs, networks, store, config })
     }
 }

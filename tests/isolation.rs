@@ -52,6 +52,7 @@ const NOBODY: [&str; 0] = [];
 fn a_126_networks_are_apart() {
     need!(Root, Iptables);
     let host = Host::with_busybox();
+    host.leave_rules_alone();
     make(&host, "one", 1, &[]);
     make(&host, "two", 2, &[]);
     let (one, two) = (Pair::new(&host, "one", 1, &[]), Pair::new(&host, "two", 2, &[]));
@@ -122,6 +123,7 @@ fn a_126_nothing_leads_into_an_internal_network_or_out() {
     need!(Root, Iptables);
     for order in [["shut", "open"], ["open", "shut"]] {
         let host = Host::with_busybox();
+        host.leave_rules_alone();
         let _server = host.neighbour_serves(&["7000", "6"]);
         let it = Shut::new(&host, order);
         assert_eq!(it.inner.udp.reaches(&it.inner.questions()), it.inner.questions(), "among themselves");
@@ -203,6 +205,7 @@ fn heard_from(host: &Host, container: &Running, address: &str) -> u64 {
 fn a_stranger_with_an_address_of_the_internal_network_is_not_let_in() {
     need!(Root, Iptables);
     let host = Host::with_busybox();
+    host.leave_rules_alone();
     make(&host, "shut", 3, &["--internal"]);
     let inner = Pair::new(&host, "shut", 3, &[]);
     // The host passes packets on, and looks at no sender: so nothing but the network's own rules keeps this one out.
@@ -265,6 +268,7 @@ fn without_icc_containers_do_not_speak_not_even_by_the_gateway() {
     need!(Root, Iptables);
     for netfilter in [false, true] {
         let host = Host::with_busybox();
+        host.leave_rules_alone();
         if !filter_bridges(&host, netfilter) && netfilter {
             break;
         }
@@ -310,6 +314,7 @@ fn without_icc_containers_do_not_speak_not_even_by_the_gateway() {
 fn a_100_a_neighbour_with_a_route_reaches_no_unpublished_port() {
     need!(Root, Iptables);
     let host = Host::with_busybox();
+    host.leave_rules_alone();
     make(&host, "one", 1, &[]);
     let pair = Pair::new(&host, "one", 1, &[]);
     let neighbour = host.neighbour();

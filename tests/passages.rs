@@ -50,6 +50,7 @@ fn neighbour(host: &Host) -> Running {
 fn unmasqueraded_networks_are_known_by_their_own_addresses_and_are_open_to_who_has_a_route() {
     need!(Root, Iptables);
     let host = Host::with_busybox();
+    host.leave_rules_alone();
     let _server = neighbour(&host);
     make(&host, "nat", 1, &[]);
     make(&host, "plain", 2, &["-o", "masquerade=false"]);
@@ -75,6 +76,7 @@ fn unmasqueraded_networks_are_known_by_their_own_addresses_and_are_open_to_who_h
 fn of_a_routed_network_the_published_ports_are_reached_at_the_containers_own_addresses() {
     need!(Root, Iptables);
     let host = Host::with_busybox();
+    host.leave_rules_alone();
     let _server = neighbour(&host);
     let modes = ["-o", "gateway_mode_ipv4=routed", "-o", "com.docker.network.bridge.gateway_mode_ipv6=routed"];
     make(&host, "routed", 3, &modes);

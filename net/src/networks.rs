@@ -19,6 +19,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Zoned;
 
@@ -53,6 +54,8 @@ struct Inner {
     dir: PathBuf,
     defined: PathBuf,
     firewall: Firewall,
+    /// What somebody takes out of the packet filter stays away.
+    leaves_rules_alone: AtomicBool,
 }
 
 impl Networks {
@@ -76,11 +79,25 @@ impl Networks {
     ) -> Result<Networks> {
         let dir = state_dir.join("net");
         let firewall = Firewall::new(&dir);
-        let networks = Networks(Arc::new(Inner { dir, defined: data_dir.join("networks"), firewall }));
+        let networks = Networks(Arc::new(Inner {
+            dir,
+            defined: data_dir.join("networks"),
+            firewall,
+            leaves_rules_alone: AtomicBool::new(false),
+        }));
         if !networks.network_file("none").exists() {
             networks.make_predefined(choose()?)?;
         }
         Ok(networks)
+    }
+
+    /// From now on this process has no part in putting back what others take out of the packet filter.
+    pub fn leave_rules_alone(&self) {
+        self.0.leaves_rules_alone.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leaves_rules_alone(&self) -> bool {
+        self.0.leaves_rules_alone.load(Ordering::Relaxed)
     }
 
     fn make_predefined(&self, backend: Backend) -> Result<()> {

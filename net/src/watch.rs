@@ -49,8 +49,11 @@ enum Turn {
 }
 
 impl Watch {
-    /// Take part. Nothing where the kernel has no timers or no nftables: then nobody hears of changes.
+    /// Take part. Nothing where the administrator does not want that, or the kernel has no timers.
     pub(crate) fn begin(networks: &Networks) -> Option<Watch> {
+        if networks.leaves_rules_alone() {
+            return None;
+        }
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).ok()?;
         let mut watch = Watch { networks: networks.clone(), turn: Turn::Unknown, timer, is_awaited: false };
