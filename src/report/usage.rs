@@ -98,7 +98,11 @@ fn unknown_verb(error: &clap::Error) -> Problem {
     let problem = Problem::new(format!("unknown command {typed}"));
     match text(error, ContextKind::SuggestedSubcommand) {
         none if none.is_empty() => problem.hint("see rbox --help"),
-        meant => problem.hint(format!("did you mean {meant}?")),
+        // The one that is meant most likely is said last.
+        meant => {
+            let likely: Vec<&str> = meant.rsplit(", ").collect();
+            problem.hint(format!("did you mean {}?", likely.join(" or ")))
+        }
     }
 }
 
@@ -169,7 +173,7 @@ mod tests {
             ("rbox run --name", "--name needs a value", None),
             ("rbox run --rm", "IMAGE is missing", Some("see rbox run --help")),
             ("rbox pull", "NAME[:TAG|@DIGEST] is missing", Some("see rbox pull --help")),
-            ("rbox pul alpine", "unknown command pul", Some("did you mean pull?")),
+            ("rbox pul alpine", "unknown command pul", Some("did you mean pull or publish?")),
             ("rbox events", "the command events is not supported", None),
             ("rbox image inspekt x", "unknown command inspekt", Some("did you mean inspect?")),
             ("rbox tag a b c", "unexpected argument c", Some("see rbox tag --help")),
