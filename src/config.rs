@@ -45,7 +45,7 @@ pub(crate) struct Dns {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Firewall {
     /// Where the rules go; to iptables where that is installed, if nothing is said.
-    backend: Option<BackendName>,
+    pub(crate) backend: Option<Backend>,
     /// Whether rules that somebody takes away come back.
     pub(crate) repair: bool,
 }
@@ -53,26 +53,6 @@ pub(crate) struct Firewall {
 impl Default for Firewall {
     fn default() -> Firewall {
         Firewall { backend: None, repair: true }
-    }
-}
-
-/// `iptables`, `nftables`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-struct BackendName(Backend);
-
-impl TryFrom<String> for BackendName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<BackendName, String> {
-        Backend::of_word(&text).map(BackendName).ok_or_else(|| format!("no packet filter {text}: iptables or nftables"))
-    }
-}
-
-impl Firewall {
-    /// The packet filter that new rules go to.
-    pub(crate) fn backend(&self) -> Backend {
-        self.backend.map_or_else(Backend::of_this_host, |name| name.0)
     }
 }
 

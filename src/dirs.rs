@@ -60,15 +60,9 @@ impl Dirs {
 
     /// The networks, which are in both.
     ///
-    /// Errors: a directory cannot be made.
-    pub(crate) fn networks(&self) -> rbox_net::Result<Networks> {
-        Networks::open_choosing(&self.state, &self.root, || {
-            let config = Config::read(&self.config).map_err(|error| rbox_net::Error::Record {
-                file: self.config.display().to_string(),
-                why: error.to_string(),
-            })?;
-            Ok(config.firewall.backend())
-        })
+    /// Errors: a directory cannot be made; the configuration cannot be read, where it is asked.
+    pub(crate) fn networks(&self) -> anyhow::Result<Networks> {
+        Networks::open_choosing(&self.state, &self.root, || Ok(Config::read(&self.config)?.firewall.backend))
     }
 
     /// The bundles, one directory for each container.

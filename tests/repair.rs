@@ -1,6 +1,5 @@
 //! Rules come back by themselves, whoever took them away, and nobody else's are touched.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::support::{Host, need};
@@ -52,10 +51,9 @@ fn comes_back(host: &Host, after: &str) {
 
 /// The file whose lock says who looks after the rules.
 fn watcher(host: &Host) -> Option<String> {
-    let file = PathBuf::from("state/net/watcher");
     let script = format!(
         "i=$(stat -c %i {}); awk -v i=\":$i$\" '$2 == \"POSIX\" && $6 ~ i {{ print $5 }}' /proc/locks",
-        host.path(&file.display().to_string()).display()
+        host.path("state/net/watcher").display()
     );
     let pid = host.shell(&script).ok().text().to_owned();
     (!pid.is_empty()).then_some(pid)
@@ -157,19 +155,37 @@ fn another_takes_over_from_one_that_is_killed_over_it() {
 }
 
 #[test]
+fn who_wants_no_repair_has_reload_for_all_networks_or_for_one() {
+    need!(Root);
+    for (backend, flushes) in backends() {
+        let host = Host::with_busybox();
+        let config = format!(r#"{{ "firewall": {{ "backend": "{backend}", "repair": false }} }}"#);
+        std::fs::write(host.path("config.json"), config).unwrap();
+        let ports = ["-p", "8080:80", "-p", "8081:80", "-p", "8082:80"];
+        host.detached(&[&["--name", "web"], &ports[..]].concat(), &["/probe", "serve", "80"]);
+        host.rbox(&["network", "create", "green"]).ok();
+        let is_missing = || host.rbox(&["network", "rules", "bridge"]).ok().stdout.contains("MISSING");
+        for flush in flushes.iter().filter(|flush| !flush.contains("ip6")) {
+            host.shell(flush).ok();
+            // Far longer than a repair takes.
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(is_missing() && !host.path("state/net/watcher").exists(), "{flush}");
+            host.rbox(&["network", "reload", "bridge"]).ok();
+            assert!(!is_missing(), "{flush}");
+        }
+    }
+}
+
+#[test]
 fn nobody_looks_after_the_rules_when_nobody_needs_any() {
     need!(Root);
     let host = Host::with_busybox();
     host.detached(&["--name", "alone", "--network", "none"], &["sleep", "100000"]);
-    assert_eq!(watcher_if_any(&host), "");
+    assert!(!host.path("state/net/watcher").exists());
     host.detached(&["--name", "web"], &["sleep", "100000"]);
     assert!(watcher(&host).is_some());
     host.rbox(&["rm", "-f", "web"]).ok();
     assert_eq!(watcher(&host), None);
-}
-
-fn watcher_if_any(host: &Host) -> String {
-    host.shell(&format!("ls {}/net/watcher 2>/dev/null || true", host.path("state").display())).ok().text().to_owned()
 }
 
 /// `ufw` with files of its own, in a host of its own.

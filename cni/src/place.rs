@@ -45,7 +45,7 @@ impl Place {
     pub(crate) fn networks(&self) -> Outcome<Networks> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
         made.map_err(|error| kernel(&format!("create {}", self.state.display()), &error))?;
-        Ok(Networks::open_choosing(&self.state, &self.data, || Ok(Decided::read()?.firewall.backend()))?)
+        Networks::open_choosing(&self.state, &self.data, || Ok(Decided::read()?.firewall.backend))
     }
 }
 
@@ -70,26 +70,7 @@ struct Publish {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Firewall {
-    backend: Option<BackendName>,
-}
-
-impl Firewall {
-    fn backend(&self) -> Backend {
-        self.backend.map_or_else(Backend::of_this_host, |name| name.0)
-    }
-}
-
-/// `iptables`, `nftables`.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct BackendName(Backend);
-
-impl TryFrom<String> for BackendName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<BackendName, String> {
-        Backend::of_word(&text).map(BackendName).ok_or_else(|| format!("no packet filter {text}: iptables or nftables"))
-    }
+    backend: Option<Backend>,
 }
 
 impl Decided {

@@ -142,6 +142,11 @@ impl Networks {
         Ok(records.iter().filter_map(|file| files::read_named(file).ok().flatten()).collect())
     }
 
+    /// Those that somebody is making or taking away, or was killed over it.
+    pub(crate) fn in_the_making(&self) -> Result<Vec<Network>> {
+        Ok(self.makings()?.into_iter().map(|making| making.network).collect())
+    }
+
     /// Undo networks whose maker was killed over it, or over taking it away. Costs nothing where none was ever made.
     pub(crate) fn sweep_makings(&self, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
         let (makings, entries) = match self.makings().and_then(|all| Ok((all, files::entries(&self.making_dir())?))) {
@@ -188,7 +193,7 @@ impl Networks {
 
     /// The other networks on a link of the host's, those that are being made too.
     fn on_parent(&self, link: &str, network: &Network) -> Result<Vec<Network>> {
-        let making = self.makings()?.into_iter().map(|making| making.network);
+        let making = self.in_the_making()?;
         let is_on = |it: &Network| it.id != network.id && it.parent.as_ref().is_some_and(|parent| parent.link == link);
         Ok(self.list()?.into_iter().chain(making).filter(is_on).collect())
     }

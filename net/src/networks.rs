@@ -65,18 +65,19 @@ impl Networks {
     /// # Errors
     /// `Os` when the directory cannot be made; `Exhausted` when no subnet is free.
     pub fn open(state_dir: &Path, data_dir: &Path) -> Result<Networks> {
-        Networks::open_choosing(state_dir, data_dir, || Ok(Backend::of_this_host()))
+        Networks::open_choosing(state_dir, data_dir, || Ok(None))
     }
 
-    /// The same; where nothing is there yet, `choose` tells which packet filter will have the rules.
+    /// The same; where nothing is there yet, `choose` tells which packet filter will have the rules: that which this host is
+    /// made for, if it does not care.
     ///
     /// # Errors
     /// The same, and those of `choose`.
-    pub fn open_choosing(
+    pub fn open_choosing<E: From<Error>>(
         state_dir: &Path,
         data_dir: &Path,
-        choose: impl FnOnce() -> Result<Backend>,
-    ) -> Result<Networks> {
+        choose: impl FnOnce() -> std::result::Result<Option<Backend>, E>,
+    ) -> std::result::Result<Networks, E> {
         let dir = state_dir.join("net");
         let firewall = Firewall::new(&dir);
         let networks = Networks(Arc::new(Inner {
@@ -86,7 +87,7 @@ impl Networks {
             leaves_rules_alone: AtomicBool::new(false),
         }));
         if !networks.network_file("none").exists() {
-            networks.make_predefined(choose()?)?;
+            networks.make_predefined(choose()?.unwrap_or_else(Backend::of_this_host))?;
         }
         Ok(networks)
     }

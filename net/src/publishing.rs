@@ -104,7 +104,7 @@ impl Networks {
         match left.rules.is_empty() {
             // All that carry its comment: the kernel is asked for that at once.
             true => self.delete_rules(&half)?,
-            false => self.firewall().take_out(&closed)?,
+            false => self.firewall().take_out(&closed, &left.rules)?,
         }
         bridge::forget_senders(&closed)?;
         self.rewrite(&left)?;

@@ -6,7 +6,7 @@ use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
 use crate::error::Result;
 use crate::files::Lock;
-use crate::firewall::{Age, Firewall, Rule, Seen, Wanted};
+use crate::firewall::{Age, Backend, Firewall, Rule, Seen, Wanted};
 use crate::network::Network;
 use crate::networks::Networks;
 
@@ -116,7 +116,7 @@ impl Networks {
     pub(crate) fn mend(&self) -> Result<bool> {
         let Some(_changes) = Lock::attempt(self.dir(), "changes")? else { return Ok(false) };
         let Some(_rules) = Lock::attempt(self.dir(), "rules")? else { return Ok(false) };
-        let networks = self.list()?;
+        let networks = self.made_and_in_the_making()?;
         let up = networks.iter().filter(|network| bridge::is_up(network).unwrap_or(false));
         let up: Vec<Network> = up.cloned().collect();
         if self.rules(&up)?.iter().any(|line| line.seen.is_none()) {
@@ -125,7 +125,21 @@ impl Networks {
         Ok(true)
     }
 
+    /// Every network that may have rules.
+    fn made_and_in_the_making(&self) -> Result<Vec<Network>> {
+        let mut all = self.list()?;
+        for network in self.in_the_making()? {
+            if !all.iter().any(|other| other.id == network.id) {
+                all.push(network);
+            }
+        }
+        Ok(all)
+    }
+
     fn put_back(&self, networks: &[Network]) -> Result<()> {
+        if self.firewall().backend() == Backend::Nftables {
+            return self.rebuild();
+        }
         let mut up = Vec::new();
         for network in networks.iter().filter(|network| network.bridge.is_some()) {
             let _lock = self.lock()?;
@@ -139,9 +153,6 @@ impl Networks {
             self.endpoints()?.into_iter().filter(|endpoint| !endpoint.is_leaving()).collect();
         let of = |endpoint: &EndpointRecord| up.iter().find(|network| network.id == endpoint.network_id);
         let rules: Vec<&Rule> = endpoints.iter().filter(|it| of(it).is_some()).flat_map(|it| &it.rules).collect();
-        if networks.len() == self.list()?.len() && self.firewall().rebuild(&up, &rules)? {
-            return Ok(());
-        }
         let mut there: HashMap<String, usize> = HashMap::new();
         for ipv6 in [false, true] {
             if rules.iter().any(|rule| rule.ipv6 == ipv6) {
@@ -162,6 +173,22 @@ impl Networks {
             }
         }
         Ok(())
+    }
+}
+
+impl Networks {
+    /// Make the tables of nftables anew. A network that is being made or taken away changes under the lock, and is up, or has
+    /// no chains yet.
+    fn rebuild(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut up = self.made_and_in_the_making()?;
+        up.retain(|network| bridge::is_up(network).unwrap_or(false));
+        let endpoints = self.endpoints()?;
+        let of_one = |endpoint: &&EndpointRecord| {
+            !endpoint.is_leaving() && up.iter().any(|network| network.id == endpoint.network_id)
+        };
+        let rules: Vec<&Rule> = endpoints.iter().filter(of_one).flat_map(|endpoint| &endpoint.rules).collect();
+        self.firewall().rebuild(&up, &rules)
     }
 }
 

@@ -52,9 +52,8 @@ impl Service {
         held: Vec<Held>,
         names: Option<(BorrowedFd<'_>, Upstream)>,
     ) -> Result<Service> {
-        let has_rules = records.iter().any(EndpointRecord::is_on_bridge);
-        let watch = has_rules.then(|| Watch::begin(networks)).flatten();
-        let mut service = Service { ports: ports(records), watch, ..Service::default() };
+        let mut service = Service { ports: ports(records), ..Service::default() };
+        service.look_after_rules(networks, records);
         for held in held {
             service.take(networks, records, held)?;
         }
@@ -71,9 +70,8 @@ impl Service {
         records: &[EndpointRecord],
         names: Option<Naming<'_>>,
     ) -> (Service, Vec<Error>) {
-        let has_rules = records.iter().any(EndpointRecord::is_on_bridge);
-        let watch = has_rules.then(|| Watch::begin(networks)).flatten();
-        let mut service = Service { watch, ..Service::default() };
+        let mut service = Service::default();
+        service.look_after_rules(networks, records);
         let mut errors = service.serve_ports(networks, records);
         if let Some(Naming { netns, upstream, is_asked }) = names {
             service.upstream = Some(upstream);
@@ -90,15 +88,20 @@ impl Service {
     /// from being opened.
     pub fn refresh(&mut self, networks: &Networks, container: &str, netns: BorrowedFd<'_>) -> Result<()> {
         let records = networks.staying(container)?;
-        if self.watch.is_none() && records.iter().any(EndpointRecord::is_on_bridge) {
-            self.watch = Watch::begin(networks);
-        }
+        self.look_after_rules(networks, &records);
         if let (Some(relay), Some(address)) = (&mut self.relay, target(&records)) {
             relay.redirect(address);
         }
         let unheld = self.serve_ports(networks, &records).into_iter().next();
         self.serve_names(networks, &records, netns)?;
         unheld.map_or(Ok(()), Err)
+    }
+
+    /// Take part in it, from the first network that has rules.
+    fn look_after_rules(&mut self, networks: &Networks, records: &[EndpointRecord]) {
+        if self.watch.is_none() && records.iter().any(EndpointRecord::is_on_bridge) {
+            self.watch = Watch::begin(networks);
+        }
     }
 
     /// Hold and relay the ports of these endpoints, and no others; those that are held already are not touched. Answers what

@@ -27,8 +27,10 @@ use crate::networks::Networks;
 
 /// From the last word about a change to the look at what is there: who flushes seldom does it in one step.
 const QUIET: Duration = Duration::from_millis(50);
-/// To the next attempt, where one fails or somebody else is changing something.
+/// To the next attempt, where somebody else is changing something.
 const AGAIN: Duration = Duration::from_millis(200);
+/// To the next attempt, where one has failed, or it cannot be told whose turn it is.
+const LATER: Duration = Duration::from_secs(1);
 
 /// One process's part in it.
 pub(crate) struct Watch {
@@ -78,10 +80,11 @@ impl Watch {
         match &self.turn {
             Turn::Mine { changes, .. } => {
                 let heard = heard(changes);
-                if is_due && !self.networks.mend().is_ok_and(|is_whole| is_whole) {
-                    self.wake(AGAIN);
-                } else if heard == Heard::Deleted && !is_due {
-                    self.wake(QUIET);
+                match is_due.then(|| self.networks.mend()) {
+                    None if heard == Heard::Deleted => self.wake(QUIET),
+                    Some(Ok(false)) => self.wake(AGAIN),
+                    Some(Err(_)) => self.wake(LATER),
+                    _ => {}
                 }
             }
             Turn::Others(process) if !is_readable(process.as_fd()) => {}
@@ -96,7 +99,7 @@ impl Watch {
             // Nobody has looked since its last owner's end.
             Turn::Mine { .. } => self.wake(QUIET),
             Turn::Others(_) => {}
-            Turn::Unknown => self.wake(AGAIN),
+            Turn::Unknown => self.wake(LATER),
         }
     }
 

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use serde::Deserialize;
+
 use super::program;
 use crate::error::{Doing, Result};
 
 /// A way to put rules into the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Backend {
     /// The programs iptables-restore(8) and ip6tables-restore(8), beside the rules of others.
     Iptables,
@@ -29,7 +32,7 @@ impl Backend {
     }
 
     /// Its name in the configuration.
-    pub fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Backend::Iptables => "iptables",
             Backend::Nftables => "nftables",
@@ -37,8 +40,16 @@ impl Backend {
     }
 
     /// Read such a name; nothing for any other.
-    pub fn of_word(word: &str) -> Option<Backend> {
+    fn of_word(word: &str) -> Option<Backend> {
         [Backend::Iptables, Backend::Nftables].into_iter().find(|backend| backend.word() == word)
+    }
+}
+
+impl TryFrom<String> for Backend {
+    type Error = String;
+
+    fn try_from(word: String) -> std::result::Result<Backend, String> {
+        Backend::of_word(&word).ok_or_else(|| format!("no packet filter {word}: iptables or nftables"))
     }
 }
 

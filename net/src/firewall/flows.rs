@@ -13,14 +13,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use rtnetlink::sys::Socket;
 
 use super::wire::{
-    DUMP_BYTES, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute, family, message,
-    messages, nest, open,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, attribute, family, message, messages, nest, open,
+    read_dump,
 };
 use crate::error::{Doing, Result};
 use crate::ports::PortRange;
@@ -176,22 +177,16 @@ fn list(socket: &Socket, ipv6: bool, filters: bool) -> io::Result<Vec<Flow>> {
     message(&mut request, IPCTNL_MSG_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, (family(ipv6), 0), attributes);
     socket.send(&request, 0)?;
     let mut flows = Vec::new();
-    let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    loop {
-        datagram.clear();
-        socket.recv(&mut datagram, 0)?;
-        for (kind, _, body) in messages(&datagram) {
-            match kind {
-                IPCTNL_MSG_CT_NEW => flows.extend(body.get(4..).and_then(Flow::read)),
-                NLMSG_DONE => return Ok(flows),
-                NLMSG_ERROR => match answer(body) {
-                    // No connection tracking here, or not to be looked at.
-                    Err(error) if !filters && is_missing(&error) => return Ok(Vec::new()),
-                    answer => return answer.map(|()| flows),
-                },
-                _ => {}
-            }
+    let read = read_dump(socket, |kind, body| {
+        if kind == IPCTNL_MSG_CT_NEW {
+            flows.extend(body.get(4..).and_then(Flow::read));
         }
+        ControlFlow::Continue(())
+    });
+    match read {
+        // No connection tracking here, or not to be looked at.
+        Err(error) if !filters && is_missing(&error) => Ok(Vec::new()),
+        read => read.map(|_| flows),
     }
 }
 

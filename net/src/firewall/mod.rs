@@ -185,7 +185,7 @@ impl Firewall {
     /// A rule or chain that is gone already is no error.
     pub(crate) fn delete<'a>(&self, rules: impl Iterator<Item = &'a Rule> + Clone, owner: &str) -> Result<()> {
         if self.backend() == Backend::Nftables {
-            return nft::delete(&self.socket, &rules.collect::<Vec<_>>());
+            return nft::delete(&self.socket, &rules.collect::<Vec<_>>(), &[]);
         }
         let mut places: Vec<Place<'_>> = Vec::new();
         for ipv6 in [false, true] {
@@ -204,12 +204,13 @@ impl Firewall {
         if places.is_empty() { Ok(()) } else { self.socket.delete(&places, owner) }
     }
 
-    /// Take out these rules alone, in one transaction of each table, and leave their owner's others.
+    /// Take out these rules alone, in one transaction of each table, and leave their owner's others, `left`.
     ///
     /// A rule or chain that is gone already is no error.
-    pub(crate) fn take_out(&self, rules: &[Rule]) -> Result<()> {
+    pub(crate) fn take_out(&self, rules: &[Rule], left: &[Rule]) -> Result<()> {
         if self.backend() == Backend::Nftables {
-            return nft::delete(&self.socket, &rules.iter().collect::<Vec<_>>());
+            let (rules, left): (Vec<&Rule>, Vec<&Rule>) = (rules.iter().collect(), left.iter().collect());
+            return nft::delete(&self.socket, &rules, &left);
         }
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
@@ -298,12 +299,11 @@ impl Firewall {
         }
     }
 
-    /// Put everything back in one transaction, where the backend can do that. Says whether it did.
-    pub(crate) fn rebuild(&self, networks: &[&Network], rules: &[&Rule]) -> Result<bool> {
-        match self.backend() {
-            Backend::Nftables => nft::rebuild(&self.socket, networks, rules).map(|()| true),
-            Backend::Iptables => Ok(false),
-        }
+    /// Make the tables of nftables anew, with these networks and endpoints' rules and nothing else.
+    ///
+    /// Errors: `Os`, what the kernel refuses; then they are as they were.
+    pub(crate) fn rebuild(&self, networks: &[Network], rules: &[&Rule]) -> Result<()> {
+        nft::rebuild(&self.socket, networks, rules)
     }
 
     /// Lead 127.0.0.11:53 of this thread's network namespace to a name server's ports there, udp and tcp, by nftables.

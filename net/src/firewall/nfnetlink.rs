@@ -14,6 +14,7 @@
 //! linux/netfilter/nf_tables.h, nfnetlink.h; net/netfilter/nf_tables_api.c, nft_rcv_nl_event.
 
 use std::io::{self, IoSlice};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
@@ -23,10 +24,7 @@ use rtnetlink::sys::Socket;
 
 use super::Table;
 use super::batch::{Batch, NFT_MSG_DELRULE, NFT_MSG_GETRULE, NFT_MSG_NEWRULE, NLM_F_CREATE};
-use super::wire::{
-    DUMP_BYTES, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute, family,
-    message, messages, open, text,
-};
+use super::wire::{Dumped, NLM_F_DUMP, NLM_F_REQUEST, attribute, family, message, open, read_dump, text};
 use crate::error::{Doing, Result};
 use crate::steps;
 
@@ -89,31 +87,30 @@ impl RuleSocket {
     /// Same as: `nft delete rule ip TABLE CHAIN handle N` for each, in one `nft -f`.
     /// Rules that are gone already are no error.
     pub(crate) fn delete(&self, chains: &[Place<'_>], owner: &str) -> Result<()> {
-        let mut slot = self.0.lock().expect("nothing panics while it is held");
         let doing = || format!("delete the rules of {owner}");
-        if slot.is_none() {
-            *slot = Some(open().doing(doing)?);
-        }
-        let socket = slot.as_ref().expect("opened above");
-        // Another process may delete the same rules between our dump and our batch: look again.
-        for _ in 0..100 {
-            let found = find(socket, chains, owner).doing(doing)?;
-            if found.is_empty() {
-                return Ok(());
-            }
-            let words = || found.iter().map(Found::words).collect::<Vec<_>>().join("; ");
-            match rbox_explain::step(&steps::RULES_DELETE, words, || delete(socket, &found)) {
-                Err(error) if error.raw_os_error().is_some_and(is_race) => {}
-                answer => {
-                    if answer.is_err() {
-                        // Whatever else it has to say would be taken for the answer to another question.
-                        *slot = None;
-                    }
-                    return answer.doing(doing);
+        self.ask(doing, |socket| {
+            // Another process may delete the same rules between our dump and our batch: look again.
+            for _ in 0..100 {
+                let found = find(socket, chains, owner)?;
+                if found.is_empty() {
+                    return Ok(());
+                }
+                let words = || found.iter().map(Found::words).collect::<Vec<_>>().join("; ");
+                match rbox_explain::step(&steps::RULES_DELETE, words, || delete(socket, &found)) {
+                    Err(error) if error.raw_os_error().is_some_and(is_race) => {}
+                    answer => return answer,
                 }
             }
+            Err(Errno::EBUSY.into())
+        })
+    }
+
+    /// Let the next question have a socket of its own.
+    fn leave(&self) {
+        let socket = self.0.lock().expect("nothing panics while it is held").take();
+        if let Some(socket) = socket {
+            let _ = leave_to_the_kernel(socket);
         }
-        Err(io::Error::from(Errno::EBUSY)).doing(doing)
     }
 }
 
@@ -129,11 +126,10 @@ impl RuleSocket {
             Some(socket) => ask(socket),
             none => open().and_then(|socket| ask(none.insert(socket))),
         };
+        drop(slot);
         if answer.is_err() {
             // Whatever else it has to say would be taken for the answer to another question.
-            if let Some(socket) = slot.take() {
-                let _ = leave_to_the_kernel(socket);
-            }
+            self.leave();
         }
         answer.doing(doing)
     }
@@ -155,29 +151,19 @@ impl RuleSocket {
     ///
     /// Nothing when there is no such chain, or it changed meanwhile.
     pub(super) fn sight(&self, place: Place<'_>, words: &[&str], not: Option<&str>) -> Result<Option<Sighted>> {
-        let mut slot = self.0.lock().expect("nothing panics while it is held");
         let (ipv6, table, chain) = place;
-        let doing = || format!("look through chain {chain}");
-        if slot.is_none() {
-            *slot = Some(open().doing(doing)?);
-        }
-        let socket = slot.as_ref().expect("opened above");
-        let request = listing(place);
         let told = || format!("nft -a list chain {} {table} {chain}", word(ipv6));
         let whole: Vec<Vec<u8>> = words.iter().map(|word| text(word)).collect();
-        let look = || {
-            socket.send(&request, 0)?;
+        let look = |socket: &Socket| {
+            socket.send(&listing(place), 0)?;
             sight(socket, &whole, not.map(text).as_deref())
         };
-        let (seen, is_read) = match rbox_explain::step(&steps::RULES_LIST, told, look) {
-            Ok((seen, is_read)) => (Ok(seen), is_read),
-            Err(error) => (Err(error), false),
-        };
-        // Whatever else it has to say would be taken for the answer to another question.
-        if let Some(socket) = slot.take_if(|_| !is_read) {
-            let _ = leave_to_the_kernel(socket);
+        let doing = || format!("look through chain {chain}");
+        let (seen, dumped) = rbox_explain::step(&steps::RULES_LIST, told, || self.ask(doing, look))?;
+        if dumped == Dumped::Left {
+            self.leave();
         }
-        seen.doing(doing)
+        Ok(seen)
     }
 }
 
@@ -220,36 +206,26 @@ impl Seen {
     }
 }
 
-/// Says, too, whether all that the kernel has to say was read.
-fn sight(socket: &Socket, words: &[Vec<u8>], not: Option<&[u8]>) -> io::Result<(Option<Sighted>, bool)> {
+/// Says, too, how the reading ended.
+fn sight(socket: &Socket, words: &[Vec<u8>], not: Option<&[u8]>) -> io::Result<(Option<Sighted>, Dumped)> {
     let mut seen = Sighted { at: words.iter().map(|_| None).collect(), has_not: false };
-    let mut whole = true;
-    let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    loop {
-        datagram.clear();
-        socket.recv(&mut datagram, 0)?;
-        for (kind, flags, body) in messages(&datagram) {
-            whole &= flags & NLM_F_DUMP_INTR == 0;
-            match kind {
-                NFT_MSG_NEWRULE => {
-                    for (at, word) in seen.at.iter_mut().zip(words) {
-                        if at.is_none() && has(body, word) {
-                            *at = Some(Seen(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec()));
-                        }
-                    }
-                    seen.has_not |= not.is_some_and(|not| has(body, not));
+    let read = read_dump(socket, |kind, body| {
+        if kind == NFT_MSG_NEWRULE {
+            for (at, word) in seen.at.iter_mut().zip(words) {
+                if at.is_none() && has(body, word) {
+                    *at = Some(Seen(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec()));
                 }
-                NLMSG_DONE => return Ok((whole.then_some(seen), true)),
-                NLMSG_ERROR => match answer(body) {
-                    Err(error) if error.raw_os_error().is_some_and(is_race) => return Ok((None, true)),
-                    answer => answer?,
-                },
-                _ => {}
             }
+            seen.has_not |= not.is_some_and(|not| has(body, not));
         }
-        if not.is_none() && whole && seen.at.iter().all(Option::is_some) {
-            return Ok((Some(seen), false));
+        match not.is_none() && seen.at.iter().all(Option::is_some) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
+    });
+    match read {
+        Err(error) if error.raw_os_error().is_some_and(is_race) => Ok((None, Dumped::Whole)),
+        read => read.map(|dumped| ((dumped != Dumped::Torn).then_some(seen), dumped)),
     }
 }
 
@@ -299,28 +275,17 @@ fn listing(place: Place<'_>) -> Vec<u8> {
     request
 }
 
-/// Read a dump to its end. Nothing when the rules changed meanwhile (NLM_F_DUMP_INTR) and it must be repeated.
+/// The handles of the rules with a comment. Nothing when the rules changed meanwhile and it must be repeated.
 fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
     let mut handles = Vec::new();
-    let mut whole = true;
-    let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    loop {
-        datagram.clear();
-        socket.recv(&mut datagram, 0)?;
-        for (kind, flags, body) in messages(&datagram) {
-            whole &= flags & NLM_F_DUMP_INTR == 0;
-            match kind {
-                NFT_MSG_NEWRULE if body.windows(owner.len()).any(|bytes| bytes == owner) => {
-                    handles.extend(
-                        attribute(body.get(NFGENMSG_BYTES..).unwrap_or_default(), NFTA_RULE_HANDLE).and_then(number),
-                    );
-                }
-                NLMSG_DONE => return Ok(whole.then_some(handles)),
-                NLMSG_ERROR => return answer(body).map(|()| Some(handles)),
-                _ => {}
-            }
+    let dumped = read_dump(socket, |kind, body| {
+        if kind == NFT_MSG_NEWRULE && body.windows(owner.len()).any(|bytes| bytes == owner) {
+            handles
+                .extend(attribute(body.get(NFGENMSG_BYTES..).unwrap_or_default(), NFTA_RULE_HANDLE).and_then(number));
         }
-    }
+        ControlFlow::Continue(())
+    })?;
+    Ok((dumped == Dumped::Whole).then_some(handles))
 }
 
 fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {

@@ -2,13 +2,14 @@
 //! (sock_diag(7)) is read with these, too.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rtnetlink::sys::{Socket, protocols::NETLINK_NETFILTER};
 
 pub(crate) const NLMSG_ERROR: u16 = 2;
-pub(crate) const NLMSG_DONE: u16 = 3;
+const NLMSG_DONE: u16 = 3;
 pub(crate) const NLM_F_REQUEST: u16 = 1;
 pub(crate) const NLM_F_ACK: u16 = 4;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
@@ -100,6 +101,38 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, flags, body))
     })
+}
+
+/// How the reading of a dump has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dumped {
+    /// With all that there is.
+    Whole,
+    /// Something was changed meanwhile (NLM_F_DUMP_INTR): it may be wrong, and is asked for again.
+    Torn,
+    /// The reader has seen enough. The kernel has not said all: nothing else is to be asked by this socket.
+    Left,
+}
+
+/// Read the answer to NLM_F_DUMP: `see` gets each message, its type and what follows nlmsghdr.
+///
+/// Errors: the kernel's.
+pub(crate) fn read_dump(socket: &Socket, mut see: impl FnMut(u16, &[u8]) -> ControlFlow<()>) -> io::Result<Dumped> {
+    let mut is_whole = true;
+    let mut datagram = Vec::with_capacity(DUMP_BYTES);
+    loop {
+        datagram.clear();
+        socket.recv(&mut datagram, 0)?;
+        for (kind, flags, body) in messages(&datagram) {
+            is_whole &= flags & NLM_F_DUMP_INTR == 0;
+            match kind {
+                NLMSG_DONE => return Ok(if is_whole { Dumped::Whole } else { Dumped::Torn }),
+                NLMSG_ERROR => answer(body)?,
+                _ if is_whole && see(kind, body).is_break() => return Ok(Dumped::Left),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The value of the first attribute of `kind`.

@@ -5,15 +5,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 
 use nix::libc::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
-use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 
 use super::Protocol;
-use crate::firewall::wire::{
-    DUMP_BYTES, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute, messages, open_to,
-};
+use crate::firewall::wire::{NLM_F_DUMP, NLM_F_REQUEST, attribute, open_to, read_dump};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const INET_DIAG_SKV6ONLY: u16 = 11;
@@ -64,7 +62,12 @@ pub(crate) fn dump(protocol: Protocol) -> io::Result<Vec<Bound>> {
     let mut sockets = Vec::new();
     for family in [AF_INET, AF_INET6] {
         socket.send(&request(byte(family), byte(number)), 0)?;
-        take(&socket, &mut sockets)?;
+        read_dump(&socket, |kind, body| {
+            if kind == SOCK_DIAG_BY_FAMILY {
+                sockets.extend(read(body));
+            }
+            ControlFlow::Continue(())
+        })?;
     }
     Ok(sockets)
 }
@@ -85,22 +88,6 @@ fn request(family: u8, protocol: u8) -> Vec<u8> {
     let length = u32::try_from(out.len()).expect("it is short");
     out[..4].copy_from_slice(&length.to_ne_bytes());
     out
-}
-
-fn take(socket: &Socket, sockets: &mut Vec<Bound>) -> io::Result<()> {
-    let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    loop {
-        datagram.clear();
-        socket.recv(&mut datagram, 0)?;
-        for (kind, _, body) in messages(&datagram) {
-            match kind {
-                SOCK_DIAG_BY_FAMILY => sockets.extend(read(body)),
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return answer(body),
-                _ => {}
-            }
-        }
-    }
 }
 
 /// One `struct inet_diag_msg` and its attributes; nothing where it has no port.

@@ -37,6 +37,9 @@ impl Change {
     }
 
     fn say(&mut self, verb: &str, what: &str, more: &str) {
+        if !rbox_explain::listening() {
+            return;
+        }
         let family = super::family(self.ipv6);
         let more = if more.is_empty() { String::new() } else { format!(" {more}") };
         let _ = writeln!(self.words, "{verb} {what} {family} {TABLE}{more}");
@@ -98,8 +101,9 @@ impl Change {
     }
 
     fn rule(&mut self, rule: &NftRule) {
-        let words = rule.words(self.ipv6);
-        let _ = writeln!(self.words, "add rule {words} comment \"{}\"", rule.why);
+        if rbox_explain::listening() {
+            let _ = writeln!(self.words, "add rule {} comment \"{}\"", rule.words(self.ipv6), rule.why);
+        }
         let attributes =
             [(1, text(TABLE)), (2, text(&rule.chain)), (4, rule.encode(self.ipv6)), (7, comment(rule.why))];
         self.put(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, &attributes);

@@ -198,12 +198,8 @@ fn into(to: &str, passage: Passage) -> Vec<NftRule> {
         }
         Passage::Routed => {
             rules.push(rule(to, "answers come back", [Known, Counter, Accept]));
-            for (set, why) in [
-                (Set::Open, "a published port is open at the container's own address"),
-                (Set::OpenRanges, "a range of published ports is open at the container's own address"),
-            ] {
-                rules.push(rule(to, why, [Open(set), Counter, Accept]));
-            }
+            let why = "a published port is open at the container's own address";
+            rules.push(rule(to, why, [Open(Set::Open), Counter, Accept]));
             rules.push(rule(to, shut, [Counter, Drop]));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::ControlFlow;
 
 use rtnetlink::sys::Socket;
 
@@ -9,10 +10,7 @@ use super::set::{Element, Set, commented};
 use super::{TABLE, family, is_absent};
 use crate::firewall::Seen;
 use crate::firewall::batch::{NFT_MSG_GETRULE, NFT_MSG_GETSETELEM, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM};
-use crate::firewall::wire::{
-    self, DUMP_BYTES, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, answer, attribute,
-    attributes, message, messages, text,
-};
+use crate::firewall::wire::{self, Dumped, NLM_F_DUMP, NLM_F_REQUEST, attribute, attributes, message, text};
 
 /// What stands before a message's attributes.
 const NFGENMSG_BYTES: usize = 4;
@@ -110,31 +108,22 @@ fn dump(
     let mut request = Vec::new();
     message(&mut request, get, NLM_F_REQUEST | NLM_F_DUMP, (wire::family(ipv6), 0), which);
     loop {
+        let mut bodies = Vec::new();
         socket.send(&request, 0)?;
-        let Some(bodies) = dumped(socket, new)? else { continue };
-        bodies.iter().for_each(|body| see(body));
-        return Ok(());
-    }
-}
-
-/// The attributes of each message; nothing when it has to be asked for again.
-fn dumped(socket: &Socket, new: u16) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let (mut bodies, mut is_whole) = (Vec::new(), true);
-    let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    loop {
-        datagram.clear();
-        socket.recv(&mut datagram, 0)?;
-        for (kind, flags, body) in messages(&datagram) {
-            is_whole &= flags & NLM_F_DUMP_INTR == 0;
-            match kind {
-                NLMSG_DONE => return Ok(is_whole.then_some(bodies)),
-                NLMSG_ERROR => match answer(body) {
-                    Err(error) if is_absent(&error) => return Ok(Some(Vec::new())),
-                    answer => answer?,
-                },
-                kind if kind == new => bodies.push(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec()),
-                _ => {}
+        let read = wire::read_dump(socket, |kind, body| {
+            if kind == new {
+                bodies.push(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec());
             }
+            ControlFlow::Continue(())
+        });
+        match read {
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(Dumped::Whole) => {
+                bodies.iter().for_each(|body| see(body));
+                return Ok(());
+            }
+            Ok(_) => {}
         }
     }
 }

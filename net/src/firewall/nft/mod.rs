@@ -17,6 +17,7 @@ mod ports;
 mod set;
 mod statement;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -106,11 +107,15 @@ pub(super) fn append(socket: &RuleSocket, rules: &[&Rule]) -> Result<()> {
     })
 }
 
-/// Take them out again. Those that are gone already are no error; another's are left alone.
-pub(super) fn delete(socket: &RuleSocket, rules: &[&Rule]) -> Result<()> {
+/// Take them out again, but for those that are entries of `left` too. Those that are gone already are no error; another's are
+/// left alone.
+pub(super) fn delete(socket: &RuleSocket, rules: &[&Rule], left: &[&Rule]) -> Result<()> {
     of_each_family(rules, |ipv6, rules| {
         let doing = || "delete the entries of the published ports".to_owned();
+        let left: Vec<&Rule> = left.iter().filter(|rule| rule.ipv6 == ipv6).copied().collect();
+        let left: HashSet<_> = ports::elements(&left).into_iter().map(|it| (it.set, it.key)).collect();
         let mut elements = ports::elements(rules);
+        elements.retain(|it| !left.contains(&(it.set, it.key.clone())));
         for _ in 0..100 {
             let mut batch = change::Change::new(ipv6);
             batch.delete(&elements);
@@ -130,7 +135,7 @@ pub(super) fn delete(socket: &RuleSocket, rules: &[&Rule]) -> Result<()> {
 }
 
 /// Make the tables anew, with all that is wanted, each in one transaction: no packet ever sees the half of it.
-pub(super) fn rebuild(socket: &RuleSocket, networks: &[&Network], rules: &[&Rule]) -> Result<()> {
+pub(super) fn rebuild(socket: &RuleSocket, networks: &[Network], rules: &[&Rule]) -> Result<()> {
     for ipv6 in [false, true] {
         let owns: Vec<layout::Own> = networks.iter().filter_map(|network| layout::own(network, ipv6)).collect();
         let of_family: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).copied().collect();

@@ -8,15 +8,17 @@ use super::set::Element;
 use crate::firewall::rule::{Is, Rule, Table, Verdict};
 use crate::ports::PortRange;
 
-/// What the rules of an endpoint are in sets and maps. Of those whose work the chains of its network do there is nothing.
+/// What the rules of an endpoint are in sets and maps, those of one family. Of those whose work the chains of its network do
+/// there is nothing: what comes by a translated port is let in by that.
 pub(super) fn elements(rules: &[&Rule]) -> Vec<Element> {
+    let is_routed = !rules.iter().any(|rule| matches!(rule.verdict, Verdict::Dnat(_)));
     // The same port stands in one chain for packets from outside, and in another for those from containers.
     let mut seen = HashSet::new();
-    let all = rules.iter().flat_map(|rule| of_rule(rule));
+    let all = rules.iter().flat_map(|rule| of_rule(rule, is_routed));
     all.filter(|element| seen.insert((element.set, element.key.clone()))).collect()
 }
 
-fn of_rule(rule: &Rule) -> Vec<Element> {
+fn of_rule(rule: &Rule, is_routed: bool) -> Vec<Element> {
     let owner: Rc<str> = rule.comment.as_deref().unwrap_or_default().into();
     let Some(ports) = rule.ports else { return Vec::new() };
     let at = rule.destination.as_ref().and_then(|is| match is {
@@ -24,8 +26,10 @@ fn of_rule(rule: &Rule) -> Vec<Element> {
         Is::Not(_) => None,
     });
     match &rule.verdict {
-        Verdict::Accept if rule.table == Table::Filter => {
-            vec![Element::ports((at, ports.protocol, ports.range), None, &owner)]
+        // One by one: of two ranges that lie over each other, one may go.
+        Verdict::Accept if is_routed && rule.table == Table::Filter => {
+            let each = ports.range.ports().filter_map(|port| PortRange::new(port, port));
+            each.map(|port| Element::ports((at, ports.protocol, port), None, &owner)).collect()
         }
         Verdict::Dnat(text) => match target(text) {
             Some((to, Some(first))) => shifted(ports.range, first)

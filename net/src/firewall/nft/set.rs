@@ -32,10 +32,8 @@ pub(super) enum Set {
     Ranges,
     /// The same at one address of the host.
     RangesAt,
-    /// Ports of containers whose addresses are used from outside.
+    /// Ports of containers whose own addresses are used from outside.
     Open,
-    /// The same, ranges of them.
-    OpenRanges,
 }
 
 const NFT_SET_INTERVAL: u32 = 4;
@@ -94,7 +92,7 @@ pub(super) fn commented(bytes: &[u8]) -> Option<&str> {
 }
 
 impl Set {
-    pub(super) const ALL: [Set; 11] = [
+    pub(super) const ALL: [Set; 10] = [
         Set::Bridges,
         Set::Internal,
         Set::From,
@@ -105,12 +103,10 @@ impl Set {
         Set::Ranges,
         Set::RangesAt,
         Set::Open,
-        Set::OpenRanges,
     ];
 
     /// Those of published ports.
-    pub(super) const OF_PORTS: [Set; 6] =
-        [Set::Ports, Set::PortsAt, Set::Ranges, Set::RangesAt, Set::Open, Set::OpenRanges];
+    pub(super) const OF_PORTS: [Set; 5] = [Set::Ports, Set::PortsAt, Set::Ranges, Set::RangesAt, Set::Open];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -124,18 +120,17 @@ impl Set {
             Set::Ranges => "ranges",
             Set::RangesAt => "ranges-at",
             Set::Open => "open",
-            Set::OpenRanges => "open-ranges",
         }
     }
 
     /// Whether the receiver's address is the first part of its key.
     pub(super) fn has_address(self) -> bool {
-        matches!(self, Set::PortsAt | Set::RangesAt | Set::Open | Set::OpenRanges)
+        matches!(self, Set::PortsAt | Set::RangesAt | Set::Open)
     }
 
     /// Whether its ports are intervals.
     pub(super) fn is_of_ranges(self) -> bool {
-        matches!(self, Set::Ranges | Set::RangesAt | Set::OpenRanges)
+        matches!(self, Set::Ranges | Set::RangesAt)
     }
 
     /// `set`, or `map`.
@@ -210,7 +205,7 @@ impl Set {
     fn data(self, ipv6: bool) -> Option<(u32, u32)> {
         let (address, bytes) = if ipv6 { (TYPE_IPV6, 16) } else { (TYPE_IPV4, 4) };
         match self {
-            Set::Bridges | Set::Internal | Set::Open | Set::OpenRanges => None,
+            Set::Bridges | Set::Internal | Set::Open => None,
             Set::From | Set::To | Set::Subnets => Some((NFT_DATA_VERDICT, 0)),
             Set::Ports | Set::PortsAt => Some((address << TYPE_BITS | TYPE_PORT, bytes + 4)),
             Set::Ranges | Set::RangesAt => Some((address, bytes)),
@@ -272,28 +267,26 @@ impl Element {
         if is_last { vec![begin] } else { vec![begin, end] }
     }
 
-    /// Ports of the host, or of a container that is used from outside; `at` where only one address is meant. `to` is whom a
-    /// map leads to, with a port unless it stays.
+    /// Ports of the host, or one of a container that is used from outside; `at` where only one address is meant. `to` is whom
+    /// a map leads to, with a port unless it stays.
     pub(super) fn ports(
         (at, protocol, ports): (Option<IpAddr>, Protocol, PortRange),
         to: Option<(IpAddr, Option<u16>)>,
         owner: &Rc<str>,
     ) -> Element {
-        let is_range = to.is_some_and(|(_, port)| port.is_none()) || to.is_none() && ports.count() > 1;
-        let set = match (to, at, is_range) {
-            (None, _, false) => Set::Open,
-            (None, _, true) => Set::OpenRanges,
-            (Some(_), None, false) => Set::Ports,
-            (Some(_), Some(_), false) => Set::PortsAt,
-            (Some(_), None, true) => Set::Ranges,
-            (Some(_), Some(_), true) => Set::RangesAt,
+        let set = match (to, at) {
+            (None, _) => Set::Open,
+            (Some((_, Some(_))), None) => Set::Ports,
+            (Some((_, Some(_))), Some(_)) => Set::PortsAt,
+            (Some((_, None)), None) => Set::Ranges,
+            (Some((_, None)), Some(_)) => Set::RangesAt,
         };
         let key = |port: u16| {
             let number = padded(vec![protocol.number()]);
             [at.map(address).unwrap_or_default(), number, padded(port.to_be_bytes().to_vec())].concat()
         };
         let data = to.map_or(Data::None, |(ip, port)| Data::To(ip, port));
-        let end = is_range.then(|| key(ports.last()));
+        let end = set.is_of_ranges().then(|| key(ports.last()));
         Element { set, key: key(ports.first()), end, data, owner: owner.clone() }
     }
 
