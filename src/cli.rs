@@ -15,6 +15,7 @@ pub(crate) mod value;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use rbox_net::Backend;
 
 pub(crate) use container::{
     AttachArgs, ContainerVerb, KillArgs, LogsArgs, MonitorArgs, PruneArgs, PsArgs, RmArgs, StartArgs, StopArgs,
@@ -60,6 +61,11 @@ pub(crate) struct Global {
     /// What an administrator has decided for this machine
     #[arg(long, env = "RBOX_CONFIG", default_value = "/etc/rbox/config.json", value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// Where the rules of the packet filter go, whatever the configuration says: iptables, iptables-nft, iptables-legacy,
+    /// nftables, or none, who leaves them to you (`network rules` prints them). Decided by the first command after a start of
+    /// the machine, or by `network reset`
+    #[arg(long, env = "RBOX_FIREWALL", value_name = "BACKEND")]
+    pub(crate) firewall: Option<Backend>,
 }
 
 /// What rbox is asked to do.

@@ -20,10 +20,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rbox_net::Networks;
+use rbox_net::{Backend, Networks};
 
 use crate::cli::Global;
 use crate::config::Config;
+use crate::report::Problem;
 
 /// The two directories, and what is where in them.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Dirs {
     root: PathBuf,
     state: PathBuf,
     config: PathBuf,
+    firewall: Option<Backend>,
 }
 
 impl Dirs {
@@ -40,6 +42,7 @@ impl Dirs {
             root: std::path::absolute(&global.root)?,
             state: std::path::absolute(&global.state)?,
             config: std::path::absolute(&global.config)?,
+            firewall: global.firewall,
         })
     }
 
@@ -60,9 +63,34 @@ impl Dirs {
 
     /// The networks, which are in both.
     ///
-    /// Errors: a directory cannot be made; the configuration cannot be read, where it is asked.
+    /// Errors: a directory cannot be made; the configuration cannot be read, where it is asked; `--firewall` names another
+    /// packet filter than the one that has the rules.
     pub(crate) fn networks(&self) -> anyhow::Result<Networks> {
-        Networks::open_choosing(&self.state, &self.root, || Ok(Config::read(&self.config)?.firewall.backend))
+        let networks = Networks::open_choosing(&self.state, &self.root, || self.backend())?;
+        match self.firewall {
+            Some(wanted) if !networks.backend().is(wanted) => {
+                let words =
+                    format!("cannot use packet filter {wanted}: what there is was made for {}", networks.backend());
+                Err(Problem::new(words)
+                    .hint("when no container runs, `rbox --firewall … network reset` moves them")
+                    .into())
+            }
+            _ => Ok(networks),
+        }
+    }
+
+    /// The same, when all their rules are about to be taken out: they may go elsewhere from then on.
+    ///
+    /// Errors: the same but for the last.
+    pub(crate) fn networks_to_reset(&self) -> anyhow::Result<Networks> {
+        Networks::open_choosing(&self.state, &self.root, || self.backend())
+    }
+
+    /// Where the rules are to go; nothing where nobody has said.
+    ///
+    /// Errors: the configuration cannot be read.
+    pub(crate) fn backend(&self) -> anyhow::Result<Option<Backend>> {
+        Ok(self.firewall.or(Config::read(&self.config)?.firewall.backend))
     }
 
     /// The bundles, one directory for each container.

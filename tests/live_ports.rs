@@ -27,7 +27,7 @@ fn told(host: &Host) -> String {
 fn assert_rules(host: &Host, count: usize) {
     let rules = host.rbox(&["network", "rules"]).ok().stdout;
     assert!(!rules.contains("MISSING") && !rules.contains("nobody's"), "{rules}");
-    if std::env::var("RBOX_TEST_FIREWALL").is_ok_and(|backend| backend == "nftables") {
+    if crate::support::is_on_nftables() {
         // There a port is an element of a map, and `network rules` has looked for each.
         return;
     }

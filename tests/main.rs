@@ -40,6 +40,7 @@ mod isolation;
 mod joined;
 mod joiners;
 mod leases;
+mod legacy;
 mod life;
 mod live_ports;
 mod living;

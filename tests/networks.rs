@@ -298,7 +298,7 @@ fn pipe(text: &str) -> std::process::Stdio {
 
 #[test]
 fn a_092_a_097_the_group_of_four_stands_once_for_each_bridge() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     idle(&host, "first", &[]);
     let bridges: Vec<String> = ["blue", "green"]
@@ -343,7 +343,7 @@ fn without_comment(line: &str) -> String {
 
 #[test]
 fn a_096_a_097_rules_are_counted_and_explained() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let _web = host.serve(&["--name", "web", "-p", "8080:80"], 80);
     let rules = || host.rbox(&["network", "rules", "bridge"]).ok().stdout;

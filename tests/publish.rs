@@ -1,7 +1,10 @@
 //! Published ports: who reaches them and who does not (A-095 to A-107), and the rules (A-080 to A-094).
 
-use crate::support::{Host, Output, Running, need};
+use std::collections::BTreeSet;
+
 use serde_json::json;
+
+use crate::support::{Host, Output, Running, need};
 
 /// The server's answer came from the container.
 #[track_caller]
@@ -165,13 +168,8 @@ fn a_free_port_is_found_where_none_is_named() {
     let host = Host::with_busybox();
     let _first = host.serve(&["-p", "80"], 80);
     let _second = host.serve(&["-p", "80"], 80);
-    let rules = host.shell("iptables-save -t nat").ok().stdout;
-    let ports: Vec<u16> = rules
-        .lines()
-        .filter(|line| line.starts_with("-A RBOX ") && line.contains("--to-destination"))
-        .map(|line| line.split("--dport ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap())
-        .collect();
-    assert_eq!(ports, [49153, 49154], "A-105: {rules}");
+    let ports: Vec<u16> = host.translated().into_iter().map(|(port, _)| port).collect();
+    assert_eq!(ports, [49153, 49154], "A-105");
     for port in ports {
         reached(tcp(&host, "192.0.2.2", port));
     }
@@ -183,8 +181,7 @@ fn a_105_a_205_capital_p_publishes_what_is_exposed() {
     let host = Host::with_busybox();
     let _web = host.serve(&["-P", "--expose", "80", "--expose", "90"], 80);
     reached(tcp(&host, "192.0.2.2", 49153));
-    let rules = host.shell("iptables-save -t nat").ok().stdout;
-    assert!(rules.contains("--dport 49154") && rules.contains("172.17.0.2:90"), "{rules}");
+    assert_eq!(host.translated(), [(49153, "172.17.0.2:80".into()), (49154, "172.17.0.2:90".into())]);
 }
 
 #[test]
@@ -224,7 +221,7 @@ fn no_process_stands_between_for_ipv4() {
 
 #[test]
 fn ten_thousand_ports_are_one_rule() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let web = host.serve(&["-p", "20000-29999:20000-29999"], 25000);
     reached(tcp(&host, "192.0.2.2", 25000));
@@ -240,7 +237,8 @@ pub(crate) fn chain(rules: &str, name: &str) -> Vec<String> {
     own.map(without_comment).collect()
 }
 
-fn without_comment(line: &str) -> String {
+/// The same of one line.
+pub(crate) fn without_comment(line: &str) -> String {
     let mut words = line.split_whitespace().peekable();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
@@ -274,7 +272,7 @@ fn without_additions(lines: Vec<String>) -> Vec<String> {
 
 #[test]
 fn a_080_to_087_the_nat_table() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let (_web, nat, _) = published(&host);
     assert_eq!(
@@ -311,7 +309,7 @@ fn a_080_to_087_the_nat_table() {
 
 #[test]
 fn a_091_and_a_093_the_filter_table() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let (_web, _, filter) = published(&host);
     assert_eq!(
@@ -341,7 +339,7 @@ fn a_091_and_a_093_the_filter_table() {
 
 #[test]
 fn a_094_other_rules_stay_after_ours_and_input_output_and_policies_are_not_touched() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     host.shell(
         "iptables -P FORWARD DROP; iptables -A FORWARD -i lo -j ACCEPT; iptables -A FORWARD -j REJECT
@@ -363,7 +361,7 @@ fn a_094_other_rules_stay_after_ours_and_input_output_and_policies_are_not_touch
 
 #[test]
 fn a_user_can_forbid_in_rbox_user() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let (_web, _, _) = published(&host);
     reached(host.neighbour().connect("192.0.2.2", 8080, "tcp"));
@@ -375,7 +373,7 @@ fn a_user_can_forbid_in_rbox_user() {
 
 #[test]
 fn network_reset_takes_bridge_and_chains_away() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let rules = "iptables-save | grep -c -i rbox; ip link show rbox0 >/dev/null 2>&1 && echo bridge";
     host.run(&["-p", "8080:80"], &["true"]).ok();
@@ -402,20 +400,12 @@ fn a_hundred_containers_at_once_each_on_its_own_port() {
     for one in &mut running {
         one.wait_for("ready");
     }
-    let nat = host.shell("iptables-save -t nat").ok().stdout;
-    let own: Vec<(String, String)> = chain(&nat, "RBOX")
-        .iter()
-        .filter(|line| line.contains("DNAT"))
-        .map(|line| {
-            let word = |before: &str| line.split(before).nth(1).unwrap().split(' ').next().unwrap().to_owned();
-            (word("--dport "), word("--to-destination "))
-        })
-        .collect();
-    let distinct =
-        |side: fn(&(String, String)) -> &String| own.iter().map(side).collect::<std::collections::BTreeSet<_>>().len();
-    assert_eq!((own.len(), distinct(|pair| &pair.0), distinct(|pair| &pair.1)), (many, many, many), "{nat}");
+    let own = host.translated();
+    let ports: BTreeSet<u16> = own.iter().map(|(port, _)| *port).collect();
+    let targets: BTreeSet<&str> = own.iter().map(|(_, to)| to.as_str()).collect();
+    assert_eq!((own.len(), ports.len(), targets.len()), (many, many, many), "{own:?}");
     for (port, to) in &own {
-        let answer = tcp(&host, "192.0.2.2", port.parse().unwrap()).ok().json();
+        let answer = tcp(&host, "192.0.2.2", *port).ok().json();
         assert_eq!(answer["me"], json!(to), "port {port}");
     }
     for one in &running {

@@ -1,6 +1,6 @@
 //! Rules beside those of others, and the way of a packet through them (A-069, A-090 to A-095).
 
-use crate::publish::chain;
+use crate::publish::{chain, without_comment};
 use crate::support::{Host, need};
 
 /// The packets that a rule with this comment has seen.
@@ -12,7 +12,7 @@ fn packets(rules: &str, comment: &str) -> u64 {
 
 #[test]
 fn a_069_a_095_the_way_in_station_by_station() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let web = host.serve(&["--name", "web", "-p", "8080:80"], 80);
     // The same packets pass each station, one after the other: what the one before did to them is what the next one looks for.
@@ -60,7 +60,7 @@ fn a_069_a_095_the_way_in_station_by_station() {
 
 #[test]
 fn a_090_the_policy_of_forward_stays_as_it_was() {
-    need!(Root);
+    need!(Root, Iptables);
     for policy in ["ACCEPT", "DROP"] {
         let host = Host::with_busybox();
         host.shell(&format!("iptables -P FORWARD {policy}")).ok();
@@ -80,7 +80,7 @@ fn a_090_the_policy_of_forward_stays_as_it_was() {
 
 #[test]
 fn a_093_each_published_port_has_an_accept_of_its_own() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     let _other = host.serve(&[], 80);
     let web = host.serve(&["-p", "8080:8080", "-p", "50000:50000", "-p", "53:53/udp"], 8080);
@@ -128,7 +128,7 @@ COMMIT
 
 #[test]
 fn a_094_firewalld_stays_behind_our_rules() {
-    need!(Root);
+    need!(Root, Iptables);
     let host = Host::with_busybox();
     std::fs::write(host.path("firewalld"), FIREWALLD).unwrap();
     host.shell("iptables-restore < firewalld").ok();
@@ -160,4 +160,70 @@ fn a_094_firewalld_stays_behind_our_rules() {
         kept.map(|line| line.split(" [").next().unwrap().to_owned()).collect()
     };
     assert_eq!(bare(&filter()), bare(&before));
+}
+
+/// The rules without comments and counters; those of FORWARD in their order.
+fn as_saved(host: &Host) -> (Vec<String>, Vec<String>) {
+    let saved = host.shell("iptables-save; ip6tables-save").ok().stdout;
+    let mut rules: Vec<String> = saved.lines().filter(|line| line.starts_with("-A ")).map(without_comment).collect();
+    rules.sort();
+    (rules, chain(&saved, "FORWARD"))
+}
+
+#[test]
+fn who_looks_after_the_packet_filter_himself_is_told_the_rules() {
+    need!(Root, Iptables);
+    let make = |backend: &str| {
+        let host = Host::with_busybox();
+        std::fs::write(host.path("config.json"), format!(r#"{{ "firewall": {{ "backend": "{backend}" }} }}"#)).unwrap();
+        let name =
+            ["--opt", "com.docker.network.bridge.name=br-shop", "--subnet", "10.9.0.0/24", "--subnet", "fd09::/64"];
+        host.rbox(&[&["network", "create", "--ipv6"], &name[..], &["shop"]].concat()).ok();
+        host.detached(&["--name", "web", "-p", "8080:80"], &["/probe", "serve", "80"]);
+        host.detached(
+            &["--network", "shop", "-p", "9090:80", "-p", "7000-7002:7000-7002/udp"],
+            &["/probe", "serve", "80"],
+        );
+        host
+    };
+    let (ours, theirs) = (make("iptables"), make("none"));
+    assert_eq!(theirs.shell("nft list ruleset | grep -v '^table\\|^}'").stdout, "", "rbox has put in none");
+    theirs.neighbour().connect("192.0.2.2", 8080, "tcp").fails();
+    theirs.rbox(&["network", "reload"]).ok();
+    let script = theirs.path("script");
+    std::fs::write(&script, theirs.rbox(&["network", "rules"]).ok().stdout).unwrap();
+    let put_in = format!(
+        "set -e; cd {}; csplit -sz script '/^# ip6tables-restore/'; iptables-restore --noflush xx00; ip6tables-restore --noflush xx01",
+        theirs.path("").display()
+    );
+    theirs.shell(&put_in).ok();
+    assert_eq!(as_saved(&theirs), as_saved(&ours));
+    for port in [8080, 9090] {
+        theirs.neighbour().connect("192.0.2.2", port, "tcp").ok();
+    }
+    let other = theirs.rbox(&["--firewall", "nftables", "ps"]);
+    assert_eq!(other.stderr, "", "who only looks does not care");
+    let refused = theirs.rbox(&["--firewall", "nftables", "network", "ls"]).code(1);
+    assert!(
+        refused.stderr.starts_with("rbox: cannot use packet filter nftables: what there is was made for none\nhint: "),
+        "{refused}"
+    );
+}
+
+#[test]
+fn rules_move_to_another_packet_filter_by_a_reset() {
+    need!(Root, Iptables);
+    let host = Host::with_busybox();
+    let asked = |port| host.neighbour().connect("192.0.2.2", port, "tcp");
+    let tables = || host.shell("nft list tables; iptables-save | grep -c RBOX").stdout.contains("table ip rbox");
+    for (backend, has_table) in [("iptables", false), ("nftables", true), ("iptables-nft", false), ("iptables", false)]
+    {
+        host.rbox(&["--firewall", backend, "network", "reset"]).ok();
+        host.detached(&["--name", "web", "-p", "8080:80"], &["/probe", "serve", "80"]);
+        asked(8080).ok();
+        assert_eq!(tables(), has_table, "{backend}");
+        host.rbox(&["--firewall", "none", "network", "reset"]).code(1).says("web");
+        asked(8080).ok();
+        host.rbox(&["rm", "-f", "web"]).ok();
+    }
 }

@@ -70,7 +70,7 @@ pub use device::Device;
 pub use endpoint::{Attachment, Attachment6, EndpointRecord, Endpoints, Leaving, Link, Owner};
 pub use error::{Error, Result};
 pub use files::Lock;
-pub use firewall::{Backend, Rule, Table};
+pub use firewall::{Backend, Rule, Table, Variant};
 pub use inspection::Inspection;
 pub use names::Named;
 pub use network::{Bridge, Driver, Network, Parent, Passage, Pool, Shim, SubMode};

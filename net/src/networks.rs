@@ -87,7 +87,7 @@ impl Networks {
             leaves_rules_alone: AtomicBool::new(false),
         }));
         if !networks.network_file("none").exists() {
-            networks.make_predefined(choose()?.unwrap_or_else(Backend::of_this_host))?;
+            networks.make_predefined(choose()?)?;
         }
         Ok(networks)
     }
@@ -101,14 +101,14 @@ impl Networks {
         self.0.leaves_rules_alone.load(Ordering::Relaxed)
     }
 
-    fn make_predefined(&self, backend: Backend) -> Result<()> {
+    fn make_predefined(&self, backend: Option<Backend>) -> Result<()> {
         for dir in [self.0.dir.join("networks"), self.endpoints_dir(), self.0.dir.join("names")] {
             fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
         }
         let lock = self.lock()?;
         // "none" is written last: when it is there, all are.
         if !self.network_file("none").exists() {
-            self.0.firewall.choose(backend)?;
+            self.0.firewall.choose(backend.map_or_else(Backend::of_this_host, Backend::settled))?;
         }
         for (name, driver) in [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
             let file = self.network_file(name);
@@ -296,11 +296,18 @@ impl Networks {
         Ok((Endpoints::new(self.clone(), container.to_owned(), records, service), errors))
     }
 
-    /// Remove the bridges, the shared rules and the chains: everything that stays when the last container ends.
+    /// Which packet filter has the rules.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.firewall().backend()
+    }
+
+    /// Remove the bridges, the shared rules and the chains: everything that stays when the last container ends. What is made
+    /// again has its rules in `backend`: that which this host is made for, where it does not matter.
     ///
     /// # Errors
     /// `Busy` while an endpoint lives.
-    pub fn reset(&self, alive: &dyn Fn(&Owner) -> bool) -> Result<()> {
+    pub fn reset(&self, alive: &dyn Fn(&Owner) -> bool, backend: Option<Backend>) -> Result<()> {
         if let Some(error) = self.sweep(alive).into_iter().next() {
             return Err(error);
         }
@@ -315,7 +322,8 @@ impl Networks {
             driver::bridge::remove(&mut netlink, self.firewall(), &network)?;
             driver::sub::remove(&mut netlink, &network, false)?;
         }
-        self.firewall().remove_chains()
+        self.firewall().remove_chains()?;
+        self.firewall().choose(backend.map_or_else(Backend::of_this_host, Backend::settled))
     }
 
     /// Read a container's records, in the order of its interfaces.

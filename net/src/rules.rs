@@ -81,6 +81,23 @@ impl Networks {
         self.firewall().show(ipv6, is_ours)
     }
 
+    /// Whether whoever looks after this host's packet filter has to put the rules in: see [`Networks::script`].
+    #[must_use]
+    pub fn leaves_rules_to_others(&self) -> bool {
+        self.firewall().backend() == Backend::None
+    }
+
+    /// Word the rules of networks as input for iptables-restore(8) and ip6tables-restore(8), each with its reason.
+    ///
+    /// # Errors
+    /// `Os`, `Record`: the state directory cannot be read.
+    pub fn script(&self, networks: &[Network]) -> Result<String> {
+        let endpoints = self.endpoints()?;
+        let of_these = |it: &&EndpointRecord| networks.iter().any(|network| network.id == it.network_id);
+        let rules: Vec<&Rule> = endpoints.iter().filter(of_these).flat_map(|endpoint| &endpoint.rules).collect();
+        Ok(Firewall::script(networks, &rules))
+    }
+
     /// What is wanted, and whose it is.
     fn wanted_rules(&self, networks: &[Network], endpoints: &[EndpointRecord], ipv6: bool) -> Vec<(Wanted, String)> {
         let mut all = Vec::new();
@@ -137,8 +154,10 @@ impl Networks {
     }
 
     fn put_back(&self, networks: &[Network]) -> Result<()> {
-        if self.firewall().backend() == Backend::Nftables {
-            return self.rebuild();
+        match self.firewall().backend() {
+            Backend::Nftables => return self.rebuild(),
+            Backend::None => return Ok(()),
+            Backend::Iptables(_) => {}
         }
         let mut up = Vec::new();
         for network in networks.iter().filter(|network| network.bridge.is_some()) {

@@ -8,6 +8,9 @@
 //!   all others ─── wait for its end (pidfd) ───▶ one of them holds the lock
 //! ```
 //!
+//! iptables' legacy variant tells nobody of changes. There the rules are looked at twice a second, and put back when they are
+//! others than before.
+//!
 //! There is one in each network namespace with a state directory. It has no thread and never waits: see [`crate::Service`].
 
 use std::fs::{File, OpenOptions};
@@ -22,6 +25,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use rtnetlink::sys::Socket;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::error::Result;
 use crate::firewall::{Heard, changes, heard};
 use crate::networks::Networks;
 
@@ -31,6 +35,9 @@ const QUIET: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(200);
 /// To the next attempt, where one has failed, or it cannot be told whose turn it is.
 const LATER: Duration = Duration::from_secs(1);
+
+/// From look to look, where nobody tells of changes.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// One process's part in it.
 pub(crate) struct Watch {
@@ -42,18 +49,25 @@ pub(crate) struct Watch {
 }
 
 enum Turn {
-    /// Ours: the file whose lock says so as long as it is open, and what tells of changes.
-    Mine { _lock: File, changes: Socket },
+    /// Ours: the file whose lock says so as long as it is open.
+    Mine { _lock: File, tells: Tells },
     /// That of another process, whose end is waited for.
     Others(OwnedFd),
     /// Not known: the timer tells when to try again.
     Unknown,
 }
 
+/// What tells of changes.
+enum Tells {
+    Kernel(Socket),
+    /// Nobody: what there was when all was there.
+    Nobody(String),
+}
+
 impl Watch {
     /// Take part. Nothing where the administrator does not want that, or the kernel has no timers.
     pub(crate) fn begin(networks: &Networks) -> Option<Watch> {
-        if networks.leaves_rules_alone() {
+        if networks.leaves_rules_alone() || networks.leaves_rules_to_others() {
             return None;
         }
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
@@ -66,7 +80,8 @@ impl Watch {
     /// Wait for any of these to be readable, then call [`Watch::ready`].
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let turn = match &self.turn {
-            Turn::Mine { changes, .. } => Some(changes.as_fd()),
+            Turn::Mine { tells: Tells::Kernel(changes), .. } => Some(changes.as_fd()),
+            Turn::Mine { .. } => None,
             Turn::Others(process) => Some(process.as_fd()),
             Turn::Unknown => None,
         };
@@ -77,14 +92,22 @@ impl Watch {
     pub(crate) fn ready(&mut self) {
         let is_due = is_readable(self.timer.as_fd()) && self.timer.wait().is_ok();
         self.is_awaited &= !is_due;
-        match &self.turn {
-            Turn::Mine { changes, .. } => {
+        match &mut self.turn {
+            Turn::Mine { tells: Tells::Kernel(changes), .. } => {
                 let heard = heard(changes);
                 match is_due.then(|| self.networks.mend()) {
                     None if heard == Heard::Deleted => self.wake(QUIET),
                     Some(Ok(false)) => self.wake(AGAIN),
                     Some(Err(_)) => self.wake(LATER),
                     _ => {}
+                }
+            }
+            Turn::Mine { tells: Tells::Nobody(image), .. } => {
+                let looked = is_due.then(|| look(&self.networks, image));
+                match looked {
+                    None => {}
+                    Some(Ok(())) => self.wake(EVERY),
+                    Some(Err(_)) => self.wake(LATER),
                 }
             }
             Turn::Others(process) if !is_readable(process.as_fd()) => {}
@@ -109,7 +132,11 @@ impl Watch {
         let mut whole = lock()?;
         // A lock of the process: a container's first process, made by copying this one, has no part in it.
         if fcntl(&file, FcntlArg::F_SETLK(&whole)).is_ok() {
-            return Ok(Turn::Mine { _lock: file, changes: changes()? });
+            let tells = match self.networks.firewall().tells_of_changes() {
+                Some(false) => Tells::Nobody(String::new()),
+                _ => Tells::Kernel(changes()?),
+            };
+            return Ok(Turn::Mine { _lock: file, tells });
         }
         fcntl(&file, FcntlArg::F_GETLK(&mut whole))?;
         let owner = Pid::from_raw(whole.l_pid).ok_or(io::ErrorKind::NotFound)?;
@@ -124,6 +151,15 @@ impl Watch {
         // It can only fail for a time that is none.
         let _ = self.timer.set(after, TimerSetTimeFlags::empty());
     }
+}
+
+/// See whether the rules are what they were, and put back what is missing if not.
+fn look(networks: &Networks, image: &mut String) -> Result<()> {
+    let firewall = networks.firewall();
+    if firewall.image()? != *image && networks.mend()? {
+        *image = firewall.image()?;
+    }
+    Ok(())
 }
 
 /// A lock on all of a file.

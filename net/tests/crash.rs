@@ -46,7 +46,7 @@ fn killed_after_any_step_nothing_is_left() {
         let (links, rules) = host.traces();
         assert!(!links.contains("veth"), "after step {step}: {links}");
         assert!(!rules.contains("comment"), "after step {step}: {rules}");
-        host.networks.reset(&nobody).unwrap();
+        host.networks.reset(&nobody, None).unwrap();
         assert_eq!(host.traces(), bare, "after step {step} and a reset");
         if status.success() {
             break;

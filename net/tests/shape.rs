@@ -188,7 +188,7 @@ fn a_067_a_second_rbox_gets_a_bridge_of_its_own() {
     // two networks are apart.
     assert!(netns.inside(|| crate::world::greeting("172.17.0.2", 80)).is_err());
     assert!(second.disconnect().is_empty());
-    other.reset(&|_| true).unwrap();
+    other.reset(&|_| true, None).unwrap();
     let rules = rules();
     assert!(!rules.contains("rbox1") && rules.contains("-A FORWARD -j RBOX-USER"), "{rules}");
     assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("first"));
@@ -298,7 +298,7 @@ fn what_is_leased_is_known_whatever_became_of_the_file_that_keeps_it() {
     drop(web);
     assert_eq!(address(&host.reserve("next", &["8080:80"]).unwrap()), lowest);
     drop(held);
-    host.networks.reset(&|_| true).unwrap();
+    host.networks.reset(&|_| true, None).unwrap();
     assert!(!kept.exists());
 }
 
@@ -309,13 +309,13 @@ fn reset_leaves_nothing() {
     let before = host.traces();
     let chains = || run("iptables-save").lines().filter(|line| line.starts_with(":RBOX")).count();
     let web = host.container("web", &["8080:80"]);
-    let busy = host.networks.reset(&|_| true).unwrap_err();
+    let busy = host.networks.reset(&|_| true, None).unwrap_err();
     assert_eq!(busy.to_string(), "cannot reset the networks: container web is connected");
     web.end();
     assert!(chains() > 0);
-    host.networks.reset(&|_| true).unwrap();
+    host.networks.reset(&|_| true, None).unwrap();
     assert_eq!((host.traces(), chains()), (before, 0));
-    host.networks.reset(&|_| true).unwrap();
+    host.networks.reset(&|_| true, None).unwrap();
     // And everything comes back.
     let _web = host.container("web", &["8080:80"]);
     assert_eq!(crate::world::greeting("127.0.0.1", 8080).as_deref(), Ok("web"));

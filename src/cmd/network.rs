@@ -10,7 +10,7 @@ pub(crate) mod settle;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use rbox_net::{Network, Networks};
+use rbox_net::{Network, Networks, Owner};
 
 use super::print;
 use crate::cli::{Global, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
@@ -43,7 +43,11 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
         _ => {}
     }
     let dirs = Dirs::new(global)?;
-    let networks = dirs.networks()?;
+    let networks = match verb {
+        // It can move the rules elsewhere.
+        NetworkVerb::Reset => dirs.networks_to_reset()?,
+        _ => dirs.networks()?,
+    };
     if !matches!(verb, NetworkVerb::Ls(_) | NetworkVerb::Inspect(_)) {
         sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
     }
@@ -56,7 +60,8 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
         NetworkVerb::Rules(args) => rules::rules(&networks, args),
         NetworkVerb::Reload(args) => rules::reload(&networks, args),
         NetworkVerb::Reset => {
-            networks.reset(&|owner| record::is_alive(&dirs, owner.pid, owner.start_time, &owner.boot_id))?;
+            let is_alive = |owner: &Owner| record::is_alive(&dirs, owner.pid, owner.start_time, &owner.boot_id);
+            networks.reset(&is_alive, dirs.backend()?)?;
             Ok(ExitCode::SUCCESS)
         }
         NetworkVerb::Connect(_) | NetworkVerb::Disconnect(_) => unreachable!("done above"),

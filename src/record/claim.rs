@@ -297,6 +297,7 @@ mod tests {
             root: place.join("root"),
             state: place.join("state"),
             config: place.join("config.json"),
+            firewall: None,
         };
         Dirs::new(&global).unwrap()
     }

@@ -34,26 +34,6 @@ impl Host {
         server.wait_for("ready");
         server
     }
-
-    /// Rules that a test takes out by hand stay away. Before anything is started.
-    pub(crate) fn leave_rules_alone(&self) {
-        std::fs::write(self.path("config.json"), r#"{ "firewall": { "repair": false } }"#).unwrap();
-    }
-
-    /// Take out, by hand, the rules of a table in whose line each of these words stands; at least one has to be there. See
-    /// [`Host::leave_rules_alone`].
-    #[track_caller]
-    pub(crate) fn delete_rules(&self, table: &str, words: &[&str]) {
-        let mut found = 0;
-        for program in ["iptables", "ip6tables"] {
-            let listed = self.shell(&format!("{program} -t {table} -S")).ok();
-            for line in listed.stdout.lines().filter(|line| words.iter().all(|word| line.contains(word))) {
-                self.shell(&format!("{program} -t {table} {}", line.replacen("-A ", "-D ", 1))).ok();
-                found += 1;
-            }
-        }
-        assert!(found > 0, "no rule with {words:?} in table {table}");
-    }
 }
 
 impl Neighbour<'_> {

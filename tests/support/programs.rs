@@ -91,6 +91,8 @@ pub(crate) enum Need {
     Systemd,
     /// A machine of the tests' own with AppArmor, whose profiles are the machine's.
     AppArmor,
+    /// A machine of the tests' own whose kernel may have the older one of both iptables.
+    LegacyIptables,
     /// The test looks at something only rbox-runtime has.
     OurRuntime,
 }
@@ -109,10 +111,14 @@ pub(crate) fn lacks(what: Need) -> Option<String> {
         Need::Root => have(nix::unistd::geteuid().is_root(), "this test needs root"),
         Need::Runc => program("runc"),
         Need::Strace => program("strace"),
-        Need::Iptables => match env::var_os("RBOX_TEST_FIREWALL").is_some_and(|backend| backend == "nftables") {
+        Need::Iptables => match super::is_on_nftables() {
             true => Some(NO_IPTABLES.into()),
             false => program("iptables-restore"),
         },
+        Need::LegacyIptables => {
+            let own = env::var_os("RBOX_TEST_VM").is_some() && find_program("iptables-legacy").is_some();
+            have(own, "this test uses iptables-legacy: only in the VM")
+        }
         Need::Ufw => program("ufw"),
         Need::Firewalld => program("firewalld"),
         Need::CgroupV1 => have(Path::new("/sys/fs/cgroup/memory").exists(), "no cgroup v1 hierarchy is mounted"),

@@ -5,8 +5,8 @@
 //!          ◀── from :53 ───── RBOX_POSTROUTING: SNAT ◀───────  its answers
 //! ```
 //!
-//! As Docker does it; where nftables has the host's rules, by one rule and a map there. So the container may have a server of its own on port 53, on all its other addresses and on
-//! 0.0.0.0. The chains are the container's: nothing of the host changes.
+//! As Docker does it; where it is not iptables that has the host's rules, by one rule and a map of nftables. So the container
+//! may have a server of its own on port 53, on all its other addresses and on 0.0.0.0. The chains are the container's: nothing of the host changes.
 
 use std::fmt::Write as _;
 use std::io;
@@ -29,20 +29,21 @@ const DOING: &str = "redirect 127.0.0.11:53 to the name server";
 /// # Errors
 /// `Firewall` when iptables refuses or is not here; `Os` when the namespace cannot be entered, or nftables refuses.
 pub fn redirect(netns: BorrowedFd<'_>, ports: (u16, u16), by: Backend) -> Result<()> {
-    if by == Backend::Nftables {
+    let Backend::Iptables(variant) = by else {
         return inside(netns, || Ok(Firewall::redirect_names(ports))).doing(|| DOING.into())?;
-    }
+    };
+    let name = variant.names(false);
     let error = |said| Error::Firewall { doing: DOING.into(), said };
     let step = |text: &str| {
-        let words = || format!("iptables-restore --noflush -w 5 <<EOF\n{text}EOF");
-        rbox_explain::step(&steps::RULES_REDIRECT, words, || restore(netns, text)).map_err(error)
+        let words = || format!("{name}-restore --noflush -w 5 <<EOF\n{text}EOF");
+        rbox_explain::step(&steps::RULES_REDIRECT, words, || restore(netns, name, text)).map_err(error)
     };
     // A namespace of a new container has none of this: one program, a transaction that refuses chains that are there.
     if step(&rules("-N RBOX_OUTPUT\n-N RBOX_POSTROUTING\n", &[], ports)).is_ok() {
         return Ok(());
     }
     // It had a name server before. Its chains are emptied, and the jumps to them put in only where they are missing.
-    let there = list(netns).map_err(error)?;
+    let there = list(netns, name).map_err(error)?;
     let jumps: Vec<String> = JUMPS.iter().map(|jump| format!("-A {jump}")).collect();
     let missing: Vec<bool> = jumps.iter().map(|jump| !there.lines().any(|line| line == jump)).collect();
     step(&rules(":RBOX_OUTPUT - [0:0]\n:RBOX_POSTROUTING - [0:0]\n", &missing, ports))
@@ -69,16 +70,16 @@ fn rules(chains: &str, missing: &[bool], (udp, tcp): (u16, u16)) -> String {
 }
 
 /// Run `iptables-restore` inside. Errors: its own words, in one line.
-fn restore(netns: BorrowedFd<'_>, text: &str) -> std::result::Result<(), String> {
-    let mut command = command("iptables-restore")?;
+fn restore(netns: BorrowedFd<'_>, name: &str, text: &str) -> std::result::Result<(), String> {
+    let mut command = command(&format!("{name}-restore"))?;
     command.args(["--noflush", "-w", "5"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     // A program starts where the thread is that starts it.
     let child = inside(netns, || command.spawn()).map_err(|error| words(&error))?;
     finish(child, text)
 }
 
-fn list(netns: BorrowedFd<'_>) -> std::result::Result<String, String> {
-    let mut command = command("iptables")?;
+fn list(netns: BorrowedFd<'_>, name: &str) -> std::result::Result<String, String> {
+    let mut command = command(name)?;
     command.args(["-t", "nat", "-S", "--wait"]).stdin(Stdio::null());
     let output = inside(netns, || command.output()).map_err(|error| words(&error))?;
     if !output.status.success() {

@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 
 use iptables::IPTables;
 
+use super::backend::{Variant, is_nft};
 use super::bridge::{Shared, USER_CHAIN};
 use super::{Rule, Seen, Table};
 use crate::error::{Error, Result};
@@ -39,18 +40,18 @@ struct Listing {
 }
 
 impl Iptables {
-    /// Find the programs, in `PATH` and where system programs are. `running` is a file for a lock.
+    /// Find the programs of a variant, in `PATH` and where system programs are. `running` is a file for a lock.
     ///
     /// Errors: `Firewall` when there are none.
-    pub(super) fn find(ipv6: bool, running: PathBuf) -> Result<Iptables> {
-        let name = if ipv6 { "ip6tables" } else { "iptables" };
+    pub(super) fn find(variant: Variant, ipv6: bool, running: PathBuf) -> Result<Iptables> {
+        let name = variant.names(ipv6);
         let missing = |name: &str| Error::Firewall {
             doing: "set up the firewall".into(),
             said: format!("no program {name} in PATH or /usr/sbin"),
         };
         let look = program(name).ok_or_else(|| missing(name))?;
         let restore = program(&format!("{name}-restore")).ok_or_else(|| missing(&format!("{name}-restore")))?;
-        let is_nft = restore.canonicalize().is_ok_and(|path| path.to_string_lossy().contains("nft"));
+        let is_nft = is_nft(&restore);
         // The crate wants the name for ever; this runs once in a process's life.
         let cmd: &'static str = Box::leak(look.to_string_lossy().into_owned().into_boxed_str());
         let look = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
@@ -225,6 +226,21 @@ impl Iptables {
             doing: format!("list table {table}"),
             said: error.to_string().trim().to_owned(),
         })
+    }
+
+    /// All rules of all tables as `iptables-save` has them, without times and counters.
+    pub(super) fn image(&self) -> Result<String> {
+        let doing = || format!("list the rules of {}", self.name);
+        let refused = |said: String| Error::Firewall { doing: doing(), said };
+        let save = format!("{}-save", self.name);
+        let save = program(&save).ok_or_else(|| refused(format!("no program {save} in PATH or /usr/sbin")))?;
+        let output = Command::new(save).output().map_err(|error| refused(crate::error::words(&error)))?;
+        if !output.status.success() {
+            return Err(refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        let said = String::from_utf8_lossy(&output.stdout);
+        let lines = said.lines().filter(|line| !line.starts_with('#'));
+        Ok(lines.map(|line| line.split(" [").next().unwrap_or_default()).collect::<Vec<_>>().join("\n"))
     }
 
     fn list(&self, table: Table) -> Result<Listing> {

@@ -6,6 +6,7 @@
 //!   nfnetlink.rs taking iptables' rules out again, in one transaction of the kernel's own
 //!   batch.rs, wire.rs  the kernel's messages
 //!   watch.rs     hearing of what others change
+//!   script.rs    all of it for an administrator who puts it in himself
 //!   flows.rs     what goes on by rules that are no more, or as if there were none yet: forgotten
 //! ```
 //!
@@ -21,6 +22,7 @@ mod nfnetlink;
 mod nft;
 mod published;
 mod rule;
+mod script;
 #[cfg(test)]
 mod table;
 mod watch;
@@ -38,7 +40,7 @@ use nfnetlink::{Place, RuleSocket};
 use crate::error::{Doing, Result};
 use crate::network::Network;
 
-pub use backend::Backend;
+pub use backend::{Backend, Variant};
 use bridge::shared;
 pub(crate) use flows::Meant;
 pub(crate) use iptables::{finish, program};
@@ -107,12 +109,20 @@ impl Firewall {
         self.chosen.set(backend)
     }
 
+    /// Which iptables it is, where it is one.
+    fn variant(&self) -> Variant {
+        match self.backend() {
+            Backend::Iptables(variant) => variant,
+            Backend::Nftables | Backend::None => Variant::Usual,
+        }
+    }
+
     fn of(&self, ipv6: bool) -> Result<&Iptables> {
         let slot = &self.backends[usize::from(ipv6)];
         if let Some(found) = slot.get() {
             return Ok(found);
         }
-        let found = Iptables::find(ipv6, self.running.clone())?;
+        let found = Iptables::find(self.variant(), ipv6, self.running.clone())?;
         Ok(slot.get_or_init(|| found))
     }
 
@@ -120,8 +130,10 @@ impl Firewall {
     ///
     /// Errors: `Firewall`, when iptables refuses or is not here.
     pub(crate) fn ensure(&self, network: &Network, age: Age) -> Result<bool> {
-        if self.backend() == Backend::Nftables {
-            return nft::ensure(&self.socket, network);
+        match self.backend() {
+            Backend::Nftables => return nft::ensure(&self.socket, network),
+            Backend::None => return Ok(false),
+            Backend::Iptables(_) => {}
         }
         self.settle()?;
         let mut were_missing = false;
@@ -168,8 +180,10 @@ impl Firewall {
     ///
     /// Errors: `Firewall`, also when a chain is missing: somebody emptied the tables.
     pub(crate) fn append(&self, rules: &[Rule]) -> Result<()> {
-        if self.backend() == Backend::Nftables {
-            return nft::append(&self.socket, &rules.iter().collect::<Vec<_>>());
+        match self.backend() {
+            Backend::Nftables => return nft::append(&self.socket, &rules.iter().collect::<Vec<_>>()),
+            Backend::None => return Ok(()),
+            Backend::Iptables(_) => {}
         }
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
@@ -184,8 +198,10 @@ impl Firewall {
     ///
     /// A rule or chain that is gone already is no error.
     pub(crate) fn delete<'a>(&self, rules: impl Iterator<Item = &'a Rule> + Clone, owner: &str) -> Result<()> {
-        if self.backend() == Backend::Nftables {
-            return nft::delete(&self.socket, &rules.collect::<Vec<_>>(), &[]);
+        match self.backend() {
+            Backend::Nftables => return nft::delete(&self.socket, &rules.collect::<Vec<_>>(), &[]),
+            Backend::None => return Ok(()),
+            Backend::Iptables(_) => {}
         }
         let mut places: Vec<Place<'_>> = Vec::new();
         for ipv6 in [false, true] {
@@ -208,9 +224,13 @@ impl Firewall {
     ///
     /// A rule or chain that is gone already is no error.
     pub(crate) fn take_out(&self, rules: &[Rule], left: &[Rule]) -> Result<()> {
-        if self.backend() == Backend::Nftables {
-            let (rules, left): (Vec<&Rule>, Vec<&Rule>) = (rules.iter().collect(), left.iter().collect());
-            return nft::delete(&self.socket, &rules, &left);
+        match self.backend() {
+            Backend::Nftables => {
+                let (rules, left): (Vec<&Rule>, Vec<&Rule>) = (rules.iter().collect(), left.iter().collect());
+                return nft::delete(&self.socket, &rules, &left);
+            }
+            Backend::None => return Ok(()),
+            Backend::Iptables(_) => {}
         }
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
@@ -223,8 +243,10 @@ impl Firewall {
 
     /// Take out a network's shared rules.
     pub(crate) fn remove(&self, network: &Network) -> Result<()> {
-        if self.backend() == Backend::Nftables {
-            return nft::remove(&self.socket, network);
+        match self.backend() {
+            Backend::Nftables => return nft::remove(&self.socket, network),
+            Backend::None => return Ok(()),
+            Backend::Iptables(_) => {}
         }
         for shared in [shared(network, false), shared(network, true)].into_iter().flatten() {
             let backend = self.of(shared.ipv6)?;
@@ -243,8 +265,10 @@ impl Firewall {
     ///
     /// The user's chain stays when it holds any rule of the user's.
     pub(crate) fn remove_chains(&self) -> Result<()> {
-        if self.backend() == Backend::Nftables {
-            return nft::remove_all(&self.socket);
+        match self.backend() {
+            Backend::Nftables => return nft::remove_all(&self.socket),
+            Backend::None => return Ok(()),
+            Backend::Iptables(_) => {}
         }
         for ipv6 in [false, true] {
             match self.of(ipv6) {
@@ -261,10 +285,15 @@ impl Firewall {
     pub(crate) fn wanted(&self, network: &Network, ipv6: bool) -> Vec<Wanted> {
         match self.backend() {
             Backend::Nftables => nft::wanted(network, ipv6),
-            Backend::Iptables => {
+            Backend::Iptables(_) | Backend::None => {
                 let shared = shared(network, ipv6);
                 let rules = shared.iter().flat_map(|shared| shared.rules());
-                rules.map(|rule| Wanted { is_own: bridge::Shared::is_of_one_network(rule), ..wanted(rule) }).collect()
+                rules
+                    .map(|rule| Wanted {
+                        is_own: bridge::Shared::is_of_one_network(rule),
+                        ..line(rule, self.variant())
+                    })
+                    .collect()
             }
         }
     }
@@ -274,7 +303,9 @@ impl Firewall {
         let of_family: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
         match self.backend() {
             Backend::Nftables => nft::wanted_of(&of_family, ipv6),
-            Backend::Iptables => of_family.into_iter().map(wanted).collect(),
+            Backend::Iptables(_) | Backend::None => {
+                of_family.into_iter().map(|rule| line(rule, self.variant())).collect()
+            }
         }
     }
 
@@ -282,7 +313,9 @@ impl Firewall {
     pub(crate) fn common(&self, ipv6: bool) -> Vec<Wanted> {
         match self.backend() {
             Backend::Nftables => Vec::new(),
-            Backend::Iptables => bridge::common(ipv6).rules().map(wanted).collect(),
+            Backend::Iptables(_) | Backend::None => {
+                bridge::common(ipv6).rules().map(|rule| line(rule, self.variant())).collect()
+            }
         }
     }
 
@@ -295,8 +328,14 @@ impl Firewall {
     pub(crate) fn show(&self, ipv6: bool, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Seen>> {
         match self.backend() {
             Backend::Nftables => nft::show(&self.socket, ipv6),
-            Backend::Iptables => self.of(ipv6)?.show(is_ours),
+            Backend::Iptables(_) => self.of(ipv6)?.show(is_ours),
+            Backend::None => Ok(Vec::new()),
         }
+    }
+
+    /// What everything that is wanted is for iptables-restore(8) and ip6tables-restore(8), with the reason above each rule.
+    pub(crate) fn script(networks: &[Network], rules: &[&Rule]) -> String {
+        script::script(networks, rules)
     }
 
     /// Make the tables of nftables anew, with these networks and endpoints' rules and nothing else.
@@ -313,12 +352,33 @@ impl Firewall {
         nft::redirect(ports)
     }
 
+    /// Whether the kernel tells of changes where the rules are: see [`changes`]. Nothing where they are not rbox's to keep.
+    pub(crate) fn tells_of_changes(&self) -> Option<bool> {
+        match self.backend() {
+            Backend::Nftables => Some(true),
+            Backend::Iptables(_) => self.of(false).ok().map(|iptables| iptables.is_nft),
+            Backend::None => None,
+        }
+    }
+
+    /// All rules of iptables, of both families, without what they have counted: to see whether anything has changed.
+    ///
+    /// Errors: `Firewall` when iptables refuses or is not here.
+    pub(crate) fn image(&self) -> Result<String> {
+        let mut image = self.of(false)?.image()?;
+        // Without its program nothing of ours can be there.
+        if let Ok(iptables) = self.of(true) {
+            image += &iptables.image()?;
+        }
+        Ok(image)
+    }
+
     /// Wait until every `iptables-restore` has ended whose caller was killed meanwhile: only then is it known what it has
     /// put in.
     ///
     /// Errors: `Os` when the lock cannot be taken.
     pub(crate) fn settle(&self) -> Result<()> {
-        if self.backend() == Backend::Nftables {
+        if !matches!(self.backend(), Backend::Iptables(_)) {
             return Ok(());
         }
         let doing = || format!("lock {}", self.running.display());
@@ -327,9 +387,9 @@ impl Firewall {
     }
 }
 
-fn wanted(rule: &Rule) -> Wanted {
-    let program = if rule.ipv6 { "ip6tables" } else { "iptables" };
-    let text = format!("{program} -t {} {rule}", rule.table);
+/// A rule as a command of iptables.
+fn line(rule: &Rule, variant: Variant) -> Wanted {
+    let text = format!("{} -t {} {rule}", variant.names(rule.ipv6), rule.table);
     Wanted { id: text.clone(), text, why: why(rule), is_own: true }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Rule, bridge, nft, published, wanted};
+use super::{Rule, Variant, bridge, line, nft, published};
 use crate::endpoint::{Attachment, Link};
 use crate::network::{Bridge, Driver, Network, Passage, Pool};
 use crate::ports::{PortMapping, PortRange, Protocol};
@@ -77,7 +77,8 @@ fn tables() -> String {
     for (title, network) in networks() {
         writeln!(out, "\n### {title}\n\n| rule | what it is for |\n| --- | --- |").unwrap();
         let shared = bridge::shared(&network, false).unwrap();
-        let iptables: Vec<(String, &str)> = shared.rules().map(wanted).map(|it| (it.text, it.why)).collect();
+        let iptables: Vec<(String, &str)> =
+            shared.rules().map(|rule| line(rule, Variant::Usual)).map(|it| (it.text, it.why)).collect();
         let nftables = nft::wanted(&network, false).into_iter().map(|it| (it.text, it.why));
         // What all have in common is told with the first.
         let all: Vec<(String, &str)> =
@@ -88,7 +89,7 @@ fn tables() -> String {
     let rules = rules(&networks()[0].1);
     writeln!(out, "\n### Published ports, `-p 8080:80 -p 127.0.0.1:8081:81 -p 7000-7005:7000-7005`\n").unwrap();
     writeln!(out, "| rule | what it is for |\n| --- | --- |").unwrap();
-    rows(&mut out, rules.iter().map(wanted).map(|it| (it.text, it.why)));
+    rows(&mut out, rules.iter().map(|rule| line(rule, Variant::Usual)).map(|it| (it.text, it.why)));
     let entries = nft::wanted_of(&rules.iter().collect::<Vec<_>>(), false);
     rows(&mut out, entries.into_iter().map(|it| (it.text, it.why)));
     out

@@ -116,7 +116,7 @@ fn another_name_server_takes_the_place_of_the_one_before() {
     let ports = resolver.ports();
     resolver.set_members(vec![member(1, "uno")]);
     *world.resolver.lock().unwrap() = resolver;
-    redirect(world.container.0.as_fd(), ports, Backend::Iptables).unwrap();
+    redirect(world.container.0.as_fd(), ports, Backend::Iptables(Variant::Usual)).unwrap();
     let after = nat();
     assert_eq!(after.len(), 6, "{after:?}");
     assert!(after.iter().any(|line| line.ends_with(&format!("--to-destination 127.0.0.11:{}", ports.0))), "{after:?}");
@@ -124,7 +124,7 @@ fn another_name_server_takes_the_place_of_the_one_before() {
     // Somebody has taken out a jump, and put in a rule of his own.
     world.container.run("iptables -t nat -F OUTPUT");
     world.container.run("iptables -t nat -A OUTPUT -d 192.0.2.1 -j ACCEPT");
-    redirect(world.container.0.as_fd(), ports, Backend::Iptables).unwrap();
+    redirect(world.container.0.as_fd(), ports, Backend::Iptables(Variant::Usual)).unwrap();
     assert_eq!(nat().len(), 7, "{:?}", nat());
 }
 
@@ -154,7 +154,7 @@ fn with_nftables_one_map_leads_to_the_name_server() {
 #[test]
 fn a_redirect_that_fails_says_why() {
     need!(Root, Iptables);
-    for backend in [Backend::Iptables, Backend::Nftables] {
+    for backend in [Backend::Iptables(Variant::Usual), Backend::Nftables] {
         let error = redirect(File::open("/dev/null").unwrap().as_fd(), (70, 70), backend).unwrap_err();
         assert_eq!(error.to_string(), "cannot redirect 127.0.0.11:53 to the name server: invalid argument");
     }

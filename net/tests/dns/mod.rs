@@ -24,7 +24,7 @@ use hickory_proto::rr::{Name, RecordType};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 use rbox_net::dns::{Member, Resolver, Settings, Upstream, redirect};
-use rbox_net::{Backend, Named, Networks};
+use rbox_net::{Backend, Named, Networks, Variant};
 use tempfile::TempDir;
 
 use crate::world::{Netns, run};
@@ -66,7 +66,7 @@ impl World {
         let container = Netns::new();
         let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: true };
         let mut resolver = Resolver::open(container.0.as_fd(), settings).unwrap();
-        redirect(container.0.as_fd(), resolver.ports(), Backend::Iptables).unwrap();
+        redirect(container.0.as_fd(), resolver.ports(), Backend::Iptables(Variant::Usual)).unwrap();
         resolver.set_members(vec![member(1, "one"), member(2, "two")]);
         let resolver = Arc::new(Mutex::new(resolver));
         let ends = Arc::new(AtomicBool::new(false));

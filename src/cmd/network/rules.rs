@@ -16,11 +16,16 @@ fn named(networks: &Networks, args: &NetworkNamesArgs) -> Result<Vec<Network>> {
     }
 }
 
-/// Print each rule, and below it what it is for, whose it is, and what it has seen.
+/// Print each rule, and below it what it is for, whose it is, and what it has seen. Where rbox has put in none, what is needed,
+/// ready for `iptables-restore`.
 ///
 /// Errors: there is no such network; iptables refuses.
 pub(super) fn rules(networks: &Networks, args: &NetworkNamesArgs) -> Result<ExitCode> {
     let mut text = String::new();
+    if networks.leaves_rules_to_others() {
+        print::text(&networks.script(&named(networks, args)?)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for line in networks.rules(&named(networks, args)?)? {
         let owner = if line.owner.is_empty() { String::new() } else { format!(" ({})", line.owner) };
         let seen = match line.seen {

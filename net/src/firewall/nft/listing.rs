@@ -10,7 +10,10 @@ use super::set::{Element, Set, commented};
 use super::{TABLE, family, is_absent};
 use crate::firewall::Seen;
 use crate::firewall::batch::{NFT_MSG_GETRULE, NFT_MSG_GETSETELEM, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM};
-use crate::firewall::wire::{self, Dumped, NLM_F_DUMP, NLM_F_REQUEST, attribute, attributes, message, text};
+use crate::firewall::wire::{
+    self, Dumped, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, attribute, attributes, message, messages, nested,
+    text,
+};
 
 /// What stands before a message's attributes.
 const NFGENMSG_BYTES: usize = 4;
@@ -73,15 +76,60 @@ pub(super) fn is_empty(socket: &Socket, ipv6: bool, set: Set) -> io::Result<bool
     Ok(count == 0)
 }
 
+/// Up to so many entries are asked for one by one. More are looked for among all that there are.
+const ASKED_MAX: usize = 64;
+
 /// Whose the entries are that stand where these would.
 pub(super) fn owners(socket: &Socket, ipv6: bool, wanted: &[Element]) -> io::Result<HashMap<(Set, Vec<u8>), String>> {
     let mut owners = HashMap::new();
+    if wanted.len() <= ASKED_MAX {
+        for element in wanted {
+            owners.extend(owner(socket, ipv6, element)?.map(|owner| ((element.set, element.key.clone()), owner)));
+        }
+        return Ok(owners);
+    }
     for set in Set::OF_PORTS.into_iter().filter(|set| wanted.iter().any(|element| element.set == *set)) {
         elements(socket, ipv6, set, &mut |key, owner, _| {
             owners.insert((set, key.to_vec()), owner.to_owned());
         })?;
     }
     Ok(owners)
+}
+
+/// The same in nft's words.
+pub(super) fn question(ipv6: bool, wanted: &[Element]) -> String {
+    let words = |element: &Element| {
+        let (family, set) = (family(ipv6), element.set);
+        let entry = element.words().unwrap_or_default();
+        let key = entry.split(" : ").next().unwrap_or_default();
+        format!("nft get element {family} {TABLE} {set} {{ {key} }}")
+    };
+    match wanted.len() <= ASKED_MAX {
+        true => wanted.iter().map(words).collect::<Vec<_>>().join("; "),
+        false => format!("nft list table {} {TABLE}", family(ipv6)),
+    }
+}
+
+/// Whose the entry is that stands where this one would.
+fn owner(socket: &Socket, ipv6: bool, wanted: &Element) -> io::Result<Option<String>> {
+    let mut request = Vec::new();
+    let which = [(1, text(TABLE)), (2, text(wanted.set.name())), (3, nested(&[wanted.place()]))];
+    message(&mut request, NFT_MSG_GETSETELEM, NLM_F_REQUEST, (wire::family(ipv6), 0), &which);
+    socket.send(&request, 0)?;
+    let (datagram, _) = socket.recv_from_full()?;
+    for (kind, _, body) in messages(&datagram) {
+        if kind == NLMSG_ERROR {
+            return match answer(body) {
+                Err(error) if is_absent(&error) => Ok(None),
+                answer => answer.map(|()| None),
+            };
+        }
+        let list = body.get(NFGENMSG_BYTES..).and_then(|body| attribute(body, 3));
+        if let Some((_, entry)) = list.and_then(|list| attributes(list).next()) {
+            return Ok(Some(attribute(entry, 6).and_then(commented).unwrap_or_default().to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// For each entry of a set: its key, its comment, whether it only ends an interval.

@@ -117,17 +117,16 @@ pub(super) fn delete(socket: &RuleSocket, rules: &[&Rule], left: &[&Rule]) -> Re
         let mut elements = ports::elements(rules);
         elements.retain(|it| !left.contains(&(it.set, it.key.clone())));
         for _ in 0..100 {
+            // Some may be gone, and another's may stand there.
+            let words = || listing::question(ipv6, &elements);
+            let ask = || socket.ask(doing, |socket| listing::owners(socket, ipv6, &elements));
+            let there = rbox_explain::step(&steps::RULES_LIST, words, ask)?;
+            elements.retain(|it| there.get(&(it.set, it.key.clone())).is_some_and(|owner| **owner == *it.owner));
             let mut batch = change::Change::new(ipv6);
             batch.delete(&elements);
             match commit(socket, &steps::NFT_DELETE, batch, doing) {
                 Err(crate::error::Error::Os { source, .. }) if is_absent(&source) => {}
                 answer => return answer,
-            }
-            // Some are gone: those that are there, and theirs.
-            let there = socket.ask(doing, |socket| listing::owners(socket, ipv6, &elements))?;
-            elements.retain(|it| there.get(&(it.set, it.key.clone())).is_some_and(|owner| **owner == *it.owner));
-            if elements.is_empty() {
-                return Ok(());
             }
         }
         Err(Errno::EBUSY.into()).map_err(|source: io::Error| crate::error::Error::Os { doing: doing(), source })

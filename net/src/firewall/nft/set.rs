@@ -317,7 +317,12 @@ impl Element {
         format!("{ip}{protocol} . {ports}")
     }
 
-    /// One entry of NFTA_SET_ELEM_LIST_ELEMENTS.
+    /// One entry of NFTA_SET_ELEM_LIST_ELEMENTS, to ask for what stands there.
+    pub(super) fn place(&self) -> (u16, Vec<u8>) {
+        (NFTA_LIST_ELEM, nested(&[(1, value(self.key.clone()))]))
+    }
+
+    /// The same with all that it is.
     pub(super) fn encode(&self) -> (u16, Vec<u8>) {
         let mut attributes = vec![(1, value(self.key.clone()))];
         match &self.data {
