@@ -29,6 +29,7 @@ mod errors;
 mod exec;
 mod explain;
 mod flows;
+mod gc;
 mod host_names;
 mod hostile;
 mod hostile_networks;

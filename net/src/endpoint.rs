@@ -271,7 +271,7 @@ fn first(records: &[EndpointRecord], fits: impl Fn(&EndpointRecord) -> bool) -> 
     records.iter().filter(|record| fits(record)).min_by_key(order)
 }
 
-fn short(id: &str) -> &str {
+pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 

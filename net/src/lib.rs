@@ -41,6 +41,7 @@ mod endpoint;
 mod error;
 mod files;
 mod firewall;
+mod gc;
 pub mod hosts;
 mod inspection;
 mod ipam;
@@ -71,6 +72,7 @@ pub use endpoint::{Attachment, Attachment6, EndpointRecord, Endpoints, Leaving, 
 pub use error::{Error, Result};
 pub use files::Lock;
 pub use firewall::{Backend, Rule, Table, Variant};
+pub use gc::Leftover;
 pub use inspection::Inspection;
 pub use names::Named;
 pub use network::{Bridge, Driver, Network, Parent, Passage, Pool, Shim, SubMode};

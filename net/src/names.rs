@@ -185,6 +185,11 @@ impl Networks {
         }
     }
 
+    /// Who a network has names of.
+    pub(crate) fn names_of(&self, network_id: &str) -> Result<Vec<Named>> {
+        Ok(self.names(network_id)?.known)
+    }
+
     fn names_file(&self, network_id: &str) -> PathBuf {
         self.names_dir().join(format!("{network_id}.json"))
     }

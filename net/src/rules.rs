@@ -21,6 +21,8 @@ pub struct Line {
     pub owner: String,
     /// What the kernel has counted there: packets, bytes. Nothing when it has no such rule.
     pub seen: Option<(u64, u64)>,
+    /// Nobody asked for it, and it is not the user's own.
+    pub is_nobodys: bool,
 }
 
 impl Networks {
@@ -143,7 +145,7 @@ impl Networks {
     }
 
     /// Every network that may have rules.
-    fn made_and_in_the_making(&self) -> Result<Vec<Network>> {
+    pub(crate) fn made_and_in_the_making(&self) -> Result<Vec<Network>> {
         let mut all = self.list()?;
         for network in self.in_the_making()? {
             if !all.iter().any(|other| other.id == network.id) {
@@ -198,7 +200,7 @@ impl Networks {
 impl Networks {
     /// Make the tables of nftables anew. A network that is being made or taken away changes under the lock, and is up, or has
     /// no chains yet.
-    fn rebuild(&self) -> Result<()> {
+    pub(crate) fn rebuild(&self) -> Result<()> {
         let _lock = self.lock()?;
         let mut up = self.made_and_in_the_making()?;
         up.retain(|network| bridge::is_up(network).unwrap_or(false));
@@ -220,14 +222,15 @@ fn compare(wanted: Vec<(Wanted, String)>, there: Vec<Seen>, elsewhere: &HashSet<
     for (Wanted { id, text, why, .. }, owner) in wanted {
         let seen = counted.get(id.as_str()).copied();
         if known.insert(id) {
-            lines.push(Line { text, why: why.into(), owner, seen });
+            lines.push(Line { text, why: why.into(), owner, seen, is_nobodys: false });
         }
     }
     for Seen { id, text, packets, bytes } in there {
         if !known.contains(&id) && !elsewhere.contains(&id) {
             let is_users = text.contains(" -A RBOX-USER ");
             let why = if is_users { "your own" } else { "nobody's: rbox did not ask for it" };
-            lines.push(Line { text, why: why.into(), owner: String::new(), seen: Some((packets, bytes)) });
+            let seen = Some((packets, bytes));
+            lines.push(Line { text, why: why.into(), owner: String::new(), seen, is_nobodys: !is_users });
         }
     }
     lines

@@ -15,6 +15,8 @@ pub(crate) enum NetworkVerb {
     Create(NetworkCreateArgs),
     /// Disconnect a container from a network
     Disconnect(NetworkDisconnectArgs),
+    /// Remove what bears rbox's mark in the kernel and belongs to nobody any more
+    Gc(NetworkGcArgs),
     /// Print all that is known of networks
     Inspect(NetworkInspectArgs),
     /// List the networks
@@ -31,6 +33,14 @@ pub(crate) enum NetworkVerb {
     Rm(NetworkRemoveArgs),
     /// Print the rules that the networks have in the firewall, and what each is for
     Rules(NetworkNamesArgs),
+}
+
+/// `rbox network gc`
+#[derive(Args, Debug)]
+pub(crate) struct NetworkGcArgs {
+    /// Print it, and leave it where it is
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `rbox network create`

@@ -13,7 +13,7 @@ use anyhow::Result;
 use rbox_net::{Network, Networks, Owner};
 
 use super::print;
-use crate::cli::{Global, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
+use crate::cli::{Global, NetworkGcArgs, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 use crate::dirs::Dirs;
 use crate::report;
 use crate::template::{List, NETWORK, Value, list};
@@ -57,6 +57,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
         NetworkVerb::Create(args) => change::create(&networks, args),
         NetworkVerb::Rm(args) => change::remove(&networks, args),
         NetworkVerb::Prune(args) => change::prune(&networks, args),
+        NetworkVerb::Gc(args) => gc(&dirs, &networks, args),
         NetworkVerb::Rules(args) => rules::rules(&networks, args),
         NetworkVerb::Reload(args) => rules::reload(&networks, args),
         NetworkVerb::Reset => {
@@ -66,6 +67,16 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
         }
         NetworkVerb::Connect(_) | NetworkVerb::Disconnect(_) => unreachable!("done above"),
     }
+}
+
+/// Remove what is nobody's, after the sweep has removed what the dead left by their records. Prints each.
+fn gc(dirs: &Dirs, networks: &Networks, args: &NetworkGcArgs) -> Result<ExitCode> {
+    let leftovers = networks.leftovers(&|owner| sweep::is_alive(dirs, owner))?;
+    if !args.dry_run {
+        networks.remove_leftovers(&leftovers)?;
+    }
+    print::text(&leftovers.iter().map(|leftover| format!("{}\n", leftover.text)).collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ls(networks: &Networks, args: &NetworkListArgs) -> Result<ExitCode> {

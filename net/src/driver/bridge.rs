@@ -153,7 +153,7 @@ pub(crate) fn ensure(
     if !network.internal {
         forward(netlink, network, name)?;
     }
-    netlink.set_up(&steps::BRIDGE_UP, index, name)?;
+    netlink.set_bridge_up(index, name, networks.alias_of_network(network))?;
     Ok(index)
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn plug(
     networks: &Networks,
     netlink: &mut Netlink,
     (network, it): (&Network, &Attachment),
-    netns: BorrowedFd<'_>,
+    (netns, alias): (BorrowedFd<'_>, Option<String>),
 ) -> Result<()> {
     let Link::Cable { bridge, host, isolated } = &it.link else { return Ok(()) };
     let index = ensure(netlink, networks, (network, Age::Known), it.mtu_bytes)?;
@@ -224,7 +224,7 @@ pub(crate) fn plug(
     // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel.
     sysctl::believe_no_router(host)?;
     let port = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
-    netlink.set_port((port.index, host), *isolated)
+    netlink.set_port((port.index, host), *isolated, alias)
 }
 
 /// Take the bridge and its shared rules away. What is gone already is no error; another's bridge is left alone.

@@ -123,8 +123,9 @@ pub(crate) fn plug(
     parts: &[(&Network, &EndpointRecord)],
     (netns, sandboxed): (BorrowedFd<'_>, Sandboxed),
 ) -> Result<Plugged> {
-    let attached = || parts.iter().filter_map(|(network, record)| Some((*network, record.attachment.as_ref()?)));
-    let with_ipv6 = attached().any(|(_, it)| it.v6.is_some());
+    let attached =
+        || parts.iter().filter_map(|(network, record)| Some((*network, *record, record.attachment.as_ref()?)));
+    let with_ipv6 = attached().any(|(_, _, it)| it.v6.is_some());
     // Before any card is born, so that it is born with them.
     let mut inside = Netlink::inside(netns, || match sandboxed {
         Sandboxed::New => furnish(with_ipv6),
@@ -132,9 +133,12 @@ pub(crate) fn plug(
     })?;
     inside.set_up(&steps::LOOPBACK, LOOPBACK_INDEX, "lo")?;
     let mut cards = Vec::new();
-    for (network, attachment) in attached() {
+    for (network, record, attachment) in attached() {
         match &attachment.link {
-            Link::Cable { .. } => bridge::plug(networks, netlink, (network, attachment), netns)?,
+            Link::Cable { .. } => {
+                let alias = networks.alias_of_endpoint(record);
+                bridge::plug(networks, netlink, (network, attachment), (netns, alias))?;
+            }
             Link::Sub { .. } => sub::plug(netlink, &mut inside, (network, attachment), netns)?,
         }
         let name = &attachment.interface;

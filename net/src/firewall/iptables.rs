@@ -153,6 +153,17 @@ impl Iptables {
         Ok(())
     }
 
+    /// Take out lines as [`Iptables::show`] has them, without the program's name: `-t nat -A RBOX …`.
+    pub(super) fn delete_lines(&self, lines: &[&str]) -> Result<()> {
+        let mut change = Change::default();
+        for table in [Table::Raw, Table::Filter, Table::Nat] {
+            let head = format!("-t {table} -A ");
+            let of_table = lines.iter().filter_map(|line| line.strip_prefix(&head));
+            of_table.for_each(|line| change.add(table, format!("-D {line}")));
+        }
+        self.commit(&steps::RULES_DELETE, "delete rules that are nobody's", &change)
+    }
+
     /// Take out a network's shared rules; with the last network the chains go too.
     ///
     /// The user's chain stays when it holds any rule of the user's.

@@ -338,6 +338,18 @@ impl Firewall {
         script::script(networks, rules)
     }
 
+    /// Whether the programs of iptables are here for a family.
+    pub(crate) fn has(&self, ipv6: bool) -> bool {
+        self.of(ipv6).is_ok()
+    }
+
+    /// Take out lines of iptables, `-t nat -A RBOX …`, all or none of each table.
+    ///
+    /// Errors: `Firewall`, also where one is gone.
+    pub(crate) fn delete_lines(&self, ipv6: bool, lines: &[&str]) -> Result<()> {
+        if lines.is_empty() { Ok(()) } else { self.of(ipv6)?.delete_lines(lines) }
+    }
+
     /// Make the tables of nftables anew, with these networks and endpoints' rules and nothing else.
     ///
     /// Errors: `Os`, what the kernel refuses; then they are as they were.

@@ -64,6 +64,10 @@ pub(crate) struct LinkState {
     pub(crate) has_ipv6: bool,
     /// What a router announces there is believed.
     pub(crate) believes_routers: bool,
+    /// What a person, or rbox, has noted at it.
+    pub(crate) alias: Option<String>,
+    /// The bridge whose port it is.
+    pub(crate) master: Option<u32>,
 }
 
 impl Netlink {
@@ -196,10 +200,11 @@ impl Netlink {
             .map_err(|refusal| refusal.doing(format!("create link {name}")))
     }
 
-    /// Let frames leave by the bridge port they came from; and with `isolated` by no other port that is isolated too.
+    /// Let frames leave by the bridge port they came from; and with `isolated` by no other port that is isolated too. Note
+    /// `alias` at it.
     ///
-    /// Same as: `bridge link set dev <name> hairpin on [isolated on]`
-    pub(crate) fn set_port(&mut self, link: (u32, &str), isolated: bool) -> Result<()> {
+    /// Same as: `bridge link set dev <name> hairpin on [isolated on]`, `ip link set <name> alias <alias>`
+    pub(crate) fn set_port(&mut self, link: (u32, &str), isolated: bool, alias: Option<String>) -> Result<()> {
         let (index, name) = link;
         let mut port = vec![InfoBridgePort::HairpinMode(true)];
         if isolated {
@@ -212,7 +217,9 @@ impl Netlink {
             LinkInfo::PortData(InfoPortData::BridgePort(port)),
         ])];
         let (row, more) = if isolated { (&steps::ISOLATED, " isolated on") } else { (&steps::HAIRPIN, "") };
-        let words = || format!("bridge link set dev {name} hairpin on{more}");
+        let noted = alias.iter().map(|alias| format!("; ip link set {name} alias '{alias}'")).collect::<String>();
+        message.attributes.extend(alias.map(LinkAttribute::IfAlias));
+        let words = || format!("bridge link set dev {name} hairpin on{more}{noted}");
         self.link(row, words, RouteNetlinkMessage::NewLink(message), 0)
             .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))
     }
@@ -227,6 +234,21 @@ impl Netlink {
         message.header.change_mask = LinkFlags::Up;
         let words = || format!("ip link set {name} up");
         self.link(row, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("switch {name} on")))
+    }
+
+    /// Switch a bridge on, and note `alias` at it.
+    ///
+    /// Same as: `ip link set <name> up alias <alias>`
+    pub(crate) fn set_bridge_up(&mut self, index: u32, name: &str, alias: Option<String>) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        let noted = alias.iter().map(|alias| format!(" alias '{alias}'")).collect::<String>();
+        message.attributes = alias.map(LinkAttribute::IfAlias).into_iter().collect();
+        let words = || format!("ip link set {name} up{noted}");
+        self.link(&steps::BRIDGE_UP, words, RouteNetlinkMessage::SetLink(message), 0)
             .map_err(|refusal| refusal.doing(format!("switch {name} on")))
     }
 
@@ -266,21 +288,25 @@ impl Netlink {
             .map_err(|refusal| refusal.doing(format!("move link {from}")))
     }
 
+    /// List all links.
+    ///
+    /// Same as: `ip link show`
+    pub(crate) fn links(&mut self) -> Result<Vec<LinkState>> {
+        let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answer = rbox_explain::step(&steps::LINK_SHOW, || "ip link show".to_owned(), || self.dump(&message));
+        let answer = answer.map_err(|refusal: Refusal| refusal.doing("list the links"))?;
+        let links = answer.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(read(link)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
     /// Find a link by its hardware address; of several that with one of these names, the first first.
     ///
     /// Same as: `ip link show`
     pub(crate) fn find_link_by_mac(&mut self, mac: Option<MacAddress>, names: [&str; 2]) -> Result<Option<LinkState>> {
-        let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
-        let answer = rbox_explain::step(&steps::LINK_SHOW, || "ip link show".to_owned(), || self.dump(&message));
-        let answer = answer.map_err(|refusal: Refusal| refusal.doing("list the links"))?;
-        let mut found: Vec<LinkState> = answer
-            .iter()
-            .filter_map(|message| match message {
-                RouteNetlinkMessage::NewLink(link) => Some(read(link)),
-                _ => None,
-            })
-            .filter(|link| link.mac == mac)
-            .collect();
+        let mut found: Vec<LinkState> = self.links()?.into_iter().filter(|link| link.mac == mac).collect();
         found.sort_by_key(|link| names.iter().position(|name| link.name == *name).unwrap_or(names.len()));
         Ok(found.into_iter().next())
     }
@@ -379,11 +405,15 @@ fn read(link: &LinkMessage) -> LinkState {
         is_virtual: false,
         has_ipv6: false,
         believes_routers: false,
+        alias: None,
+        master: None,
     };
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Address(bytes) => state.mac = bytes.as_slice().try_into().ok().map(MacAddress),
             LinkAttribute::IfName(name) => state.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => state.alias = Some(alias.clone()),
+            LinkAttribute::Controller(index) => state.master = Some(*index),
             LinkAttribute::Mtu(mtu) => state.mtu_bytes = Some(*mtu),
             LinkAttribute::Qdisc(name) => state.is_ready &= name != "noop",
             LinkAttribute::LinkInfo(infos) => {
