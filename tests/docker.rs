@@ -9,6 +9,7 @@ mod known;
 mod life;
 mod lines;
 mod networks;
+mod scenarios;
 mod sight;
 mod times;
 mod verbs;

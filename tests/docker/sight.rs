@@ -143,11 +143,12 @@ fn cgroup(line: &str) -> String {
 }
 
 /// One line of `iptables-save`, or none where it only counts.
-fn rule(line: &str) -> Option<String> {
+pub(super) fn rule(line: &str) -> Option<String> {
     if line.starts_with('#') || line == "COMMIT" {
         return None;
     }
-    let line = line.split(" [").next().unwrap_or(line);
+    // What a chain has counted; of a rule `[fd00::2]:80` is an address.
+    let line = if line.starts_with(':') { line.split(" [").next().unwrap_or(line) } else { line };
     let mut words = line.split(' ').peekable();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
