@@ -1,0 +1,179 @@
+"""The packet filter: both backends side by side, many published containers, many ports, every way to a published port."""
+
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+from measure import ARCHIVE, BUSYBOX, PAIRS, RBOX, ROUNDS, WORK, claim, in_turns, quiet, timed
+
+HERE = Path(__file__).parent
+# How many containers with a port there are in the end, and how many attachments are timed at each end.
+MANY = int(os.environ.get("CONTAINERS", "1000"))
+END = 20
+PORTS = 10000
+BACKENDS = ("iptables", "nftables")
+
+
+def engine(backend: str) -> list[str]:
+    """rbox with its rules there: directories of its own, so that both are in these namespaces at once."""
+    words = [RBOX[0], "--root", str(WORK / backend / "data"), "--state", f"/run/{backend}", "--firewall", backend]
+    if not (WORK / backend).exists():
+        quiet([*words, "load", "--input", ARCHIVE])
+    return words
+
+
+def starts() -> None:
+    """`run --rm -p` with each, and without any network."""
+    words = ["run", "--rm", "-p", "8080:80", BUSYBOX, "true"]
+    bare = ["run", "--rm", "--network", "none", BUSYBOX, "true"]
+    iptables, nftables = (engine(backend) for backend in BACKENDS)
+    old, new, none = in_turns(
+        ROUNDS,
+        lambda: timed([*iptables, *words]),
+        lambda: timed([*nftables, *words]),
+        lambda: timed([*nftables, *bare]),
+    )
+    note = f"{new:.1f} of {old:.1f} ms, {none:.1f} without network"
+    claim("run --rm -p with nftables, of iptables", new / old, "at most", 0.7, note)
+    print(f"note  what -p adds with nftables, of iptables: {(new - none) / (old - none):.2f}")
+
+
+def attach(rbox: list[str]) -> float:
+    """A container with a published port gets its network back; what took it away is not timed."""
+    quiet([*rbox, "network", "disconnect", "bridge", "joins"])
+    return timed([*rbox, "network", "connect", "bridge", "joins"])
+
+
+def undo(rbox: list[str]) -> float:
+    quiet([*rbox, "run", "-d", "--name", "goes", "-p", "7000:80", BUSYBOX, "sleep", "100000"])
+    return timed([*rbox, "rm", "-f", "goes"])
+
+
+def thousand(backend: str) -> None:
+    """One more published container beside none, and beside very many."""
+    rbox = engine(backend)
+    idle = ["sleep", "100000"]
+    quiet([*rbox, "run", "-d", "--name", "joins", "-p", "7001:80", BUSYBOX, *idle])
+    first = statistics.median(attach(rbox) for _ in range(END)), statistics.median(undo(rbox) for _ in range(END))
+    names = [f"c{number}" for number in range(MANY)]
+    for number, name in enumerate(names):
+        quiet([*rbox, "run", "-d", "--name", name, "-p", f"{10000 + number}:80", BUSYBOX, *idle])
+    last = statistics.median(attach(rbox) for _ in range(END)), statistics.median(undo(rbox) for _ in range(END))
+    for verb, before, after in zip(("attached", "removed"), first, last):
+        note = f"{before:.1f} and {after:.1f} ms"
+        what = f"{backend}: a published container {verb} beside {MANY}, of beside none"
+        if backend == "nftables" and verb == "attached":
+            claim(what, after / before, "at most", 1.5, note)
+        else:
+            print(f"note  {what}: {after / before:.2f}   {note}", flush=True)
+    for some in range(0, MANY, 100):
+        quiet([*rbox, "rm", "-f", *names[some : some + 100]])
+    quiet([*rbox, "rm", "-f", "joins"])
+
+
+SERVES = "import socket\ns = socket.create_server(('', 80), backlog=1024)\nwhile True: s.accept()[0].close()"
+
+
+def connections(port: int) -> float:
+    """Connections a second, one after the other, for two seconds: who asks hears the end of each."""
+    count, end = 0, time.perf_counter() + 2
+    while time.perf_counter() < end:
+        with socket.create_connection(("192.0.2.2", port)) as asked:
+            asked.recv(1)
+        count += 1
+    return count / 2
+
+
+def ten_thousand() -> None:
+    """Connections by one port beside none, and beside very many that lead elsewhere, in turns: what was asked before is in
+    the kernel's table of connections for a while, and makes the next ones slower."""
+    for backend, rounds in zip(BACKENDS, (2, 7)):
+        rbox = engine(backend)
+        quiet([*rbox, "run", "-d", "--name", "serves", "-p", "9000:80", *volumes(), BUSYBOX, "/usr/bin/python3", "-c", SERVES])
+        # Each port leads to another one, so that each is an entry, or a rule, of its own.
+        ports = [word for number in range(PORTS) for word in ("-p", f"{20000 + number}:{40000 - number}/tcp")]
+        reachable(9000)
+        alone, beside = [], []
+        for _ in range(rounds):
+            alone.append(connections(9000))
+            quiet([*rbox, "run", "-d", "--name", "many", *ports, BUSYBOX, "sleep", "100000"])
+            # The rules of who came before stand before: who is asked comes after them.
+            quiet([*rbox, "unpublish", "serves", "9000"])
+            quiet([*rbox, "publish", "serves", "9000:80"])
+            beside.append(connections(9000))
+            quiet([*rbox, "rm", "-f", "many"])
+        cost = 1 - statistics.median(b / a for a, b in zip(alone, beside))
+        note = f"{statistics.median(beside):.0f} a second, {statistics.median(alone):.0f} alone"
+        if backend == "nftables":
+            claim(f"{PORTS} published ports cost of the connections a second", cost, "at most", 0.05, note)
+        else:
+            print(f"note  {backend}: {PORTS} published ports cost {cost:.2f} of the connections a second   {note}", flush=True)
+        quiet([*rbox, "rm", "-f", "serves"])
+
+
+def volumes() -> list[str]:
+    bind = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", "/etc") if Path(path).exists()]
+    return [word for path in bind for word in ("-v", path)]
+
+
+def reachable(port: int) -> None:
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            socket.create_connection(("192.0.2.2", port), timeout=1).close()
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"bench: nobody answers at port {port}")
+
+
+def ways(backend: str) -> None:
+    """One TCP stream by each way to a published port, and to the container's own address from the same place."""
+    rbox = engine(backend)
+    server = ["run", "-d", "--name", "iperf", "-p", "5201:5201", *volumes(), BUSYBOX, "/usr/bin/iperf3", "--server"]
+    quiet([*rbox, *server])
+    quiet([*rbox, "run", "-d", "--name", "asks", BUSYBOX, "sleep", "100000"])
+    reachable(5201)
+    time.sleep(0.5)
+    inspect = lambda name, field: subprocess.run([*rbox, "inspect", "--format", field, name], capture_output=True, text=True, check=True).stdout.strip()
+    address = inspect("iperf", "{{.NetworkSettings.IPAddress}}")
+    inside = ["nsenter", f"--net=/proc/{inspect('asks', '{{.State.Pid}}')}/ns/net"]
+    for what, where, to in (
+        ("the host's 127.0.0.1", [], "127.0.0.1"),
+        ("the host's own address", [], "192.0.2.2"),
+        ("the host's ::1, by the relay", [], "::1"),
+        ("another container, by the host's address", inside, "192.0.2.2"),
+    ):
+        published, direct = [], []
+        for _ in range(PAIRS):
+            published.append(rate(where, to))
+            direct.append(rate(where, address))
+        ratio = statistics.median(a / b for a, b in zip(published, direct))
+        note = f"{statistics.median(published):.1f} of {statistics.median(direct):.1f} Gbit/s, {PAIRS} pairs"
+        claim(f"{backend}: {what}, of the direct way's TCP throughput", ratio, "at least", 0.93, note)
+    quiet([*rbox, "rm", "-f", "iperf", "asks"])
+
+
+def rate(where: list[str], to: str) -> float:
+    command = [*where, "iperf3", "--client", to, "--time", "1", "--json", "--omit", "1"]
+    for _ in range(20):
+        answer = subprocess.run(command, capture_output=True)
+        if answer.returncode == 0:
+            return json.loads(answer.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+        # Its server is still busy with the one before.
+        time.sleep(0.1)
+    raise SystemExit(f"bench: {' '.join(command)}: {answer.stdout.decode()}")
+
+
+def measure() -> None:
+    starts()
+    ten_thousand()
+    for backend in BACKENDS:
+        ways(backend)
+    for backend in reversed(BACKENDS):
+        thousand(backend)
+    for backend in BACKENDS:
+        quiet([*engine(backend), "network", "reset"])
