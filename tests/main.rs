@@ -3,7 +3,7 @@
 //! One file for each thing a user does; `oci_*` are the tests of the OCI runtime, and hold on runc too:
 //! `RBOX_TEST_RUNTIME=runc cargo test --test rbox oci_`.
 //!
-//! Tests that go by chance (`model`, `model_networks`, `crash`, `oci_seccomp`, `oci_spec_hostile`, `oci_verbs_hostile`, and in
+//! Tests that go by chance (`model`, `model_networks`, `crash`, `audit`, `oci_seccomp`, `oci_spec_hostile`, `oci_verbs_hostile`, and in
 //! the package rbox-runtime `plan::tests` and `seccomp::tests::random`) say how to repeat what failed: `RBOX_TEST_SEED`,
 //! `RBOX_TEST_CASES`.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod support;
 
 mod attach;
 mod attacks;
+mod audit;
 mod backends;
 mod bridge;
 mod cleanup;

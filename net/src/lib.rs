@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod audit;
 mod check;
 mod connect;
 mod create;
@@ -41,6 +42,7 @@ mod endpoint;
 mod error;
 mod files;
 mod firewall;
+mod foreign;
 mod gc;
 pub mod hosts;
 mod inspection;
@@ -65,6 +67,7 @@ mod sysctl;
 mod watch;
 
 pub use address::{MacAddress, Subnet};
+pub use audit::{Audit, Belief, Opening, Outside, Reach, Who};
 pub use connect::{Changes, Maker, Running};
 pub use create::{NetworkRequest, is_name};
 pub use device::Device;

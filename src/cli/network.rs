@@ -9,6 +9,8 @@ use super::value;
 /// `rbox network …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkVerb {
+    /// Print every port that leads into a container, and who can reach it
+    Audit(NetworkAuditArgs),
     /// Connect a container to a network, also one that runs
     Connect(NetworkConnectArgs),
     /// Make a network
@@ -153,6 +155,14 @@ pub(crate) struct NetworkNamesArgs {
     /// The networks: names or identifiers; all, where none is named
     #[arg(value_name = "NETWORK")]
     pub(crate) networks: Vec<String>,
+}
+
+/// `rbox network audit`
+#[derive(Args, Debug)]
+pub(crate) struct NetworkAuditArgs {
+    /// Print by a Go template, as `table TEMPLATE`, or as json
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
 }
 
 /// `rbox network ls`

@@ -1,5 +1,6 @@
 //! `rbox network …`: what there is of networks. What changes them is in the files beside.
 
+mod audit;
 mod change;
 mod connect;
 mod filter;
@@ -54,6 +55,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
     match verb {
         NetworkVerb::Ls(args) => ls(&networks, args),
         NetworkVerb::Inspect(args) => inspect(&networks, args),
+        NetworkVerb::Audit(args) => audit::audit(&networks, args),
         NetworkVerb::Create(args) => change::create(&networks, args),
         NetworkVerb::Rm(args) => change::remove(&networks, args),
         NetworkVerb::Prune(args) => change::prune(&networks, args),

@@ -17,7 +17,7 @@ mod snapshot;
 pub(crate) use ask::known_as;
 pub(crate) use bundle::{Bundle, Oci, make_rootfs, spec_template};
 pub(crate) use container::{BUSYBOX, fixture};
-pub(crate) use dice::{Dice, cases};
+pub(crate) use dice::{Case, Dice, cases};
 pub(crate) use filter::is_on_nftables;
 pub(crate) use host::{Host, Running};
 pub(crate) use output::Output;

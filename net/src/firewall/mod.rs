@@ -45,6 +45,7 @@ use bridge::shared;
 pub(crate) use flows::Meant;
 pub(crate) use iptables::{finish, program};
 pub(crate) use published::published;
+pub(crate) use rule::Is;
 pub use rule::{Rule, Table};
 pub(crate) use watch::{Heard, changes, heard};
 use why::why;

@@ -121,6 +121,11 @@ impl Rule {
         matches!(self.verdict, Verdict::Dnat(_)).then_some((self.ipv6, ports.range))
     }
 
+    /// Whether it sends packets elsewhere.
+    pub(crate) fn translates(&self) -> bool {
+        matches!(self.verdict, Verdict::Dnat(_))
+    }
+
     /// A rule without any match; add those by `Rule { input: …, ..Rule::new(…) }`.
     pub(crate) fn new(table: Table, chain: &str, verdict: Verdict) -> Rule {
         Rule {

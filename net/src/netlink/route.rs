@@ -18,6 +18,8 @@ use crate::steps;
 pub(crate) struct HostRoutes {
     /// Subnets that are on one of the host's links, with that link's index.
     pub(crate) on_link: Vec<(Subnet, u32)>,
+    /// Subnets behind a router that is not that of the default route.
+    pub(crate) beyond: Vec<Subnet>,
     /// The link of the default route with the lowest metric.
     pub(crate) default_link: Option<u32>,
     /// Links with a route that a router of theirs has announced (RFC 4861).
@@ -247,7 +249,9 @@ fn read<'a>(routes: impl Iterator<Item = &'a RouteMessage>) -> HostRoutes {
             if metric < best || found.default_link.is_none() {
                 (best, found.default_link) = (metric, Some(link));
             }
-        } else if !has_gateway {
+        } else if has_gateway {
+            found.beyond.push(Subnet::around(to, prefix));
+        } else {
             found.on_link.push((Subnet::around(to, prefix), link));
         }
     }

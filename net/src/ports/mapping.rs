@@ -99,6 +99,11 @@ impl PortRange {
         self.first <= other.last && other.first <= self.last
     }
 
+    /// The ports that are in both.
+    pub(crate) fn common(self, other: PortRange) -> Option<PortRange> {
+        PortRange::new(self.first.max(other.first), self.last.min(other.last))
+    }
+
     /// Read `80` or `80-90`. `what` names the port in the error, which is the reason as words.
     pub(crate) fn read(text: &str, what: &str) -> Result<PortRange, String> {
         let number = |text: &str| {
