@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
-use rbox_net::Backend;
+use rbox_net::{Backend, HostFirewall};
 use serde::Deserialize;
 
 use crate::cli::value;
@@ -48,11 +48,13 @@ pub(crate) struct Firewall {
     pub(crate) backend: Option<Backend>,
     /// Whether rules that somebody takes away come back.
     pub(crate) repair: bool,
+    /// Whose decision counts for published ports: ufw's, firewalld's, or nobody's.
+    pub(crate) respect: Option<HostFirewall>,
 }
 
 impl Default for Firewall {
     fn default() -> Firewall {
-        Firewall { backend: None, repair: true }
+        Firewall { backend: None, repair: true, respect: None }
     }
 }
 
@@ -115,6 +117,9 @@ mod tests {
         assert!(read("{}").unwrap().firewall.repair);
         assert!(!read(r#"{ "firewall": { "backend": "nftables", "repair": false } }"#).unwrap().firewall.repair);
         assert!(read(r#"{ "firewall": { "backend": "ipfw" } }"#).unwrap_err().starts_with("no packet filter ipfw"));
+        let respect = |name: &str| read(&format!(r#"{{ "firewall": {{ "respect": "{name}" }} }}"#));
+        assert_eq!(respect("ufw").unwrap().firewall.respect, Some(HostFirewall::Ufw));
+        assert!(respect("shorewall").unwrap_err().starts_with("no firewall shorewall: ufw or firewalld"));
         assert!(read(r#"{ "dns": { "domain": "a b" } }"#).unwrap_err().starts_with("not a domain"));
         assert_eq!(Config::read(Path::new("/nonexistent/config.json")).unwrap(), Config::default());
     }

@@ -75,7 +75,10 @@ impl Dirs {
                     .hint("when no container runs, `rbox --firewall … network reset` moves them")
                     .into())
             }
-            _ => Ok(networks),
+            _ => {
+                networks.respect(Config::read(&self.config)?.firewall.respect)?;
+                Ok(networks)
+            }
         }
     }
 

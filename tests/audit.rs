@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Case, Dice, Host, cases, need};
+use crate::support::{BUSYBOX, Case, Dice, Host, Pty, cases, need};
 
 /// An address that is behind the neighbour.
 const STRANGER4: &str = "198.51.100.9";
@@ -216,5 +216,53 @@ fn every_verdict_holds_against_real_connections() {
         let backend = case.dice.pick(&["iptables", "nftables"]);
         let host = host(backend, &mut case);
         check(&host, backend);
+    }
+}
+
+#[test]
+fn a_person_is_told_in_one_line_who_reaches_what_is_published_and_a_script_is_not() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let run = ["run", "--rm", "-p", "8080:80", "-p", "127.0.0.1:8081:81", BUSYBOX, "true"];
+    let (code, said) = Pty::rbox(&host, &run).wait();
+    let line = "rbox: reachable from anyone: 0.0.0.0:8080/tcp; from 2001:db8::/64, fe80::/64, this host: \
+                [::]:8080/tcp; from this host: 127.0.0.1:8081/tcp";
+    assert_eq!((code, said.matches(line).count(), said.lines().count()), (0, 1, 1), "{said}");
+    let detached = ["run", "-d", "--name", "web", "-p", "127.0.0.1:8080:80", BUSYBOX, "sleep", "100000"];
+    let (_, said) = Pty::rbox(&host, &detached).wait();
+    assert!(said.contains("rbox: reachable from this host: 127.0.0.1:8080/tcp"), "{said}");
+    let (_, said) = Pty::rbox(&host, &["publish", "web", "8082:82/udp"]).wait();
+    assert!(said.contains("from anyone: 0.0.0.0:8082/udp"), "{said}");
+    let quiet = host.rbox(&["run", "--rm", "-p", "9090:80", BUSYBOX, "true"]).ok();
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+    let (_, said) = Pty::rbox(&host, &["run", "--rm", BUSYBOX, "true"]).wait();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn what_is_missing_and_who_squats_is_said() {
+    need!(Root);
+    for backend in ["iptables", "nftables"] {
+        let host = Host::with_busybox();
+        let config = format!(r#"{{ "firewall": {{ "backend": "{backend}", "repair": false }} }}"#);
+        std::fs::write(host.path("config.json"), config).unwrap();
+        host.detached(&["--name", "web", "-p", "8080:80"], &["/probe", "serve", "80"]);
+        host.detached(&["--name", "many", "-p", "7000-7099:7000-7099/tcp"], &["sleep", "100000"]);
+        let probe = crate::support::probe().display().to_string();
+        let mut squatter = host.spawn(&probe, &["serve", "7050"]);
+        squatter.wait_for("ready");
+        let audit = || host.rbox(&["net", "audit"]).ok().stdout;
+        let shown = audit();
+        assert!(shown.contains("listens at 0.0.0.0:7050 and hears nothing"), "{shown}");
+        assert!(!shown.contains("missing"), "{shown}");
+        host.shell("nft flush ruleset").ok();
+        let shown = audit();
+        assert!(shown.contains("missing") && shown.contains("rbox network reload"), "{shown}");
+        let outside = host.rbox(&["net", "audit", "--format", "{{.Port}} {{.Outside}} {{.Containers}}"]).ok().stdout;
+        assert!(outside.contains("0.0.0.0:8080/tcp nobody false"), "{outside}");
+        host.neighbour().connect("192.0.2.2", 8080, "tcp").fails();
+        host.rbox(&["network", "reload"]).ok();
+        assert!(!audit().contains("missing"));
+        host.neighbour().connect("192.0.2.2", 8080, "tcp").ok();
     }
 }

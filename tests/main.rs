@@ -90,6 +90,7 @@ mod quarantine;
 mod ranges;
 mod repair;
 mod resources;
+mod respect;
 mod rules;
 mod run;
 mod security;

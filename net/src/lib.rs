@@ -74,7 +74,7 @@ pub use device::Device;
 pub use endpoint::{Attachment, Attachment6, EndpointRecord, Endpoints, Leaving, Link, Owner};
 pub use error::{Error, Result};
 pub use files::Lock;
-pub use firewall::{Backend, Rule, Table, Variant};
+pub use firewall::{Backend, HostFirewall, Rule, Table, Variant};
 pub use gc::Leftover;
 pub use inspection::Inspection;
 pub use names::Named;

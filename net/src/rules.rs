@@ -6,7 +6,7 @@ use crate::driver::bridge;
 use crate::endpoint::EndpointRecord;
 use crate::error::Result;
 use crate::files::Lock;
-use crate::firewall::{Age, Backend, Firewall, Rule, Seen, Wanted};
+use crate::firewall::{Age, Backend, Firewall, HostFirewall, Rule, Seen, Wanted};
 use crate::network::Network;
 use crate::networks::Networks;
 
@@ -45,6 +45,7 @@ impl Networks {
         let endpoints = self.endpoints()?;
         let all = self.list()?;
         let mut lines = Vec::new();
+        let mirrors = self.firewall().mirrors();
         for ipv6 in [false, true] {
             let of_family = |networks: &[Network]| -> Vec<Network> {
                 networks.iter().filter(|it| !self.firewall().wanted(it, ipv6).is_empty()).cloned().collect()
@@ -52,7 +53,12 @@ impl Networks {
             let asked = of_family(networks);
             if !asked.is_empty() {
                 let there = self.seen_of(&asked, &all, &endpoints, ipv6)?;
-                let wanted = self.wanted_rules(&asked, &endpoints, ipv6);
+                let mut wanted = self.wanted_rules(&asked, &endpoints, ipv6);
+                if let Some(mirror) = mirrors.as_ref().map(|mirrors| &mirrors[usize::from(ipv6)]) {
+                    let host = self.firewall().wanted_host(mirror, ipv6);
+                    wanted.extend(host.into_iter().map(|wanted| (wanted, String::new())));
+                    lines.extend(mirror.closed.iter().map(|text| closed(text)));
+                }
                 // What belongs to networks that were not asked for is none of this; nor is what all share and the last of
                 // them that needed it has left.
                 let mut elsewhere: HashSet<String> =
@@ -141,6 +147,7 @@ impl Networks {
         if self.rules(&up)?.iter().any(|line| line.seen.is_none()) {
             self.put_back(&networks)?;
         }
+        self.obey()?;
         Ok(true)
     }
 
@@ -153,6 +160,49 @@ impl Networks {
             }
         }
         Ok(all)
+    }
+
+    /// Write down what the host's own firewall allows by now, where it is asked. Who sends datagrams is asked again.
+    fn obey(&self) -> Result<()> {
+        if self.firewall().refresh()? {
+            let rules: Vec<Rule> = self.endpoints()?.into_iter().flat_map(|endpoint| endpoint.rules).collect();
+            bridge::forget_senders(&rules)?;
+        }
+        Ok(())
+    }
+
+    /// The host's own firewall whose decision counts for published ports; none, where nobody has said so.
+    #[must_use]
+    pub fn respected(&self) -> Option<HostFirewall> {
+        self.firewall().respected()
+    }
+
+    /// Whether that firewall runs. While it does not, nobody outside reaches a published port.
+    #[must_use]
+    pub fn is_respected_running(&self) -> bool {
+        self.firewall().mirrors().is_none_or(|[ipv4, _]| ipv4.runs)
+    }
+
+    /// From now on this firewall's decision counts for published ports, or nobody's: also for those that there are.
+    ///
+    /// # Errors
+    /// `Os`: the state directory cannot be written; `Firewall`: the rules cannot be changed. The next attempt goes on.
+    pub fn respect(&self, wanted: Option<HostFirewall>) -> Result<()> {
+        if self.firewall().has_settled_on(wanted) || self.leaves_rules_to_others() {
+            return Ok(());
+        }
+        let _changes = self.lock_changes()?;
+        let _rules = self.lock_rules()?;
+        let networks = self.made_and_in_the_making()?;
+        let is_used = networks.iter().any(|network| bridge::is_up(network).unwrap_or(false));
+        self.firewall().set_respected(wanted, false)?;
+        if is_used {
+            if self.firewall().backend() != Backend::Nftables {
+                self.firewall().turn_question()?;
+            }
+            self.put_back(&networks)?;
+        }
+        self.firewall().set_respected(wanted, true)
     }
 
     fn put_back(&self, networks: &[Network]) -> Result<()> {
@@ -211,6 +261,12 @@ impl Networks {
         let rules: Vec<&Rule> = endpoints.iter().filter(of_one).flat_map(|endpoint| &endpoint.rules).collect();
         self.firewall().rebuild(&up, &rules)
     }
+}
+
+/// A rule of the host's firewall that is not understood.
+fn closed(text: &str) -> Line {
+    let why = "the host's own firewall says this, and rbox cannot ask for it: what it may allow stays closed";
+    Line { text: text.to_owned(), why: why.into(), owner: String::new(), seen: Some((0, 0)), is_nobodys: false }
 }
 
 /// Each rule that is wanted, whether it is there or not; and those that are there though nobody wants them.

@@ -97,6 +97,8 @@ impl Watch {
                 let heard = heard(changes);
                 match is_due.then(|| self.networks.mend()) {
                     None if heard == Heard::Deleted => self.wake(QUIET),
+                    // What the host's own firewall lets in may be another by now.
+                    None if heard == Heard::Added && self.networks.respected().is_some() => self.wake(QUIET),
                     Some(Ok(false)) => self.wake(AGAIN),
                     Some(Err(_)) => self.wake(LATER),
                     _ => {}

@@ -20,6 +20,7 @@ use super::network::hold::Hold;
 use super::network::settle::{Life, change_flags, mend_under};
 use super::print;
 use super::run::network::{closed, request_of};
+use super::run::reach;
 use crate::cli::{Global, NetworkFlags, PublishArgs, UnpublishArgs};
 use crate::engine::Engine;
 use crate::find::find;
@@ -50,6 +51,7 @@ pub(crate) fn publish(global: &Global, args: &PublishArgs) -> Result<ExitCode> {
     })?;
     let line = |it: &PortMapping| format!("{}/{} -> {}:{}\n", it.container, it.protocol, it.host_ip, it.host);
     print::text(&new.iter().map(line).collect::<String>())?;
+    reach::tell(&engine.networks, &record.id, &new);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -37,6 +37,7 @@ use crate::{names, sweep};
 pub(super) mod bundle;
 pub(super) mod network;
 pub(super) mod ports;
+pub(super) mod reach;
 mod stdio;
 
 pub(crate) use bundle::Draft;
@@ -187,6 +188,7 @@ pub(crate) fn live(
 
     // 5. Its network: a namespace that no process is in yet, with link, address, route, rules.
     let (mut endpoints, sandbox) = network::connect(engine, reservation, flags)?;
+    reach::tell(&engine.networks, &claim.id, &endpoints.ports());
 
     // 6. The root file system: the layers as one tree, or the directory of --rootfs. A mount of nobody's tree.
     let root = root(&engine.store, intent, claim)?;

@@ -1,9 +1,11 @@
 //! What ufw or firewalld says of a port of the host, as if a program of the host's listened there.
 
 use std::fmt;
+use std::rc::Rc;
 
-use super::paths::opinion;
-use crate::foreign::{Base, Hook, Match, Packets, Stage, Tables, Verdict, flatten};
+use super::paths::{Through, Way, ask, opinion};
+use crate::firewall::{self, HostFirewall, Is, Mirror, Rule};
+use crate::foreign::{self, Base, Foreign, Hook, Match, Packets, Stage, Tables, Verdict, flatten};
 use crate::ports::PortMapping;
 
 /// What a firewall says of a port.
@@ -15,6 +17,8 @@ pub struct Belief {
     pub allows: bool,
     /// Who is treated the other way: `192.0.2.0/24`, `by eth0`.
     pub others: Vec<String>,
+    /// Rules about the port of which only the kernel can tell whom they mean.
+    pub unclear: Vec<String>,
 }
 
 impl fmt::Display for Belief {
@@ -31,7 +35,7 @@ impl fmt::Display for Belief {
 
 /// What the firewall that runs on this host says of a port that is published; nothing where none runs.
 pub(super) fn belief(tables: &Tables, mapping: &PortMapping, own_links: &[String]) -> Option<Belief> {
-    let (firewall, base) = tables.bases.iter().find_map(|base| Some((manager(base)?, base)))?;
+    let (firewall, base) = tables.bases.iter().find_map(|base| Some((foreign::manager(base)?, base)))?;
     let about = Packets {
         destination: (!mapping.host_ip.is_unspecified()).then(|| crate::firewall::Rule::host(mapping.host_ip)),
         protocol: Some(mapping.protocol),
@@ -40,28 +44,45 @@ pub(super) fn belief(tables: &Tables, mapping: &PortMapping, own_links: &[String
     };
     let lines = flatten(base, &about, Stage { is_local: true, not_by: own_links, is_translated: false }, &|_| false);
     let (allows, others) = opinion(&lines, &about);
-    Some(Belief { firewall, allows, others })
+    let unclear = lines.iter().filter(|line| !line.is_exact).map(|line| line.text.clone()).collect();
+    Some(Belief { firewall, allows, others, unclear })
 }
 
-/// Whose a base chain is, where it is the one that lets programs of the host be reached.
-pub(super) fn manager(base: &Base) -> Option<&'static str> {
-    if base.hook != Hook::Input {
-        return None;
+/// What the firewall that is obeyed does to a way into a container.
+pub(super) fn obeyed(of: HostFirewall, mirror: &Mirror, way: &Way<'_>, belief: Option<&Belief>) -> Through {
+    let base = as_base(mirror);
+    let stage = Stage { is_local: true, not_by: way.own_links, is_translated: false };
+    let lines = flatten(&base, &way.before(), stage, &|_| true);
+    let (allows, _) = opinion(&lines, &way.before());
+    let mut through = Through::default();
+    ask(&base, &way.before(), stage, &mut through);
+    through.remarks.clear();
+    match mirror.runs {
+        false => through.remarks.push(format!(
+            "{of} does not run, so it is closed: start it, or take \"respect\" out of the configuration"
+        )),
+        true if !allows => {
+            let unclear = belief.iter().flat_map(|belief| &belief.unclear);
+            through.remarks.extend(unclear.map(|text| format!("closed, since rbox cannot ask for this: {text}")));
+        }
+        true => {}
     }
-    if base.table == "nft inet firewalld" && base.chain == "filter_INPUT" {
-        return Some("firewalld");
-    }
-    // Switched off, ufw leaves its chains behind, and nothing in them.
-    let of_ufw = ["ufw-before-input", "ufw6-before-input"];
-    let asks_user = |name: &&str| {
-        let rules = base.chains.get(*name).map(Vec::as_slice).unwrap_or_default();
-        let to_user = |verdict: &Verdict| matches!(verdict, Verdict::Jump(to) if to.ends_with("-user-input"));
-        rules.iter().any(|rule| rule.matches.is_empty() && to_user(&rule.verdict))
+    through
+}
+
+fn as_base(mirror: &Mirror) -> Base {
+    let link = |is: &Is<String>| Match::Input(is.clone());
+    let foreign = |rule: &Rule| {
+        let (source, destination) = (rule.source.clone(), rule.destination.clone());
+        let mut matches: Vec<Match> = rule.input.iter().map(link).collect();
+        matches.extend(source.map(Match::Source).into_iter().chain(destination.map(Match::Destination)));
+        if let Some(ports) = rule.ports {
+            matches.extend([Match::Protocol(Is::This(ports.protocol.number())), Match::Port(Is::This(ports.range))]);
+        }
+        let verdict = if rule.verdict == firewall::Verdict::Return { Verdict::Drop } else { Verdict::Accept };
+        Foreign { text: rule.to_string(), matches, verdict }
     };
-    if of_ufw.iter().any(asks_user) {
-        return Some("ufw");
-    }
-    let to_zones = |matches: &[Match], to: &Verdict| matches.is_empty() && *to == Verdict::Jump("INPUT_ZONES".into());
-    let input = base.chains.get(&base.chain).map(Vec::as_slice).unwrap_or_default();
-    input.iter().any(|rule| to_zones(&rule.matches, &rule.verdict)).then_some("firewalld")
+    let chains = Rc::new([(String::new(), mirror.rules.iter().map(foreign).collect())].into());
+    let (table, chain) = (String::new(), String::new());
+    Base { table, chain, hook: Hook::Prerouting, translates: false, sees_translated: false, passes: false, chains }
 }

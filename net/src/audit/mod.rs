@@ -48,12 +48,21 @@ impl Networks {
     /// # Errors
     /// `Os`, `Record`: the state directory cannot be read, or the kernel not be asked; `Firewall`: iptables refuses.
     pub fn audit(&self) -> Result<Audit> {
+        self.audit_of(None)
+    }
+
+    /// The same of one container alone.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn audit_of(&self, container: Option<&str>) -> Result<Audit> {
         let networks = self.list()?;
         let up: Vec<Network> =
             networks.iter().filter(|it| crate::driver::bridge::is_up(it).unwrap_or(false)).cloned().collect();
         let scene = Scene::look(self, &up)?;
         let mut openings = Vec::new();
-        for record in self.endpoints()?.iter().filter(|record| !record.is_leaving()) {
+        let is_meant = |record: &&EndpointRecord| container.is_none_or(|id| record.owner.container == id);
+        for record in self.endpoints()?.iter().filter(|record| !record.is_leaving()).filter(is_meant) {
             if let Some(network) = networks.iter().find(|network| network.id == record.network_id) {
                 openings.extend(self.of_endpoint(&scene, network, record));
             }

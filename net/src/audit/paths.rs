@@ -51,6 +51,16 @@ impl Through {
         self.only.as_ref().is_none_or(|only| !only.is_empty())
     }
 
+    /// Those who get through here, and there too.
+    pub(super) fn and(&mut self, there: Through) {
+        if let Some(only) = there.only {
+            self.narrow(only);
+        }
+        self.but.extend(there.but);
+        self.is_unsure |= there.is_unsure;
+        self.remarks.extend(there.remarks);
+    }
+
     fn narrow(&mut self, these: Vec<String>) {
         self.only = Some(match self.only.take() {
             None => these,
@@ -80,7 +90,7 @@ fn whole(address: IpAddr) -> Is<Subnet> {
 
 impl Way<'_> {
     /// Before the receiver is translated.
-    fn before(&self) -> Packets {
+    pub(super) fn before(&self) -> Packets {
         let destination = match self.is_translated {
             true => self.address.map(whole),
             false => Some(whole(self.inside)),

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
 use super::paths::{Caller, Through, Way};
-use super::{Opening, Outside, Reach, Who};
+use super::{Opening, Outside, Reach, Who, firewalls};
 use crate::address::Subnet;
 use crate::endpoint::{EndpointRecord, Link};
 use crate::error::Result;
-use crate::firewall::Wanted;
+use crate::firewall::{HostFirewall, Mirror, Wanted};
 use crate::foreign::{self, Tables};
 use crate::netlink::Netlink;
 use crate::network::{Network, Passage};
@@ -25,6 +25,8 @@ pub(super) struct Scene {
     pub(super) own_links: Vec<String>,
     lines: Vec<Line>,
     squatters: Vec<Squatter>,
+    /// The firewall whose decision counts, and what it is, by family.
+    obeyed: Option<(HostFirewall, [Mirror; 2])>,
     /// Containers of some network have addresses of IPv6.
     has_ipv6: bool,
 }
@@ -47,12 +49,21 @@ impl Scene {
             let there: HashSet<&str> = tables.iter().flat_map(Tables::texts).collect();
             lines.iter_mut().for_each(|line| line.seen = there.contains(line.text.as_str()).then_some((0, 0)));
         }
+        // What is not written down yet, or was taken out, does not count.
+        let mut obeyed = networks.firewall().mirrors();
+        for (mirror, ipv6) in obeyed.iter_mut().flatten().zip([false, true]) {
+            let wanted = networks.firewall().wanted_host(mirror, ipv6);
+            let is_there = |text: &str| lines.iter().any(|line| line.text == text && line.seen.is_some());
+            let mut there = wanted.iter().map(|wanted| is_there(&wanted.text));
+            mirror.rules.retain(|_| there.next().unwrap_or(false));
+        }
         Ok(Scene {
             tables,
             callers: [callers(up, false)?, callers(up, true)?],
             own_links: up.iter().filter_map(|it| Some(it.bridge.as_ref()?.name.clone())).chain(["lo".into()]).collect(),
             lines,
             squatters: networks.squatters()?,
+            obeyed: networks.respected().zip(obeyed),
             has_ipv6: up.iter().any(|network| network.ipv6),
         })
     }
@@ -81,12 +92,13 @@ impl Scene {
         if !way.is_translated {
             (opening.address, opening.ports) = (way.inside, way.inside_ports);
         }
-        let has = |inner: bool| !self.lacks(wanted, network, inner);
+        let of = (network, opening.address.is_ipv6());
+        let has = |inner: bool| !self.lacks(wanted, of, inner);
         let from = |caller: Caller| way.walk(tables, caller);
         let (host, containers) = (from(Caller::Host), from(Caller::Container));
         opening.reach.host = host.any() && (has(is_loopback) || !way.is_translated);
         opening.reach.containers = way.is_translated && !is_loopback && containers.any() && has(true);
-        opening.remarks.extend(self.missing(wanted, network));
+        opening.remarks.extend(self.missing(wanted, of));
         if !host.any() {
             opening.remarks.extend(host.remarks);
         }
@@ -104,10 +116,16 @@ impl Scene {
             opening.reach = Reach::default();
             return opening;
         }
-        let outside = from(Caller::Outside);
+        let mut outside = from(Caller::Outside);
+        if let Some((of, mirrors)) = self.obeyed.as_ref().filter(|_| way.is_translated) {
+            let mirror = &mirrors[usize::from(opening.address.is_ipv6())];
+            outside.and(firewalls::obeyed(*of, mirror, way, opening.firewall.as_ref()));
+        }
         opening.reach.outside = if has(false) { self.who(&outside, way) } else { Outside::default() };
         opening.remarks.extend(outside.remarks);
-        opening.advise();
+        if self.obeyed.is_none() || !way.is_translated {
+            opening.advise();
+        }
         opening
     }
 
@@ -205,7 +223,7 @@ impl Scene {
 
     /// Whether what translates is not all there: for what comes from outside and from the host's own addresses, or, `inner`,
     /// for containers and 127.0.0.1.
-    fn lacks(&self, wanted: &[Wanted], network: &Network, inner: bool) -> bool {
+    fn lacks(&self, wanted: &[Wanted], (network, ipv6): (&Network, bool), inner: bool) -> bool {
         let of_other_side = |text: &str| match inner {
             true => text.contains("-A RBOX ") || text.contains("-j RBOX "),
             false => text.contains("RBOX-INNER"),
@@ -213,9 +231,9 @@ impl Scene {
         let own = wanted.iter().map(|wanted| wanted.text.as_str());
         let is_missing = |text: &str| self.lines.iter().any(|line| line.text == text && line.seen.is_none());
         let mut own_missing = own.filter(|text| is_missing(text) && !text.contains(" MASQUERADE"));
-        let shared = self.lines.iter().filter(|line| line.seen.is_none() && is_shared(line, network));
+        let shared = self.lines.iter().filter(|line| line.seen.is_none() && is_shared(line, network, ipv6));
         let mut shared_missing = shared.filter(|line| {
-            [" -A PREROUTING -m addrtype", " -A PREROUTING -i ", " rbox dnat-in ", " rbox publish "]
+            [" -A PREROUTING -m addrtype", " -A PREROUTING -i ", " -A RBOX-HOST ", " rbox dnat-in ", " rbox publish "]
                 .iter()
                 .any(|words| line.text.contains(words))
         });
@@ -223,9 +241,9 @@ impl Scene {
             || shared_missing.any(|line| !of_other_side(&format!("{} ", line.text)))
     }
 
-    fn missing(&self, wanted: &[Wanted], network: &Network) -> Vec<String> {
+    fn missing(&self, wanted: &[Wanted], (network, ipv6): (&Network, bool)) -> Vec<String> {
         let is_its = |line: &&Line| {
-            line.seen.is_none() && (is_shared(line, network) || wanted.iter().any(|it| it.text == line.text))
+            line.seen.is_none() && (is_shared(line, network, ipv6) || wanted.iter().any(|it| it.text == line.text))
         };
         let count = self.lines.iter().filter(is_its).count();
         let first = self.lines.iter().find(is_its);
@@ -251,8 +269,9 @@ impl Opening {
 }
 
 /// Whether a rule is a network's, or of all of them.
-fn is_shared(line: &Line, network: &Network) -> bool {
-    line.owner.is_empty() || line.owner == network.name
+fn is_shared(line: &Line, network: &Network, ipv6: bool) -> bool {
+    let is_ipv6 = line.text.starts_with("ip6") || line.text.contains(" ip6 ");
+    is_ipv6 == ipv6 && (line.owner.is_empty() || line.owner == network.name)
 }
 
 /// Whether the host has this address, or every one is meant. Only what the host has can be bound to: ip(7).

@@ -13,6 +13,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::respect::HOST;
 use super::rule::{Is, Rule, Table, Verdict};
 use crate::address::Subnet;
 use crate::network::{Network, Passage};
@@ -246,6 +247,17 @@ impl Bridged<'_> {
     }
 }
 
+/// The rule by which what comes from outside is looked for among the published ports; and that by which the host's own
+/// firewall is asked before.
+pub(super) fn questions(ipv6: bool) -> (Rule, Rule) {
+    let jump = |to: &str| Rule {
+        ipv6,
+        destination_type: Some(Is::This("LOCAL".into())),
+        ..Rule::new(Table::Nat, "PREROUTING", Verdict::Jump(to.into()))
+    };
+    (jump(PUBLISHED), jump(HOST))
+}
+
 fn returns() -> Vec<Rule> {
     [STAGE_1, STAGE_2, USER_CHAIN].map(|chain| Rule::new(Table::Filter, chain, Verdict::Return)).into()
 }
@@ -266,6 +278,14 @@ pub(super) fn marks(ipv6: bool) -> Vec<((Table, &'static str), Vec<&'static str>
 }
 
 impl Shared {
+    /// The same, where the host's own firewall is asked before a published port is looked for: see [`super::respect`].
+    pub(super) fn asking(mut self) -> Shared {
+        self.chains.push((Table::Nat, HOST));
+        let (plain, asking) = questions(self.ipv6);
+        self.last.iter_mut().filter(|rule| **rule == plain).for_each(|rule| rule.clone_from(&asking));
+        self
+    }
+
     /// Every rule, in the order of the tables.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.first.iter().chain(&self.last)

@@ -210,6 +210,40 @@ impl Iptables {
         mine().for_each(|(table, chain)| change.add(*table, format!("-X {chain}")));
     }
 
+    /// Have a chain of ours hold these rules and no others, all at once. Says whether it was otherwise.
+    ///
+    /// Same as: `iptables-restore --noflush -w 5` with a `:CHAIN` line, which empties it.
+    pub(super) fn rewrite(&self, (table, chain): (Table, &str), rules: &[Rule]) -> Result<bool> {
+        let listing = self.list(table)?;
+        let there = listing.rules.get(chain).map(Vec::as_slice).unwrap_or_default();
+        if listing.chains.iter().any(|have| have == chain)
+            && there.iter().eq(&rules.iter().map(Rule::to_string).collect::<Vec<_>>())
+        {
+            return Ok(false);
+        }
+        let mut change = Change::default();
+        change.add(table, format!(":{chain} - [0:0]"));
+        rules.iter().for_each(|rule| change.add(table, rule.to_string()));
+        self.commit(&steps::RULES_BASE, "write down what the host's own firewall allows", &change)?;
+        Ok(true)
+    }
+
+    /// Whether a chain is there.
+    pub(super) fn has_chain(&self, (table, chain): (Table, &str)) -> Result<bool> {
+        Ok(self.list(table)?.chains.iter().any(|have| have == chain))
+    }
+
+    /// Take out a chain of ours that nothing leads to any more. One that is gone already is no error.
+    pub(super) fn remove_chain(&self, (table, chain): (Table, &str)) -> Result<()> {
+        if !self.has_chain((table, chain))? {
+            return Ok(());
+        }
+        let mut change = Change::default();
+        change.add(table, format!("-F {chain}"));
+        change.add(table, format!("-X {chain}"));
+        self.commit(&steps::RULES_BASE, "remove the shared rules", &change)
+    }
+
     /// List our rules as the kernel has them, and what each has seen.
     pub(super) fn show(&self, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Seen>> {
         let mut found = Vec::new();

@@ -5,6 +5,7 @@
 //!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ┴▶ nft/ (one batch, maps)
 //!   nfnetlink.rs taking iptables' rules out again, in one transaction of the kernel's own
 //!   batch.rs, wire.rs  the kernel's messages
+//!   respect.rs   what the host's own firewall allows, where published ports are to obey it
 //!   watch.rs     hearing of what others change
 //!   script.rs    all of it for an administrator who puts it in himself
 //!   flows.rs     what goes on by rules that are no more, or as if there were none yet: forgotten
@@ -21,6 +22,7 @@ mod iptables;
 mod nfnetlink;
 mod nft;
 mod published;
+mod respect;
 mod rule;
 mod script;
 #[cfg(test)]
@@ -41,11 +43,13 @@ use crate::error::{Doing, Result};
 use crate::network::Network;
 
 pub use backend::{Backend, Variant};
-use bridge::shared;
+use bridge::Shared;
 pub(crate) use flows::Meant;
 pub(crate) use iptables::{finish, program};
 pub(crate) use published::published;
-pub(crate) use rule::Is;
+pub use respect::HostFirewall;
+pub(crate) use respect::Mirror;
+pub(crate) use rule::{Is, Verdict};
 pub use rule::{Rule, Table};
 pub(crate) use watch::{Heard, changes, heard};
 use why::why;
@@ -89,13 +93,21 @@ pub(crate) struct Firewall {
     running: PathBuf,
     backends: [OnceLock<Iptables>; 2],
     socket: RuleSocket,
+    /// Whose decision counts for published ports.
+    respect: PathBuf,
 }
 
 impl Firewall {
     /// Nothing is looked for before it is needed. `dir` is where the lock and the choice of the backend are kept.
     pub(crate) fn new(dir: &Path) -> Firewall {
         let chosen = backend::Chosen::kept_in(dir.join("backend"));
-        Firewall { chosen, running: dir.join("firewall"), backends: Default::default(), socket: RuleSocket::default() }
+        Firewall {
+            chosen,
+            running: dir.join("firewall"),
+            backends: Default::default(),
+            socket: RuleSocket::default(),
+            respect: dir.join("respect"),
+        }
     }
 
     /// Which one it is.
@@ -132,13 +144,13 @@ impl Firewall {
     /// Errors: `Firewall`, when iptables refuses or is not here.
     pub(crate) fn ensure(&self, network: &Network, age: Age) -> Result<bool> {
         match self.backend() {
-            Backend::Nftables => return nft::ensure(&self.socket, network),
+            Backend::Nftables => return nft::ensure(&self.socket, network, self.mirrors().as_ref()),
             Backend::None => return Ok(false),
             Backend::Iptables(_) => {}
         }
         self.settle()?;
         let mut were_missing = false;
-        for shared in [shared(network, false), shared(network, true)].into_iter().flatten() {
+        for shared in [false, true].into_iter().filter_map(|ipv6| self.shared(network, ipv6)) {
             were_missing |= match self.heads((network, age), shared.ipv6)? {
                 Some(heads) => {
                     self.of(shared.ipv6)?.add_own(&shared)?;
@@ -148,6 +160,7 @@ impl Firewall {
                 None => self.of(shared.ipv6)?.ensure(&shared)?,
             };
         }
+        self.refresh()?;
         Ok(were_missing)
     }
 
@@ -177,10 +190,22 @@ impl Firewall {
         Ok(Some(heads))
     }
 
+    /// What a network and the others share, of one family.
+    fn shared(&self, network: &Network, ipv6: bool) -> Option<Shared> {
+        let shared = bridge::shared(network, ipv6)?;
+        Some(if self.respected().is_some() { shared.asking() } else { shared })
+    }
+
+    fn common_rules(&self, ipv6: bool) -> Shared {
+        let common = bridge::common(ipv6);
+        if self.respected().is_some() { common.asking() } else { common }
+    }
+
     /// Add rules at the ends of their chains.
     ///
     /// Errors: `Firewall`, also when a chain is missing: somebody emptied the tables.
     pub(crate) fn append(&self, rules: &[Rule]) -> Result<()> {
+        self.refresh()?;
         match self.backend() {
             Backend::Nftables => return nft::append(&self.socket, &rules.iter().collect::<Vec<_>>()),
             Backend::None => return Ok(()),
@@ -249,7 +274,7 @@ impl Firewall {
             Backend::None => return Ok(()),
             Backend::Iptables(_) => {}
         }
-        for shared in [shared(network, false), shared(network, true)].into_iter().flatten() {
+        for shared in [false, true].into_iter().filter_map(|ipv6| self.shared(network, ipv6)) {
             let backend = self.of(shared.ipv6)?;
             // A user-defined network's rules are told by their comment.
             if backend.is_nft && !network.is_predefined() {
@@ -273,7 +298,7 @@ impl Firewall {
         }
         for ipv6 in [false, true] {
             match self.of(ipv6) {
-                Ok(backend) => backend.remove(&bridge::common(ipv6))?,
+                Ok(backend) => backend.remove(&self.common_rules(ipv6))?,
                 // Without its program nothing of ours can be there.
                 Err(_) if ipv6 => {}
                 Err(error) => return Err(error),
@@ -285,9 +310,9 @@ impl Firewall {
     /// What a network needs of one family; nothing where it has no subnet of it.
     pub(crate) fn wanted(&self, network: &Network, ipv6: bool) -> Vec<Wanted> {
         match self.backend() {
-            Backend::Nftables => nft::wanted(network, ipv6),
+            Backend::Nftables => nft::wanted(network, ipv6, self.respected().is_some()),
             Backend::Iptables(_) | Backend::None => {
-                let shared = shared(network, ipv6);
+                let shared = self.shared(network, ipv6);
                 let rules = shared.iter().flat_map(|shared| shared.rules());
                 rules
                     .map(|rule| Wanted {
@@ -315,7 +340,7 @@ impl Firewall {
         match self.backend() {
             Backend::Nftables => Vec::new(),
             Backend::Iptables(_) | Backend::None => {
-                bridge::common(ipv6).rules().map(|rule| line(rule, self.variant())).collect()
+                self.common_rules(ipv6).rules().map(|rule| line(rule, self.variant())).collect()
             }
         }
     }
@@ -355,7 +380,7 @@ impl Firewall {
     ///
     /// Errors: `Os`, what the kernel refuses; then they are as they were.
     pub(crate) fn rebuild(&self, networks: &[Network], rules: &[&Rule]) -> Result<()> {
-        nft::rebuild(&self.socket, networks, rules)
+        nft::rebuild(&self.socket, networks, rules, self.mirrors().as_ref())
     }
 
     /// Lead 127.0.0.11:53 of this thread's network namespace to a name server's ports there, udp and tcp, by nftables.

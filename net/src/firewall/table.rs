@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Rule, Variant, bridge, line, nft, published};
+use super::rule::Ports;
+use super::{Mirror, Rule, Table, Variant, Verdict, bridge, line, nft, published, respect};
 use crate::endpoint::{Attachment, Link};
 use crate::network::{Bridge, Driver, Network, Passage, Pool};
 use crate::ports::{PortMapping, PortRange, Protocol};
@@ -79,19 +80,40 @@ fn tables() -> String {
         let shared = bridge::shared(&network, false).unwrap();
         let iptables: Vec<(String, &str)> =
             shared.rules().map(|rule| line(rule, Variant::Usual)).map(|it| (it.text, it.why)).collect();
-        let nftables = nft::wanted(&network, false).into_iter().map(|it| (it.text, it.why));
+        let nftables = nft::wanted(&network, false, false).into_iter().map(|it| (it.text, it.why));
         // What all have in common is told with the first.
         let all: Vec<(String, &str)> =
             iptables.into_iter().chain(nftables).filter(|(text, _)| !told.contains(text)).collect();
         told.extend(all.iter().map(|(text, _)| text.clone()));
         rows(&mut out, all);
     }
+    out += &asking(&networks()[0].1, &told);
     let rules = rules(&networks()[0].1);
     writeln!(out, "\n### Published ports, `-p 8080:80 -p 127.0.0.1:8081:81 -p 7000-7005:7000-7005`\n").unwrap();
     writeln!(out, "| rule | what it is for |\n| --- | --- |").unwrap();
     rows(&mut out, rules.iter().map(|rule| line(rule, Variant::Usual)).map(|it| (it.text, it.why)));
     let entries = nft::wanted_of(&rules.iter().collect::<Vec<_>>(), false);
     rows(&mut out, entries.into_iter().map(|it| (it.text, it.why)));
+    out
+}
+
+/// What is otherwise where the host's own firewall is asked.
+fn asking(network: &Network, told: &[String]) -> String {
+    let mut out = String::new();
+    writeln!(out, "\n### Where the host's own firewall is asked, `\"respect\": \"ufw\"`, after `ufw allow 8080/tcp`\n")
+        .unwrap();
+    writeln!(out, "| rule | what it is for |\n| --- | --- |").unwrap();
+    let shared = bridge::shared(network, false).unwrap().asking();
+    let range = PortRange::new(8080, 8080).unwrap();
+    let allowed = Rule {
+        ports: Some(Ports { protocol: Protocol::Tcp, range }),
+        ..Rule::new(Table::Nat, respect::HOST, Verdict::Jump("RBOX".into()))
+    };
+    let mirror = Mirror { runs: true, rules: vec![allowed], closed: Vec::new() };
+    let iptables = shared.rules().chain(&mirror.rules).map(|rule| line(rule, Variant::Usual));
+    let nftables = nft::wanted(network, false, true).into_iter().chain(nft::wanted_host(&mirror, false));
+    let all = iptables.chain(nftables).map(|it| (it.text, it.why));
+    rows(&mut out, all.filter(|(text, _)| !told.contains(text)));
     out
 }
 

@@ -5,7 +5,8 @@ use std::io;
 use rtnetlink::sys::Socket;
 
 use super::batch::{
-    NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_NEWGEN,
+    NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN,
+    NFT_MSG_NEWGEN, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM,
 };
 use super::wire::{DUMP_BYTES, attribute, messages, open};
 
@@ -18,6 +19,8 @@ const NFTA_GEN_PROC_NAME: u16 = 3;
 pub(crate) enum Heard {
     /// Nothing, or nothing that can have taken anything from us.
     Nothing,
+    /// Somebody else has put something in.
+    Added,
     /// Somebody else has deleted something.
     Deleted,
 }
@@ -33,7 +36,7 @@ pub(crate) fn changes() -> io::Result<Socket> {
 /// Read all that it has heard.
 pub(crate) fn heard(socket: &Socket) -> Heard {
     let mut heard = Heard::Nothing;
-    let mut is_deletion = false;
+    let (mut is_addition, mut is_deletion) = (false, false);
     let mut datagram = Vec::with_capacity(DUMP_BYTES);
     loop {
         datagram.clear();
@@ -49,12 +52,17 @@ pub(crate) fn heard(socket: &Socket) -> Heard {
                 NFT_MSG_DELTABLE | NFT_MSG_DELCHAIN | NFT_MSG_DELRULE | NFT_MSG_DELSET | NFT_MSG_DELSETELEM => {
                     is_deletion = true;
                 }
+                NFT_MSG_NEWCHAIN | NFT_MSG_NEWRULE | NFT_MSG_NEWSETELEM => is_addition = true,
                 // The end of a change, and who has made it.
                 NFT_MSG_NEWGEN => {
                     let by = body.get(4..).and_then(|body| attribute(body, NFTA_GEN_PROC_NAME)).unwrap_or_default();
-                    if std::mem::take(&mut is_deletion) && !by.starts_with(b"rbox") {
-                        heard = Heard::Deleted;
-                    }
+                    let (deleted, added) = (std::mem::take(&mut is_deletion), std::mem::take(&mut is_addition));
+                    heard = match (deleted, added) {
+                        _ if by.starts_with(b"rbox") => heard,
+                        (true, _) => Heard::Deleted,
+                        (_, true) if heard == Heard::Nothing => Heard::Added,
+                        _ => heard,
+                    };
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! What each rule is for, in one line: `network rules` and the reader's first question.
 
+use super::respect::HOST;
 use super::rule::{Is, Rule, Table, Verdict};
 
 /// Say what a rule is for, by where it stands and what it does.
@@ -28,6 +29,11 @@ pub(crate) fn why(rule: &Rule) -> &'static str {
         (Table::Nat, "PREROUTING", Verdict::Jump(to)) if to == "RBOX-INNER" => {
             "a container that asks for a published port of the host"
         }
+        (Table::Nat, "PREROUTING", Verdict::Jump(to)) if to == HOST => {
+            "somebody outside asks for a published port of the host: first the host's own firewall is asked"
+        }
+        (Table::Nat, HOST, Verdict::Return) => "the host's own firewall denies this, so it is not translated",
+        (Table::Nat, HOST, _) => "the host's own firewall allows this, so it is looked for among the published ports",
         (Table::Nat, "PREROUTING", _) => "somebody outside asks for a published port of the host",
         (Table::Nat, "OUTPUT", Verdict::Jump(to)) if to == "RBOX-INNER" => {
             "the host asks for a published port at 127.0.0.1"

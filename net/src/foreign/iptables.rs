@@ -30,6 +30,11 @@ pub(super) fn read(ipv6: bool) -> Vec<(&'static str, Vec<Base>)> {
     all
 }
 
+/// Read table filter of the usual iptables.
+pub(super) fn read_filter(ipv6: bool) -> Vec<Base> {
+    read_table(Variant::Usual.names(ipv6), "filter").unwrap_or_default()
+}
+
 /// Read one; nothing where it is not iptables', or there is no iptables.
 fn read_table(name: &str, table: &str) -> Option<Vec<Base>> {
     let output = Command::new(program(name)?).args(["-w", "5", "-t", table, "-S"]).output().ok()?;
@@ -146,6 +151,10 @@ fn matching(is: bool, (module, option): (&str, &str), value: &[&str]) -> Option<
         ("conntrack", "--ctstate") | ("state", "--state") => Match::State(is, list()),
         ("conntrack", "--ctorigdstport") => Match::OriginalPort(turn(is, ports(first?)?)),
         ("conntrack", "--ctorigdst") => Match::OriginalDestination(turn(is, subnet(first?)?)),
+        // The kernel itself drops packets with such a header: RFC 5095.
+        ("rt", "--rt-type") if is && first? == "0" => Match::Never,
+        // Of callers who cannot be answered none are in question.
+        ("rpfilter", "--invert") => Match::Never,
         ("addrtype", "--dst-type") => Match::DestinationType(is, list()),
         _ => return None,
     })

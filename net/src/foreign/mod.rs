@@ -13,6 +13,7 @@
 
 mod flat;
 mod iptables;
+mod managers;
 mod nft;
 mod packets;
 
@@ -24,6 +25,7 @@ use crate::firewall::Is;
 use crate::ports::{PortRange, Protocol};
 
 pub(crate) use flat::{Line, flatten};
+pub(crate) use managers::manager;
 pub(crate) use packets::{Packets, Stage};
 
 /// Where in the kernel a base chain is called: linux/netfilter.h, enum nf_inet_hooks.
@@ -134,12 +136,19 @@ pub(crate) fn read(ipv6: bool) -> Tables {
     let of_iptables = iptables::read(ipv6);
     // What iptables has not understood, or is not here to read, nft does.
     let named: Vec<&str> = of_iptables.iter().map(|(table, _)| *table).collect();
-    match nft::read(ipv6, &named) {
+    match nft::read(ipv6, &["ruleset"], &named) {
         Ok(bases) => tables.bases.extend(bases),
         Err(why) => tables.unseen.push(why),
     }
     tables.bases.extend(of_iptables.into_iter().flat_map(|(_, bases)| bases));
     tables
+}
+
+/// Read what decides about programs of the host's: iptables' table filter, and with `is_nft` firewalld's own table. What cannot be
+/// read is not there.
+pub(crate) fn read_input(ipv6: bool, is_nft: bool) -> Vec<Base> {
+    let of_nft = is_nft.then(|| nft::read(ipv6, &["table", "inet", "firewalld"], &[]).unwrap_or_default());
+    iptables::read_filter(ipv6).into_iter().chain(of_nft.into_iter().flatten()).collect()
 }
 
 /// The number of a protocol, by its name or as it is.

@@ -18,12 +18,12 @@ const OWN: &str = "rbox";
 /// The priority of what translates receivers: linux/netfilter_ipv4.h, NF_IP_PRI_NAT_DST.
 const TRANSLATION: i64 = -100;
 
-/// Read every table of a family, but for those of iptables, `not`.
+/// Read what of a family `nft list WHAT` prints, but for iptables' tables, `not`.
 ///
 /// Errors: why they cannot be read, in words.
-pub(super) fn read(ipv6: bool, not: &[&str]) -> Result<Vec<Base>, String> {
+pub(super) fn read(ipv6: bool, what: &[&str], not: &[&str]) -> Result<Vec<Base>, String> {
     let nft = program("nft").ok_or("there is no program nft, so nftables' rules are not known")?;
-    let output = Command::new(nft).args(["-j", "list", "ruleset"]).output();
+    let output = Command::new(nft).args(["-j", "list"]).args(what).output();
     let output = output.map_err(|error| format!("cannot run nft: {}", crate::error::words(&error)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -167,6 +167,10 @@ impl Context<'_> {
         }
         if left["fib"]["result"] == "type" && left["fib"]["flags"].as_array()? == &["daddr"] {
             return Some(Match::DestinationType(is, vec![right.as_str()?.to_owned()]));
+        }
+        if left["fib"]["result"] == "oif" && *right == Value::Bool(false) {
+            // Of callers who cannot be answered none are in question.
+            return Some(if is { Match::Never } else { ALWAYS });
         }
         match left["meta"]["key"].as_str()? {
             "iifname" | "iif" => Some(Match::Input(turn(is, right.as_str()?.to_owned()))),

@@ -5,10 +5,11 @@ use std::io;
 
 use rtnetlink::sys::Socket;
 
-use super::layout::{HOOKED, Hooked, Own, PUBLISH, REDIRECTION, common, redirection};
+use super::layout::{HOOKED, HOST, Hooked, Own, PUBLISH, REDIRECTION, common, host, redirection};
 use super::set::{Element, Set, comment};
 use super::statement::NftRule;
 use super::{TABLE, is_absent};
+use crate::firewall::Mirror;
 use crate::firewall::batch::{
     Batch, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_GETCHAIN, NFT_MSG_GETTABLE,
     NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NLM_F_APPEND,
@@ -63,14 +64,24 @@ impl Change {
     }
 
     /// The table, its sets, the chains that the kernel calls, and what all networks have in common.
-    pub(super) fn common(&mut self) {
+    pub(super) fn common(&mut self, mirror: Option<&Mirror>) {
         self.table();
         Set::ALL.into_iter().for_each(|set| self.set(set));
         for hooked in HOOKED {
             self.hooked(&hooked);
         }
         self.chain(PUBLISH);
-        common(self.ipv6).iter().for_each(|rule| self.rule(rule));
+        if let Some(mirror) = mirror {
+            self.host(mirror);
+        }
+        common(self.ipv6, mirror.is_some()).iter().for_each(|rule| self.rule(rule));
+    }
+
+    /// What the host's own firewall allows, in place of what it allowed before.
+    pub(super) fn host(&mut self, mirror: &Mirror) {
+        self.chain(HOST);
+        self.flush(HOST);
+        host(mirror).iter().for_each(|rule| self.rule(rule));
     }
 
     /// A table with nothing but a map of ports that a namespace says to itself, before whatever else it translates.
@@ -105,7 +116,7 @@ impl Change {
             let _ = writeln!(self.words, "add rule {} comment \"{}\"", rule.words(self.ipv6), rule.why);
         }
         let attributes =
-            [(1, text(TABLE)), (2, text(&rule.chain)), (4, rule.encode(self.ipv6)), (7, comment(rule.why))];
+            [(1, text(TABLE)), (2, text(&rule.chain)), (4, rule.encode(self.ipv6)), (7, comment(&rule.why))];
         self.put(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, &attributes);
     }
 

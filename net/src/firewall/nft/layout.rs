@@ -18,7 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::set::{Element, Set};
 use super::statement::{NftRule, Statement};
 use crate::address::Subnet;
-use crate::firewall::bridge;
+use crate::firewall::rule::{Is, Rule, Verdict};
+use crate::firewall::{Mirror, bridge};
 use crate::network::{Network, Passage};
 
 /// A chain that the kernel calls: name, type, hook, priority.
@@ -64,6 +65,33 @@ pub(super) fn redirection() -> NftRule {
 /// Where published ports are looked up.
 pub(super) const PUBLISH: &str = "publish";
 
+/// What the host's own firewall allows: see [`super::super::respect`].
+pub(super) const HOST: &str = "host";
+
+/// That chain's rules. Each is told from all others by its number and its words, which are its comment.
+pub(super) fn host(mirror: &Mirror) -> Vec<NftRule> {
+    mirror.rules.iter().enumerate().map(|(at, rule)| as_nft(at, rule)).collect()
+}
+
+fn as_nft(at: usize, rule: &Rule) -> NftRule {
+    let mut statements = Vec::new();
+    statements.extend(rule.input.as_ref().map(|is| match is {
+        Is::This(link) => Statement::In(link.clone()),
+        Is::Not(link) => Statement::NotIn(link.clone()),
+    }));
+    for (is, is_receiver) in [(&rule.source, false), (&rule.destination, true)] {
+        statements.extend(is.as_ref().map(|is| match (is, is_receiver) {
+            (Is::This(subnet), false) => Statement::From(*subnet),
+            (Is::This(subnet), true) => Statement::To(*subnet),
+            (Is::Not(subnet), _) => Statement::Outside(is_receiver, *subnet),
+        }));
+    }
+    statements.extend(rule.ports.map(Statement::Ports));
+    statements.push(Statement::Counter);
+    statements.push(if rule.verdict == Verdict::Return { Statement::Return } else { Statement::Jump(PUBLISH) });
+    NftRule { chain: HOST.into(), why: format!("{} {}", at + 1, rule.body()).into(), statements }
+}
+
 /// What a network has of its own.
 #[derive(Debug, Default)]
 pub(super) struct Own {
@@ -73,7 +101,7 @@ pub(super) struct Own {
 }
 
 fn rule(chain: &str, why: &'static str, statements: impl IntoIterator<Item = Statement>) -> NftRule {
-    NftRule { chain: chain.to_owned(), why, statements: statements.into_iter().collect() }
+    NftRule { chain: chain.to_owned(), why: why.into(), statements: statements.into_iter().collect() }
 }
 
 fn loopback(ipv6: bool) -> Subnet {
@@ -83,8 +111,8 @@ fn loopback(ipv6: bool) -> Subnet {
     }
 }
 
-/// The rules that all networks have in common.
-pub(super) fn common(ipv6: bool) -> Vec<NftRule> {
+/// The rules that all networks have in common; `asks` the host's own firewall about who comes from outside, or does not.
+pub(super) fn common(ipv6: bool, asks: bool) -> Vec<NftRule> {
     use Statement::*;
     let mut rules = Vec::new();
     if !ipv6 {
@@ -98,7 +126,13 @@ pub(super) fn common(ipv6: bool) -> Vec<NftRule> {
     rules.push(rule("dnat-in", why, [InAny(Set::Internal), Return]));
     let why = "nobody outside speaks to 127.0.0.0/8 or ::1, where ports are for this host alone";
     rules.push(rule("dnat-in", why, [To(loopback(ipv6)), Return]));
-    rules.push(rule("dnat-in", "what comes to this host is looked up", [Jump(PUBLISH)]));
+    if asks {
+        rules.push(rule("dnat-in", "containers are served unasked", [InAny(Set::Bridges), Jump(PUBLISH)]));
+        let why = "what comes to this host is looked up as far as the host's own firewall allows";
+        rules.push(rule("dnat-in", why, [Jump(HOST)]));
+    } else {
+        rules.push(rule("dnat-in", "what comes to this host is looked up", [Jump(PUBLISH)]));
+    }
     let why = "only what this host says to itself can be for a published port";
     rules.push(rule("dnat-out", why, [Local(false), Return]));
     if ipv6 {

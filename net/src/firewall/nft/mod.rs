@@ -17,6 +17,7 @@ mod ports;
 mod set;
 mod statement;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
@@ -25,7 +26,7 @@ use nix::errno::Errno;
 
 use super::batch::Batch;
 use super::nfnetlink::RuleSocket;
-use super::{Rule, Seen, Wanted};
+use super::{Mirror, Rule, Seen, Wanted};
 use crate::error::Result;
 use crate::network::Network;
 use crate::ports::{PortRange, Protocol};
@@ -45,7 +46,7 @@ fn is_absent(error: &io::Error) -> bool {
 /// Put in what is missing of a bridge network's chains. Says whether anything was.
 ///
 /// Errors: `Os`, what the kernel refuses.
-pub(super) fn ensure(socket: &RuleSocket, network: &Network) -> Result<bool> {
+pub(super) fn ensure(socket: &RuleSocket, network: &Network, mirrors: Option<&[Mirror; 2]>) -> Result<bool> {
     let mut was_missing = false;
     for ipv6 in [false, true] {
         let Some(own) = layout::own(network, ipv6) else { continue };
@@ -59,7 +60,7 @@ pub(super) fn ensure(socket: &RuleSocket, network: &Network) -> Result<bool> {
         was_missing = true;
         let mut batch = change::Change::new(ipv6);
         if !has_table {
-            batch.common();
+            batch.common(of_family(mirrors, ipv6));
         }
         batch.own(&own);
         commit(socket, &steps::NFT_BASE, batch, doing)?;
@@ -134,16 +135,21 @@ pub(super) fn delete(socket: &RuleSocket, rules: &[&Rule], left: &[&Rule]) -> Re
 }
 
 /// Make the tables anew, with all that is wanted, each in one transaction: no packet ever sees the half of it.
-pub(super) fn rebuild(socket: &RuleSocket, networks: &[Network], rules: &[&Rule]) -> Result<()> {
+pub(super) fn rebuild(
+    socket: &RuleSocket,
+    networks: &[Network],
+    rules: &[&Rule],
+    mirrors: Option<&[Mirror; 2]>,
+) -> Result<()> {
     for ipv6 in [false, true] {
         let owns: Vec<layout::Own> = networks.iter().filter_map(|network| layout::own(network, ipv6)).collect();
-        let of_family: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).copied().collect();
+        let own: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).copied().collect();
         let mut batch = change::Change::new(ipv6);
         batch.no_table();
         if !owns.is_empty() {
-            batch.common();
+            batch.common(of_family(mirrors, ipv6));
             owns.iter().for_each(|own| batch.own(own));
-            batch.add(&ports::elements(&of_family));
+            batch.add(&ports::elements(&own));
         }
         commit(socket, &steps::NFT_REBUILD, batch, || "put the networks' chains back".to_owned())?;
     }
@@ -165,19 +171,52 @@ pub(super) fn redirect((udp, tcp): (u16, u16)) -> Result<()> {
 }
 
 /// What a network needs of one family: first what all have in common.
-pub(super) fn wanted(network: &Network, ipv6: bool) -> Vec<Wanted> {
+pub(super) fn wanted(network: &Network, ipv6: bool, asks: bool) -> Vec<Wanted> {
     let Some(own) = layout::own(network, ipv6) else { return Vec::new() };
-    let of_rule = |rule: &statement::NftRule, is_own| Wanted {
-        id: listing::rule_id(ipv6, &rule.chain, rule.why),
-        text: format!("nft add rule {}", rule.words(ipv6)),
-        why: rule.why,
-        is_own,
-    };
-    let mut all: Vec<Wanted> = layout::common(ipv6).iter().map(|rule| of_rule(rule, false)).collect();
-    all.extend(own.rules.iter().map(|rule| of_rule(rule, true)));
+    let mut all: Vec<Wanted> = layout::common(ipv6, asks).iter().map(|rule| of_rule(rule, ipv6, false)).collect();
+    all.extend(own.rules.iter().map(|rule| of_rule(rule, ipv6, true)));
     let why = "the network's entry: what is looked up there";
     all.extend(own.elements.iter().filter_map(|element| of_element(element, ipv6, why)));
     all
+}
+
+fn of_rule(rule: &statement::NftRule, ipv6: bool, is_own: bool) -> Wanted {
+    Wanted {
+        id: listing::rule_id(ipv6, &rule.chain, &rule.why),
+        text: format!("nft add rule {}", rule.words(ipv6)),
+        why: match rule.why {
+            Cow::Borrowed(why) => why,
+            Cow::Owned(_) => "what the host's own firewall says",
+        },
+        is_own,
+    }
+}
+
+/// What the chain holds that says what the host's own firewall allows.
+pub(super) fn wanted_host(mirror: &Mirror, ipv6: bool) -> Vec<Wanted> {
+    layout::host(mirror).iter().map(|rule| of_rule(rule, ipv6, false)).collect()
+}
+
+/// Write that chain anew, where it says anything else. Says whether it did.
+pub(super) fn mirror(socket: &RuleSocket, mirror: &Mirror, ipv6: bool) -> Result<bool> {
+    let doing = || "write down what the host's own firewall allows".to_owned();
+    if !socket.ask(doing, |socket| change::has_chain(socket, ipv6, layout::HOST))? {
+        return Ok(false);
+    }
+    let mut there = show(socket, ipv6)?;
+    let prefix = listing::rule_id(ipv6, layout::HOST, "");
+    there.retain(|seen| seen.id.starts_with(&prefix));
+    if there.iter().map(|seen| &seen.id).eq(wanted_host(mirror, ipv6).iter().map(|wanted| &wanted.id)) {
+        return Ok(false);
+    }
+    let mut batch = change::Change::new(ipv6);
+    batch.host(mirror);
+    commit(socket, &steps::NFT_BASE, batch, doing)?;
+    Ok(true)
+}
+
+fn of_family(mirrors: Option<&[Mirror; 2]>, ipv6: bool) -> Option<&Mirror> {
+    mirrors.map(|mirrors| &mirrors[usize::from(ipv6)])
 }
 
 /// What an endpoint's rules are here, of one family.

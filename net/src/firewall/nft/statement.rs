@@ -1,12 +1,14 @@
 //! What a rule of nftables is made of: statements as values. `Display` is nft(8)'s syntax, [`Statement::encode`] the
 //! kernel's: expressions that load, look up, compare and act on registers (linux/netfilter/nf_tables.h).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use super::super::wire::{nested, text};
 use super::set::Set;
 use crate::address::Subnet;
+use crate::firewall::rule::Ports;
 
 /// One statement of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,12 @@ pub(super) enum Statement {
     From(Subnet),
     /// Its receiver is in a subnet.
     To(Subnet),
+    /// Its sender, or if said so its receiver, is not in a subnet.
+    Outside(bool, Subnet),
+    /// The link that it came by is not this one.
+    NotIn(String),
+    /// It is for these ports.
+    Ports(Ports),
     /// Its receiver is an address of this host, or is not.
     Local(bool),
     /// It belongs to a connection that is known, or is told of one.
@@ -71,6 +79,8 @@ const FIB_DADDR: u32 = 1 << 1;
 const RTN_LOCAL: u32 = 2;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
+const CMP_LTE: u32 = 3;
+const CMP_GTE: u32 = 5;
 const NAT_DNAT: u32 = 1;
 /// IFNAMSIZ: the room of a link's name.
 const NAME_BYTES: usize = 16;
@@ -164,10 +174,20 @@ fn place(ipv6: bool, is_receiver: bool) -> (u32, u32) {
     }
 }
 
-fn within(subnet: Subnet, is_receiver: bool) -> Attributes {
+fn for_ports(Ports { protocol, range }: Ports) -> Attributes {
+    vec![
+        meta(META_L4PROTO, REG),
+        compare(CMP_EQ, vec![protocol.number()]),
+        payload(TRANSPORT_HEADER, (2, 2), REG),
+        compare(CMP_GTE, range.first().to_be_bytes().to_vec()),
+        compare(CMP_LTE, range.last().to_be_bytes().to_vec()),
+    ]
+}
+
+fn within(subnet: Subnet, is_receiver: bool, operation: u32) -> Attributes {
     let mut all = vec![payload(NETWORK_HEADER, place(subnet.is_ipv6(), is_receiver), REG)];
     all.push(mask(bytes(subnet.mask())));
-    all.push(compare(CMP_EQ, bytes(subnet.first())));
+    all.push(compare(operation, bytes(subnet.first())));
     all
 }
 
@@ -199,8 +219,11 @@ impl Statement {
             BySource(map) => {
                 vec![payload(NETWORK_HEADER, place(ipv6, false), REG), look_up(*map, Some(REG_VERDICT))]
             }
-            From(subnet) => within(*subnet, false),
-            To(subnet) => within(*subnet, true),
+            From(subnet) => within(*subnet, false, CMP_EQ),
+            To(subnet) => within(*subnet, true, CMP_EQ),
+            Outside(is_receiver, subnet) => within(*subnet, *is_receiver, CMP_NEQ),
+            NotIn(link) => vec![meta(META_IIFNAME, REG), compare(CMP_NEQ, name(link))],
+            Ports(ports) => for_ports(*ports),
             Local(is) => vec![
                 expression("fib", &vec![(1, number(REG)), (2, number(FIB_ADDRTYPE)), (3, number(FIB_DADDR))]),
                 // Not a number of the network: as the kernel has it in its tables.
@@ -238,6 +261,10 @@ impl Statement {
             BySource(map) => format!("{ip} saddr vmap @{map}"),
             From(subnet) => format!("{ip} saddr {subnet}"),
             To(subnet) => format!("{ip} daddr {subnet}"),
+            Outside(false, subnet) => format!("{ip} saddr != {subnet}"),
+            Outside(true, subnet) => format!("{ip} daddr != {subnet}"),
+            NotIn(link) => format!("iifname != \"{link}\""),
+            Ports(ports) => format!("{} dport {}", ports.protocol, ports.range),
             Local(is) => format!("fib daddr type {}local", if *is { "" } else { "!= " }),
             Known => "ct state established,related".into(),
             Translated(true) => "ct status dnat".into(),
@@ -280,7 +307,7 @@ fn translate(map: Set, ipv6: bool) -> Attributes {
 pub(super) struct NftRule {
     pub(super) chain: String,
     /// A sentence; with the chain it tells the rule from any other, and it is the rule's comment.
-    pub(super) why: &'static str,
+    pub(super) why: Cow<'static, str>,
     pub(super) statements: Vec<Statement>,
 }
 
