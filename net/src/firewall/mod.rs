@@ -4,7 +4,7 @@
 //!   bridge.rs    what a network needs once (chains, jumps, masquerade)  ┐             ┌▶ iptables.rs (one restore)
 //!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ┴▶ nft/ (one batch, maps)
 //!   nfnetlink.rs taking iptables' rules out again, in one transaction of the kernel's own
-//!   batch.rs, wire.rs  the kernel's messages
+//!   batch.rs, expression.rs, wire.rs  the kernel's messages
 //!   respect.rs   what the host's own firewall allows, where published ports are to obey it
 //!   watch.rs     hearing of what others change
 //!   script.rs    all of it for an administrator who puts it in himself
@@ -15,8 +15,9 @@
 //! lists are one text. The layout is Docker 20.10's, with additions; each is explained where it is made.
 
 mod backend;
-mod batch;
+pub(crate) mod batch;
 mod bridge;
+pub(crate) mod expression;
 pub(crate) mod flows;
 mod iptables;
 mod nfnetlink;

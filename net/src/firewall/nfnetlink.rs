@@ -195,7 +195,7 @@ impl Seen {
             let nested = if kind == NFTA_RULE_EXPRESSIONS { NLA_F_NESTED } else { 0 };
             attributes.extend(attribute(&self.0, kind).map(|value| (kind | nested, value.to_vec())));
         }
-        batch.add(NFT_MSG_NEWRULE, NLM_F_CREATE, place.0, &attributes);
+        batch.add(NFT_MSG_NEWRULE, NLM_F_CREATE, family(place.0), &attributes);
         Ok(())
     }
 
@@ -299,7 +299,7 @@ fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
 fn delete_rule(batch: &mut Batch, place: Place<'_>, handle: u64) {
     let mut attributes = names(place);
     attributes.push((NFTA_RULE_HANDLE, handle.to_be_bytes().to_vec()));
-    batch.add(NFT_MSG_DELRULE, 0, place.0, &attributes);
+    batch.add(NFT_MSG_DELRULE, 0, family(place.0), &attributes);
 }
 
 /// The attributes that say where a rule is.

@@ -5,15 +5,15 @@ use std::io;
 
 use rtnetlink::sys::Socket;
 
+use super::TABLE;
 use super::layout::{HOOKED, HOST, Hooked, Own, PUBLISH, REDIRECTION, common, host, redirection};
 use super::set::{Element, Set, comment};
 use super::statement::NftRule;
-use super::{TABLE, is_absent};
 use crate::firewall::Mirror;
 use crate::firewall::batch::{
     Batch, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_GETCHAIN, NFT_MSG_GETTABLE,
     NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NLM_F_APPEND,
-    NLM_F_CREATE,
+    NLM_F_CREATE, is_absent,
 };
 use crate::firewall::wire::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, answer, family, message, messages, nested, text};
 
@@ -47,7 +47,7 @@ impl Change {
     }
 
     fn put(&mut self, kind: u16, flags: u16, attributes: &[(u16, Vec<u8>)]) {
-        self.batch.add(kind, flags, self.ipv6, attributes);
+        self.batch.add(kind, flags, family(self.ipv6), attributes);
     }
 
     /// Take the table out, with all that is in it.

@@ -2,21 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::ControlFlow;
 
 use rtnetlink::sys::Socket;
 
 use super::set::{Element, Set, commented};
-use super::{TABLE, family, is_absent};
+use super::{TABLE, family};
 use crate::firewall::Seen;
-use crate::firewall::batch::{NFT_MSG_GETRULE, NFT_MSG_GETSETELEM, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM};
-use crate::firewall::wire::{
-    self, Dumped, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, attribute, attributes, message, messages, nested,
-    text,
+use crate::firewall::batch::{
+    NFGENMSG_BYTES, NFT_MSG_GETRULE, NFT_MSG_GETSETELEM, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM, dump, is_absent,
 };
-
-/// What stands before a message's attributes.
-const NFGENMSG_BYTES: usize = 4;
+use crate::firewall::wire::{
+    self, NLM_F_REQUEST, NLMSG_ERROR, answer, attribute, attributes, message, messages, nested, text,
+};
 
 /// What tells a rule from any other.
 pub(super) fn rule_id(ipv6: bool, chain: &str, why: &str) -> String {
@@ -33,7 +30,9 @@ pub(super) fn element_id(ipv6: bool, set: Set, key: &[u8]) -> String {
 pub(super) fn all(socket: &Socket, ipv6: bool) -> io::Result<Vec<Seen>> {
     let mut seen = Vec::new();
     let table = [(1, text(TABLE))];
-    dump(socket, ipv6, (NFT_MSG_GETRULE, NFT_MSG_NEWRULE), &table, &mut |body| seen.extend(rule(body, ipv6)))?;
+    dump(socket, wire::family(ipv6), (NFT_MSG_GETRULE, NFT_MSG_NEWRULE), &table, &mut |body| {
+        seen.extend(rule(body, ipv6))
+    })?;
     for set in Set::ALL {
         elements(socket, ipv6, set, &mut |key, _, is_end| {
             if !is_end {
@@ -135,7 +134,7 @@ fn owner(socket: &Socket, ipv6: bool, wanted: &Element) -> io::Result<Option<Str
 /// For each entry of a set: its key, its comment, whether it only ends an interval.
 fn elements(socket: &Socket, ipv6: bool, set: Set, see: &mut dyn FnMut(&[u8], &str, bool)) -> io::Result<()> {
     let of_set = [(1, text(TABLE)), (2, text(set.name()))];
-    dump(socket, ipv6, (NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM), &of_set, &mut |body| {
+    dump(socket, wire::family(ipv6), (NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM), &of_set, &mut |body| {
         for (_, element) in attribute(body, 3).into_iter().flat_map(attributes) {
             let Some(key) = attribute(element, 1).and_then(|key| attribute(key, 1)) else { continue };
             let owner = attribute(element, 6).and_then(commented).unwrap_or_default();
@@ -143,35 +142,4 @@ fn elements(socket: &Socket, ipv6: bool, set: Set, see: &mut dyn FnMut(&[u8], &s
             see(key, owner, is_end);
         }
     })
-}
-
-/// Read a dump, again where anything changed meanwhile. Where there is no such table or set it is empty.
-fn dump(
-    socket: &Socket,
-    ipv6: bool,
-    (get, new): (u16, u16),
-    which: &[(u16, Vec<u8>)],
-    see: &mut dyn FnMut(&[u8]),
-) -> io::Result<()> {
-    let mut request = Vec::new();
-    message(&mut request, get, NLM_F_REQUEST | NLM_F_DUMP, (wire::family(ipv6), 0), which);
-    loop {
-        let mut bodies = Vec::new();
-        socket.send(&request, 0)?;
-        let read = wire::read_dump(socket, |kind, body| {
-            if kind == new {
-                bodies.push(body.get(NFGENMSG_BYTES..).unwrap_or_default().to_vec());
-            }
-            ControlFlow::Continue(())
-        });
-        match read {
-            Err(error) if is_absent(&error) => return Ok(()),
-            Err(error) => return Err(error),
-            Ok(Dumped::Whole) => {
-                bodies.iter().for_each(|body| see(body));
-                return Ok(());
-            }
-            Ok(_) => {}
-        }
-    }
 }

@@ -24,7 +24,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use super::batch::Batch;
+use super::batch::{Batch, is_absent};
 use super::nfnetlink::RuleSocket;
 use super::{Mirror, Rule, Seen, Wanted};
 use crate::error::Result;
@@ -37,10 +37,6 @@ const TABLE: &str = "rbox";
 
 fn family(ipv6: bool) -> &'static str {
     if ipv6 { "ip6" } else { "ip" }
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|code| [Errno::ENOENT, Errno::ENXIO].contains(&Errno::from_raw(code)))
 }
 
 /// Put in what is missing of a bridge network's chains. Says whether anything was.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::super::wire::{nested, text};
-use super::statement::{NFTA_LIST_ELEM, jump, name, value};
 use crate::address::Subnet;
+use crate::firewall::expression::{NFTA_LIST_ELEM, jump, name, value};
 use crate::ports::{PortRange, Protocol};
 
 /// A set or map of a table.

@@ -3,11 +3,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 
-use super::super::wire::{nested, text};
+use super::super::wire::nested;
 use super::set::Set;
 use crate::address::Subnet;
+use crate::firewall::expression::{
+    Attributes, CMP_EQ, CMP_NEQ, CT_STATE, META_L4PROTO, META_OIFNAME, NETWORK_HEADER, NF_ACCEPT, NF_DROP, NFT_RETURN,
+    REG, REG_VERDICT, TRANSPORT_HEADER, compare, decide, expression, flag, jump, look_up, meta, name, number, outside,
+    payload, place, verdict, within,
+};
 use crate::firewall::rule::Ports;
 
 /// One statement of a rule.
@@ -61,15 +65,7 @@ pub(super) enum Statement {
     Jump(&'static str),
 }
 
-const REG_VERDICT: u32 = 0;
-/// The first of sixteen registers of four bytes.
-const REG: u32 = 8;
 const META_IIFNAME: u32 = 6;
-const META_OIFNAME: u32 = 7;
-const META_L4PROTO: u32 = 16;
-const NETWORK_HEADER: u32 = 1;
-const TRANSPORT_HEADER: u32 = 2;
-const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 /// NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED).
 const KNOWN: u32 = 2 | 4;
@@ -77,102 +73,9 @@ const IPS_DST_NAT: u32 = 1 << 5;
 const FIB_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 1 << 1;
 const RTN_LOCAL: u32 = 2;
-const CMP_EQ: u32 = 0;
-const CMP_NEQ: u32 = 1;
 const CMP_LTE: u32 = 3;
 const CMP_GTE: u32 = 5;
 const NAT_DNAT: u32 = 1;
-/// IFNAMSIZ: the room of a link's name.
-const NAME_BYTES: usize = 16;
-
-pub(super) const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_DATA_VERDICT: u16 = 2;
-
-/// A verdict's number. linux/netfilter.h, nf_tables.h.
-const NF_DROP: i32 = 0;
-const NF_ACCEPT: i32 = 1;
-const NFT_JUMP: i32 = -3;
-const NFT_RETURN: i32 = -5;
-
-type Attributes = Vec<(u16, Vec<u8>)>;
-
-fn number(value: u32) -> Vec<u8> {
-    value.to_be_bytes().to_vec()
-}
-
-/// A link's name, as the kernel compares it.
-pub(super) fn name(link: &str) -> Vec<u8> {
-    let mut bytes = link.as_bytes().to_vec();
-    bytes.resize(NAME_BYTES, 0);
-    bytes
-}
-
-/// NFTA_*_DATA with a value.
-pub(super) fn value(bytes: Vec<u8>) -> Vec<u8> {
-    nested(&[(NFTA_DATA_VALUE, bytes)])
-}
-
-/// The same with the verdict to go on in a chain.
-pub(super) fn jump(chain: &str) -> Vec<u8> {
-    verdict(NFT_JUMP, Some(chain))
-}
-
-fn verdict(code: i32, chain: Option<&str>) -> Vec<u8> {
-    let mut attributes = vec![(1, code.to_be_bytes().to_vec())];
-    attributes.extend(chain.map(|chain| (2, text(chain))));
-    nested(&[(NFTA_DATA_VERDICT, nested(&attributes))])
-}
-
-fn expression(name: &str, attributes: &Attributes) -> (u16, Vec<u8>) {
-    (NFTA_LIST_ELEM, nested(&[(1, text(name)), (2, nested(attributes))]))
-}
-
-fn meta(key: u32, to: u32) -> (u16, Vec<u8>) {
-    expression("meta", &vec![(1, number(to)), (2, number(key))])
-}
-
-fn payload(base: u32, (offset, length): (u32, u32), to: u32) -> (u16, Vec<u8>) {
-    expression("payload", &vec![(1, number(to)), (2, number(base)), (3, number(offset)), (4, number(length))])
-}
-
-fn compare(operation: u32, with: Vec<u8>) -> (u16, Vec<u8>) {
-    expression("cmp", &vec![(1, number(REG)), (2, number(operation)), (3, value(with))])
-}
-
-fn mask(bytes: Vec<u8>) -> (u16, Vec<u8>) {
-    let length = u32::try_from(bytes.len()).expect("an address is short");
-    let none = vec![0; bytes.len()];
-    let attributes = vec![(1, number(REG)), (2, number(REG)), (3, number(length)), (4, value(bytes)), (5, value(none))];
-    expression("bitwise", &attributes)
-}
-
-fn look_up(set: Set, to: Option<u32>) -> (u16, Vec<u8>) {
-    let mut attributes = vec![(1, text(set.name())), (2, number(REG))];
-    attributes.extend(to.map(|register| (3, number(register))));
-    expression("lookup", &attributes)
-}
-
-fn decide(data: Vec<u8>) -> (u16, Vec<u8>) {
-    expression("immediate", &vec![(1, number(REG_VERDICT)), (2, data)])
-}
-
-fn bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-/// Where sender and receiver stand in the header of a packet, and how long they are.
-fn place(ipv6: bool, is_receiver: bool) -> (u32, u32) {
-    match (ipv6, is_receiver) {
-        (false, false) => (12, 4),
-        (false, true) => (16, 4),
-        (true, false) => (8, 16),
-        (true, true) => (24, 16),
-    }
-}
 
 fn for_ports(Ports { protocol, range }: Ports) -> Attributes {
     vec![
@@ -182,13 +85,6 @@ fn for_ports(Ports { protocol, range }: Ports) -> Attributes {
         compare(CMP_GTE, range.first().to_be_bytes().to_vec()),
         compare(CMP_LTE, range.last().to_be_bytes().to_vec()),
     ]
-}
-
-fn within(subnet: Subnet, is_receiver: bool, operation: u32) -> Attributes {
-    let mut all = vec![payload(NETWORK_HEADER, place(subnet.is_ipv6(), is_receiver), REG)];
-    all.push(mask(bytes(subnet.mask())));
-    all.push(compare(operation, bytes(subnet.first())));
-    all
 }
 
 /// Load what a set of ports is asked for: the receiver where it is part of the key, the protocol, the port.
@@ -212,16 +108,16 @@ impl Statement {
         match self {
             In(link) => vec![meta(META_IIFNAME, REG), compare(CMP_EQ, name(link))],
             Out(is, link) => vec![meta(META_OIFNAME, REG), compare(if *is { CMP_EQ } else { CMP_NEQ }, name(link))],
-            InAny(set) => vec![meta(META_IIFNAME, REG), look_up(*set, None)],
-            OutAny(set) => vec![meta(META_OIFNAME, REG), look_up(*set, None)],
-            ByIn(map) => vec![meta(META_IIFNAME, REG), look_up(*map, Some(REG_VERDICT))],
-            ByOut(map) => vec![meta(META_OIFNAME, REG), look_up(*map, Some(REG_VERDICT))],
+            InAny(set) => vec![meta(META_IIFNAME, REG), look_up(set.name(), None)],
+            OutAny(set) => vec![meta(META_OIFNAME, REG), look_up(set.name(), None)],
+            ByIn(map) => vec![meta(META_IIFNAME, REG), look_up(map.name(), Some(REG_VERDICT))],
+            ByOut(map) => vec![meta(META_OIFNAME, REG), look_up(map.name(), Some(REG_VERDICT))],
             BySource(map) => {
-                vec![payload(NETWORK_HEADER, place(ipv6, false), REG), look_up(*map, Some(REG_VERDICT))]
+                vec![payload(NETWORK_HEADER, place(ipv6, false), REG), look_up(map.name(), Some(REG_VERDICT))]
             }
-            From(subnet) => within(*subnet, false, CMP_EQ),
-            To(subnet) => within(*subnet, true, CMP_EQ),
-            Outside(is_receiver, subnet) => within(*subnet, *is_receiver, CMP_NEQ),
+            From(subnet) => within(*subnet, false),
+            To(subnet) => within(*subnet, true),
+            Outside(is_receiver, subnet) => outside(*subnet, *is_receiver),
             NotIn(link) => vec![meta(META_IIFNAME, REG), compare(CMP_NEQ, name(link))],
             Ports(ports) => for_ports(*ports),
             Local(is) => vec![
@@ -231,7 +127,7 @@ impl Statement {
             ],
             Known => flag(CT_STATE, KNOWN, true),
             Translated(is) => flag(CT_STATUS, IPS_DST_NAT, *is),
-            Open(set) => [load_port(*set, ipv6), vec![look_up(*set, None)]].concat(),
+            Open(set) => [load_port(*set, ipv6), vec![look_up(set.name(), None)]].concat(),
             Dnat(map) => translate(*map, ipv6),
             Masquerade => vec![expression("masq", &vec![])],
             Counter => vec![expression("counter", &vec![(1, vec![0; 8]), (2, vec![0; 8])])],
@@ -281,19 +177,12 @@ impl Statement {
     }
 }
 
-/// Something that connection tracking says of a packet, one bit of it.
-fn flag(key: u32, bits: u32, is_set: bool) -> Attributes {
-    let load = expression("ct", &vec![(1, number(REG)), (2, number(key))]);
-    let operation = if is_set { CMP_NEQ } else { CMP_EQ };
-    vec![load, mask(bits.to_ne_bytes().to_vec()), compare(operation, vec![0; 4])]
-}
-
 /// The map's answer is an address, and where it is no range a port.
 fn translate(map: Set, ipv6: bool) -> Attributes {
     let family = super::super::wire::family(ipv6);
     let port = REG + if ipv6 { 4 } else { 1 };
     let mut all = load_port(map, ipv6);
-    all.push(look_up(map, Some(REG)));
+    all.push(look_up(map.name(), Some(REG)));
     let mut attributes = vec![(1, number(NAT_DNAT)), (2, number(family.into())), (3, number(REG))];
     if !map.is_of_ranges() {
         attributes.push((5, number(port)));
