@@ -30,8 +30,9 @@ pub(crate) use living::{
     RenameArgs, StatsArgs, TopArgs, UnpublishArgs, UpdateArgs,
 };
 pub(crate) use network::{
-    DnsArgs, NetworkAuditArgs, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkGcArgs,
-    NetworkInspectArgs, NetworkListArgs, NetworkNamesArgs, NetworkPruneArgs, NetworkRemoveArgs, NetworkVerb,
+    DnsArgs, NetworkAuditArgs, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkEgressArgs,
+    NetworkGcArgs, NetworkInspectArgs, NetworkListArgs, NetworkNamesArgs, NetworkPruneArgs, NetworkRemoveArgs,
+    NetworkVerb,
 };
 pub(crate) use parse::{Stop, command, parse};
 pub(crate) use run::{

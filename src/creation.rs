@@ -119,6 +119,14 @@ pub(crate) fn network_owner(dirs: &Dirs, id: &str) -> Result<String> {
     Ok(id)
 }
 
+/// Whether the network that container `id` uses may not reach everything (`--egress`).
+///
+/// Errors: what is remembered of it cannot be read.
+pub(crate) fn is_guarded(dirs: &Dirs, id: &str) -> Result<bool> {
+    let made = Creation::load(dirs, &network_owner(dirs, id)?)?;
+    Ok(made.is_some_and(|made| made.host_config.get("Egress").is_some()))
+}
+
 fn texts(value: Option<&Value>) -> Vec<String> {
     let items = value.and_then(Value::as_array).into_iter().flatten();
     items.filter_map(Value::as_str).map(str::to_owned).collect()

@@ -14,6 +14,7 @@
 
 mod capabilities;
 mod devices;
+mod egress;
 mod files;
 mod host;
 mod mounts;
@@ -129,7 +130,11 @@ impl Request<'_> {
 pub(crate) fn build(request: &Request<'_>) -> Result<Prepared, Problem> {
     let flags = request.flags;
     check(flags)?;
-    let capabilities = capabilities::of(flags, request.host);
+    egress::check(request)?;
+    let mut capabilities = capabilities::of(flags, request.host);
+    if egress::is_guarded(request) {
+        capabilities.retain(|capability| !egress::is_way_round(*capability));
+    }
     let profile = seccomp_profile(request, &capabilities)?;
     let (numbers, groups) = process::groups(&flags.security.group_add);
 
@@ -202,6 +207,7 @@ pub(crate) fn check_network(flags: &RunArgs) -> Result<(), Problem> {
     }
     let Some(target) = network.joined() else { return Ok(()) };
     let refused = [
+        ("--egress", !network.egress.is_empty()),
         ("--publish", !network.publish.is_empty()),
         ("--publish-all", network.publish_all),
         ("--expose", !network.expose.is_empty()),
@@ -276,6 +282,7 @@ fn seccomp_profile(request: &Request<'_>, capabilities: &Capabilities) -> Result
             profile.map(Some).map_err(|error| Problem::new(format!("seccomp profile {}: {error}", file.display())))
         }
         (None, _) if security.privileged => Ok(None),
+        _ if egress::is_guarded(request) => Ok(Some(egress::narrow((request.default_seccomp)(capabilities)))),
         _ => Ok(Some((request.default_seccomp)(capabilities))),
     }
 }

@@ -24,6 +24,7 @@ mod daily;
 mod debian;
 mod devices;
 mod docker;
+mod egress;
 mod endings;
 mod engines;
 mod errors;

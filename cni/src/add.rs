@@ -72,6 +72,7 @@ fn request(call: &Call, conf: &Conf, network: &Network, owner: Owner) -> Outcome
         publish: run.port_mappings.iter().map(publish::publish).collect::<Outcome<_>>()?,
         publish_at: place::publish_at()?,
         ephemeral_ports: EPHEMERAL_PORTS,
+        egress: None,
     })
 }
 

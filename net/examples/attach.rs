@@ -61,6 +61,7 @@ fn one(networks: &Networks, publish: &[&str], run: usize, times: &mut [Vec<Durat
         names_on_default: false,
         publish_at: None,
         ephemeral_ports: EPHEMERAL_PORTS,
+        egress: None,
     };
     let mut took = |of: usize, since: Instant| times[of].push(since.elapsed());
     let netns = namespace()?;

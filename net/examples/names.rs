@@ -44,7 +44,7 @@ fn main() -> Result<(), Error> {
     }
     let netns = namespace()?;
     let upstream = Upstream::These(Vec::new());
-    let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: false };
+    let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: false, egress: None };
     let began = Instant::now();
     let mut resolver = Resolver::open(netns.as_fd(), settings)?;
     let opened = began.elapsed();

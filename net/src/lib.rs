@@ -38,6 +38,7 @@ mod device;
 mod dice;
 pub mod dns;
 mod driver;
+pub mod egress;
 mod endpoint;
 mod error;
 mod files;

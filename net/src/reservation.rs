@@ -16,6 +16,7 @@ use jiff::Zoned;
 use crate::address::MacAddress;
 use crate::dns::Upstream;
 use crate::driver::{self, Sandboxed, bridge};
+use crate::egress::{self, Policy};
 use crate::endpoint::{EndpointRecord, Endpoints, Owner, published_at, way_out};
 use crate::error::{Error, Result};
 use crate::files::{self, Lock};
@@ -26,7 +27,7 @@ use crate::netlink::{HostRoutes, Netlink};
 use crate::network::{Driver, Network};
 use crate::networks::Networks;
 use crate::ports::{Held, Lease, Leased, PortMapping, Protocol, Publish, Taken};
-use crate::service::Service;
+use crate::service::{Naming, Service};
 
 /// Where free host ports are looked for when nothing else is said.
 pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 49153..=65535;
@@ -50,6 +51,8 @@ pub struct Request {
     pub publish_at: Option<IpAddr>,
     /// Where free host ports are looked for, lowest first: [`EPHEMERAL_PORTS`].
     pub ephemeral_ports: RangeInclusive<u16>,
+    /// What it may open connections to, where not to everything.
+    pub egress: Option<Policy>,
 }
 
 /// What a container wants of one network.
@@ -82,6 +85,7 @@ pub struct Reservation {
     parts: Vec<(Network, EndpointRecord)>,
     held: Vec<Held>,
     netlink: Option<Netlink>,
+    egress: Option<Policy>,
     is_ours: bool,
     /// Until its rules are there nobody else puts them in.
     _rules: Lock,
@@ -121,6 +125,7 @@ impl Networks {
         let rules = self.share_rules()?;
         let mut parts: Vec<(Network, EndpointRecord)> = Vec::new();
         if !wanted.iter().any(|(network, _)| network.driver.is_shareable()) {
+            check_own(&wanted, request.egress.is_some())?;
             let lock = self.lock()?;
             for (network, wanted) in wanted {
                 let record = record(request, (&network, wanted))?;
@@ -134,6 +139,7 @@ impl Networks {
                 parts,
                 held: Vec::new(),
                 netlink: None,
+                egress: request.egress.clone(),
                 is_ours: true,
                 _rules: rules,
             });
@@ -151,7 +157,8 @@ impl Networks {
             self.put(&ledger.lock, record)?;
         }
         let (networks, container) = (self.clone(), request.owner.container.clone());
-        Ok(Reservation { networks, container, parts, held, netlink: Some(here), is_ours: true, _rules: rules })
+        let egress = request.egress.clone();
+        Ok(Reservation { networks, container, parts, held, netlink: Some(here), egress, is_ours: true, _rules: rules })
     }
 
     fn wanted(&self, wanted: &EndpointRequest) -> Result<Network> {
@@ -231,6 +238,18 @@ impl Networks {
 
     pub(crate) fn put(&self, lock: &Lock, record: &EndpointRecord) -> Result<()> {
         files::write(lock, &self.endpoint_file(record), record)
+    }
+}
+
+/// Rules of a container's own need a network of its own.
+fn check_own(wanted: &[(Network, &EndpointRequest)], is_guarded: bool) -> Result<()> {
+    let foreign = wanted.iter().find(|(network, _)| matches!(network.driver, Driver::Host | Driver::Container));
+    match foreign.filter(|_| is_guarded) {
+        Some((network, _)) => {
+            let why = "what is reached by it is not the container's to restrict".into();
+            Err(Error::Invalid { object: format!("network {}", network.name), why })
+        }
+        None => Ok(()),
     }
 }
 
@@ -317,13 +336,18 @@ impl Reservation {
         self.act(netns)?;
         let records = self.records();
         let held = std::mem::take(&mut self.held);
-        let service = Service::new(&self.networks, &records, held, Some((netns, upstream)))?;
+        let egress = self.egress.take();
+        let names = Naming { netns, upstream, is_asked: egress.is_some(), egress };
+        let service = Service::new(&self.networks, &records, held, names)?;
         self.networks.announce(&records)?;
         self.is_ours = false;
         Ok(Endpoints::new(self.networks.clone(), self.container.clone(), records, service))
     }
 
     fn act(&mut self, netns: BorrowedFd<'_>) -> Result<()> {
+        if let Some(policy) = &self.egress {
+            egress::install(netns, policy)?;
+        }
         let Some(netlink) = &mut self.netlink else {
             // A namespace that is not another's gets its loopback, and nothing else.
             return match self.parts.iter().all(|(network, _)| network.driver == Driver::Null) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use crate::dns::{Member, Resolver, Settings, Upstream, redirect};
+use crate::egress::{self, Policy};
 use crate::endpoint::{EndpointRecord, published_at};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
@@ -29,11 +30,13 @@ pub struct Service {
     upstream: Option<Upstream>,
     /// The container asks no other name server.
     is_asked: bool,
+    /// What the container may reach, where not all.
+    egress: Option<Policy>,
     /// Its part in looking after the rules, if any of its networks has some.
     watch: Option<Watch>,
 }
 
-/// How names are served for a container whose holder was another process.
+/// How names are served for a container.
 pub struct Naming<'a> {
     /// Its network namespace.
     pub netns: BorrowedFd<'a>,
@@ -41,26 +44,25 @@ pub struct Naming<'a> {
     pub upstream: Upstream,
     /// Whether its /etc/resolv.conf names that name server: then it is there, whatever networks the container is in by now.
     pub is_asked: bool,
+    /// What the container may reach, where not all.
+    pub egress: Option<Policy>,
 }
 
 impl Service {
-    /// Serve these endpoints, with ports that are held already. `names`: the container's network namespace, and whom its
-    /// name server asks.
+    /// Serve these endpoints, with ports that are held already.
     pub(crate) fn new(
         networks: &Networks,
         records: &[EndpointRecord],
         held: Vec<Held>,
-        names: Option<(BorrowedFd<'_>, Upstream)>,
+        names: Naming<'_>,
     ) -> Result<Service> {
         let mut service = Service { ports: ports(records), ..Service::default() };
         service.look_after_rules(networks, records);
         for held in held {
             service.take(networks, records, held)?;
         }
-        if let Some((netns, upstream)) = names {
-            service.upstream = Some(upstream);
-            service.serve_names(networks, records, netns)?;
-        }
+        let netns = service.learn(names);
+        service.serve_names(networks, records, netns)?;
         Ok(service)
     }
 
@@ -73,12 +75,19 @@ impl Service {
         let mut service = Service::default();
         service.look_after_rules(networks, records);
         let mut errors = service.serve_ports(networks, records);
-        if let Some(Naming { netns, upstream, is_asked }) = names {
-            service.upstream = Some(upstream);
-            service.is_asked = is_asked;
+        if let Some(names) = names {
+            let netns = service.learn(names);
+            errors.extend(service.egress.as_ref().and_then(|policy| egress::install_again(netns, policy).err()));
             errors.extend(service.serve_names(networks, records, netns).err());
         }
         (service, errors)
+    }
+
+    fn learn<'a>(&mut self, Naming { netns, upstream, is_asked, egress }: Naming<'a>) -> BorrowedFd<'a> {
+        self.upstream = Some(upstream);
+        self.is_asked = is_asked;
+        self.egress = egress;
+        netns
     }
 
     /// The container is in other networks now than it was, or has other ports. `netns` is its network namespace.
@@ -154,7 +163,8 @@ impl Service {
         let members: Vec<Member> = records.iter().filter(|record| record.has_names()).filter_map(member).collect();
         if self.resolver.is_none() && (self.is_asked || !members.is_empty()) {
             let upstream = self.upstream.clone().unwrap_or_else(Upstream::host);
-            let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: false };
+            let egress = self.egress.clone();
+            let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: false, egress };
             let resolver = Resolver::open(netns, settings)?;
             redirect(netns, resolver.ports(), networks.firewall().backend())?;
             self.resolver = Some(resolver);

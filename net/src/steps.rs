@@ -190,3 +190,13 @@ pub(crate) static RULES_REDIRECT: Row = Row {
     why: "port 53 of 127.0.0.11 leads to the name server, so that the container may use port 53 for itself",
     see: "iptables-restore(8), iptables-extensions(8) DNAT",
 };
+pub(crate) static EGRESS: Row = Row {
+    key: "egress",
+    why: "what the container may open connections to; put into its own network before there is anything to reach",
+    see: "nft(8), hook output",
+};
+pub(crate) static EGRESS_NAME: Row = Row {
+    key: "egress-name",
+    why: "an allowed name means these addresses for now: they may be reached before the container is told them",
+    see: "nft(8), SETS, timeout",
+};

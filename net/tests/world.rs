@@ -250,5 +250,6 @@ pub(crate) fn request(name: &str, publish: &[&str]) -> Result<Request> {
         names_on_default: false,
         publish_at: None,
         ephemeral_ports: EPHEMERAL_PORTS,
+        egress: None,
     })
 }

@@ -19,6 +19,8 @@ pub(crate) enum NetworkVerb {
     Disconnect(NetworkDisconnectArgs),
     /// Remove what bears rbox's mark in the kernel and belongs to nobody any more
     Gc(NetworkGcArgs),
+    /// Print what a container may open connections to (--egress), and what was refused
+    Egress(NetworkEgressArgs),
     /// Print all that is known of networks
     Inspect(NetworkInspectArgs),
     /// List the networks
@@ -163,6 +165,17 @@ pub(crate) struct NetworkAuditArgs {
     /// Print by a Go template, as `table TEMPLATE`, or as json
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
+}
+
+/// `rbox network egress`
+#[derive(Args, Debug)]
+pub(crate) struct NetworkEgressArgs {
+    /// Print by a Go template, or as json
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// The container: a name or identifier
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
 }
 
 /// `rbox network ls`

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use oci_spec::runtime::{LinuxDeviceCgroup, PosixRlimit};
+use rbox_net::egress::Policy;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    self, DetachKeys, DeviceFlag, IpcMode, LogDriver, LogOpt, MountFlag, NamespaceMode, NetworkFlag, RestartPolicy,
-    SecurityOpt, SeparateMode, Throttle, Weight,
+    self, DetachKeys, DeviceFlag, EgressFlag, IpcMode, LogDriver, LogOpt, MountFlag, NamespaceMode, NetworkFlag,
+    RestartPolicy, SecurityOpt, SeparateMode, Throttle, Weight,
 };
 
 /// `rbox run [FLAGS] IMAGE [COMMAND] [ARG...]`
@@ -414,12 +415,22 @@ pub(crate) struct NetworkFlags {
     /// Say that the program listens on a port: 80, 53/udp, 8000-8010
     #[arg(long, value_name = "PORT[/PROTOCOL]", value_parser = value::exposed)]
     pub(crate) expose: Vec<String>,
+    /// What it may open connections to, and nothing else: none, or allow= with names, *.NAME, addresses and subnets, each
+    /// with :PORT and /tcp or /udp where only that is meant
+    #[arg(long, value_name = "none|allow=ENTRY,...", value_parser = value::egress)]
+    #[serde(default)]
+    pub(crate) egress: Vec<EgressFlag>,
 }
 
 /// How `-P` stands among the words of published ports.
 pub(crate) const ALL_PORTS: &str = "-P";
 
 impl NetworkFlags {
+    /// What the container may reach; nothing where that is everything.
+    pub(crate) fn egress(&self) -> Option<Policy> {
+        EgressFlag::policy(&self.egress)
+    }
+
     /// What was said of published ports: each `-p`, and `-P`.
     pub(crate) fn port_words(&self) -> Vec<String> {
         let all = self.publish_all.then(|| ALL_PORTS.to_owned());

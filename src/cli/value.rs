@@ -4,6 +4,7 @@
 //! The forms are those of docker/cli `opts/` and docker/go-units. What holds between two flags is not checked here.
 
 mod device;
+mod egress;
 mod life;
 mod limit;
 mod mount;
@@ -13,6 +14,7 @@ mod security;
 pub(crate) use device::{
     DeviceFlag, Throttle, Weight, blkio_weight, device, device_rule, throttle_bytes, throttle_number, weight_device,
 };
+pub(crate) use egress::{EgressFlag, egress};
 pub(crate) use life::{
     DetachKeys, LogDriver, LogOpt, RestartPolicy, Tail, detach_keys, log_driver, log_opt, restart_policy, signal_name,
     tail, time,

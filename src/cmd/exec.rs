@@ -17,7 +17,7 @@ use rbox_runtime::terminal::Signals;
 use super::Stdio;
 use super::run::bundle::resolve_user;
 use crate::cli::{ExecArgs, Global};
-use crate::creation::Creation;
+use crate::creation::{self, Creation};
 use crate::dirs::Dirs;
 use crate::find::{find_running, refusal};
 use crate::report::{self, INCOMPLETE, NOT_EXECUTABLE, Problem};
@@ -126,6 +126,11 @@ impl Attempt<'_> {
         let user = self.args.user.as_deref().unwrap_or_else(|| self.made.text("User"));
         process.set_user(resolve_user(&self.container.root()?, user, &self.made.host_list("GroupAdd"))?);
         if self.args.privileged {
+            if creation::is_guarded(self.dirs, self.container.id())? {
+                let (name, hint) = (&self.args.words[0], "with its capabilities the program could take the rules out");
+                let message = format!("cannot exec in container {name} with --privileged: its network has --egress");
+                return Err(Problem::new(message).hint(hint).into());
+            }
             process.set_capabilities(Some(spec::all_capabilities()));
         }
         Ok(process)

@@ -3,6 +3,7 @@
 mod audit;
 mod change;
 mod connect;
+mod egress;
 mod filter;
 pub(super) mod hold;
 mod rules;
@@ -60,6 +61,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
         NetworkVerb::Rm(args) => change::remove(&networks, args),
         NetworkVerb::Prune(args) => change::prune(&networks, args),
         NetworkVerb::Gc(args) => gc(&dirs, &networks, args),
+        NetworkVerb::Egress(args) => egress::egress(&dirs, args),
         NetworkVerb::Rules(args) => rules::rules(&networks, args),
         NetworkVerb::Reload(args) => rules::reload(&networks, args),
         NetworkVerb::Reset => {

@@ -247,6 +247,10 @@ fn extras(from: &Ingredients<'_>) -> Value {
     let paths = |paths: Option<&Vec<String>>| list(paths.map(Vec::as_slice).unwrap_or_default());
     all["MaskedPaths"] = paths(linux.and_then(|linux| linux.masked_paths().as_ref()));
     all["ReadonlyPaths"] = paths(linux.and_then(|linux| linux.readonly_paths().as_ref()));
+    // rbox's own.
+    if let Some(policy) = from.flags.network.egress() {
+        all["Egress"] = json!({ "Allow": policy.allowed });
+    }
     if from.flags.container.init {
         all["Init"] = json!(true);
     }

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 use rbox_net::dns::Upstream;
+use rbox_net::egress::Policy;
 use rbox_net::{Endpoints, Naming, Owner, hosts};
 use rbox_runtime::container::Container;
 use rbox_runtime::terminal::Signals;
@@ -17,7 +18,7 @@ use super::hub::{Hub, Life};
 use crate::cmd::run::{Lived, namespace};
 use crate::engine::Engine;
 use crate::record::{Claim, Intent, Record};
-use crate::{in_place, sweep};
+use crate::{creation, in_place, sweep};
 
 /// The code of a program whose end nobody saw, and why.
 const UNKNOWN: i32 = 255;
@@ -88,13 +89,19 @@ pub(super) fn live(engine: &Engine, id: &str, hub: &mut Hub<'_>) -> Result<Lived
 
 /// What another has connected, and what of it cannot be served.
 fn endpoints(engine: &Engine, id: &str, netns: Option<File>) -> Result<(Endpoints, Vec<anyhow::Error>)> {
-    let dns = Intent::load(&engine.dirs, id).map(|intent| intent.flags.network.dns).unwrap_or_default();
+    let intent = Intent::load(&engine.dirs, id);
+    let (dns, egress) = match &intent {
+        Ok(intent) => (intent.flags.network.dns.clone(), intent.flags.network.egress()),
+        // The rules that are there go on to hold; which names they allow is not known.
+        Err(_) => (Vec::new(), creation::is_guarded(&engine.dirs, id).unwrap_or(false).then(Policy::default)),
+    };
     let resolv_conf = in_place::read(&engine.dirs.container(id).join("resolv.conf")).unwrap_or_default();
     let is_asked = hosts::is_embedded(&resolv_conf);
     let names = netns.as_ref().map(|netns| Naming {
         netns: netns.as_fd(),
         upstream: Upstream::of(&dns, engine.config.domain()),
         is_asked,
+        egress,
     });
     let (endpoints, errors) = engine.networks.resume(id, names)?;
     Ok((endpoints, errors.into_iter().map(anyhow::Error::from).collect()))

@@ -99,6 +99,8 @@ pub(crate) struct Joined {
     pub(crate) hostname: String,
     /// Its first process, where it runs.
     pub(crate) pid: Option<i32>,
+    /// Whether the network may not reach everything.
+    pub(crate) is_guarded: bool,
 }
 
 /// A container that is to be found by name.

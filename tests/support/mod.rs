@@ -19,7 +19,7 @@ pub(crate) use bundle::{Bundle, Oci, make_rootfs, spec_template};
 pub(crate) use container::{BUSYBOX, fixture};
 pub(crate) use dice::{Case, Dice, cases};
 pub(crate) use filter::is_on_nftables;
-pub(crate) use host::{Host, Running};
+pub(crate) use host::{Host, NEIGHBOUR4, Running};
 pub(crate) use output::Output;
 pub(crate) use places::{Placed, Places};
 pub(crate) use programs::{built_with, find_program, lacks, plugin, probe, rbox, runtime, skip};

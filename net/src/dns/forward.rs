@@ -33,6 +33,7 @@ const QUESTIONS_MAX: usize = 1024;
 /// An answer for a client.
 pub(super) struct Answer {
     pub(super) client: Client,
+    pub(super) question: Question,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -191,7 +192,7 @@ impl Open {
     /// Pass an answer on: nothing is changed in it but the id.
     fn answer(self, mut bytes: Vec<u8>) -> Answer {
         message::set_id(&mut bytes, self.question.id());
-        Answer { client: self.client, bytes }
+        Answer { client: self.client, question: self.question, bytes }
     }
 
     /// Nobody has helped: say what the last one said, or that it did not work.

@@ -4,6 +4,9 @@
 //! hickory-proto reads and writes; what may be asked at all is decided here.
 
 use hickory_proto::op::{Edns, Header, HeaderCounts, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use std::net::IpAddr;
+
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
@@ -37,6 +40,8 @@ pub(super) struct Question {
     query: Query,
     edns: Option<Edns>,
     ttl_seconds: u32,
+    /// What is asked upstream in its place.
+    asked: Option<Box<Query>>,
 }
 
 /// Understand what a client sent.
@@ -57,7 +62,7 @@ pub(super) fn read(bytes: &[u8]) -> Asked {
         return Asked::Refused(refusal(&metadata, ResponseCode::FormErr));
     };
     let Some(query) = queries.pop() else { return Asked::Rubbish };
-    let question = Question { metadata, query, edns, ttl_seconds: TTL_SECONDS };
+    let question = Question { metadata, query, edns, ttl_seconds: TTL_SECONDS, asked: None };
     if question.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
         return Asked::Refused(question.answer(ResponseCode::BADVERS, Vec::new(), question.udp_bytes_max()));
     }
@@ -98,14 +103,29 @@ impl Question {
         }
     }
 
-    /// The question itself: name, type and class.
+    /// What is asked upstream: name, type and class.
     pub(super) fn query(&self) -> &Query {
-        &self.query
+        self.asked.as_deref().unwrap_or(&self.query)
     }
 
-    /// Have its answer not be kept.
-    pub(super) fn forbid_keeping(&mut self) {
-        self.ttl_seconds = 0;
+    /// How long its answer may be kept.
+    pub(super) fn keep_for(&mut self, seconds: u32) {
+        self.ttl_seconds = seconds;
+    }
+
+    /// A question of our own for the addresses of its name: nothing that the client has written goes along, but the name in
+    /// small letters.
+    pub(super) fn of_our_own(mut self) -> (Question, Vec<u8>) {
+        let mut query = Query::query(self.query.name().to_lowercase(), self.query.query_type());
+        query.set_query_class(DNSClass::IN);
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        message.add_query(query.clone());
+        let mut edns = Edns::new();
+        edns.set_max_payload(OUR_UDP_BYTES);
+        message.set_edns(edns);
+        self.asked = Some(Box::new(query));
+        (self, message.to_vec().expect("a name that was read can be written"))
     }
 
     /// The client's id.
@@ -120,11 +140,22 @@ impl Question {
 
     /// Write an answer of at most `bytes_max`; what does not fit is left out, and TC says so.
     pub(super) fn answer(&self, code: ResponseCode, records: Vec<RData>, bytes_max: usize) -> Vec<u8> {
+        self.answer_in_part(code, (records, false), bytes_max)
+    }
+
+    /// The same of records that may not be all.
+    pub(super) fn answer_in_part(
+        &self,
+        code: ResponseCode,
+        (records, is_cut): (Vec<RData>, bool),
+        bytes_max: usize,
+    ) -> Vec<u8> {
         let mut message = Message::response(self.metadata.id, OpCode::Query);
         message.metadata = Metadata::response_from_request(&self.metadata);
         message.metadata.recursion_available = true;
         message.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
         message.metadata.response_code = code;
+        message.metadata.truncation = is_cut;
         message.add_query(self.query.clone());
         let record = |data| Record::from_rdata(self.name().clone(), self.ttl_seconds, data);
         message.add_answers(records.into_iter().map(record));
@@ -153,6 +184,51 @@ pub(super) fn set_id(message: &mut [u8], id: u16) {
     if let Some(place) = message.get_mut(..2) {
         place.copy_from_slice(&id.to_be_bytes());
     }
+}
+
+/// What an upstream says of a name's addresses.
+pub(super) struct Told {
+    pub(super) code: ResponseCode,
+    /// It did not fit: to be asked again by tcp.
+    pub(super) is_cut: bool,
+    pub(super) addresses: Vec<IpAddr>,
+    /// How long all of it may be kept.
+    pub(super) seconds: u32,
+}
+
+/// More further names than this nobody has (BIND follows as many).
+const ALIASES_MAX: usize = 16;
+
+/// Read an answer to a question for addresses: those of the name itself, by way of the further names that it is said to have.
+pub(super) fn told(bytes: &[u8], query: &Query) -> Option<Told> {
+    let message = Message::from_vec(bytes).ok()?;
+    let mut told = Told {
+        code: message.metadata.response_code,
+        is_cut: message.metadata.truncation,
+        addresses: Vec::new(),
+        seconds: u32::MAX,
+    };
+    let mut name = query.name().clone();
+    for _ in 0..ALIASES_MAX {
+        let of_name = || message.answers.iter().filter(|record| record.name == name);
+        for record in of_name() {
+            let address = match &record.data {
+                RData::A(A(address)) => IpAddr::V4(*address),
+                RData::AAAA(AAAA(address)) => IpAddr::V6(*address),
+                _ => continue,
+            };
+            told.seconds = told.seconds.min(record.ttl);
+            told.addresses.push(address);
+        }
+        let alias = of_name().find_map(|record| match &record.data {
+            RData::CNAME(alias) => Some((alias.0.clone(), record.ttl)),
+            _ => None,
+        });
+        let Some((alias, seconds)) = alias.filter(|_| told.addresses.is_empty()) else { break };
+        told.seconds = told.seconds.min(seconds);
+        name = alias;
+    }
+    Some(told)
 }
 
 /// What an upstream says of our question.

@@ -19,6 +19,7 @@
 mod attempt;
 mod door;
 mod forward;
+mod gated;
 mod host;
 mod known;
 mod message;
@@ -35,11 +36,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::Name;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use crate::egress::{Gate, MARK, Policy};
 use crate::error::{Doing, Result};
 use crate::netns::inside;
 use crate::networks::Networks;
@@ -48,7 +49,7 @@ use crate::steps;
 use door::Door;
 use forward::{Answer, Forward};
 use host::HostZone;
-use message::{Asked, QUESTION_BYTES_MAX, TCP_BYTES_MAX};
+use message::{Asked, QUESTION_BYTES_MAX, Question, TCP_BYTES_MAX};
 use upstream::Servers;
 use zone::{Found, Zone};
 
@@ -80,6 +81,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Whether anybody is asked at all: not when all its networks are internal.
     pub forwards: bool,
+    /// What the container may reach, where not all: then only what that names is asked for.
+    pub egress: Option<Policy>,
 }
 
 /// Who wants an answer.
@@ -113,17 +116,30 @@ enum View {
         forwards: bool,
         /// Who that would be.
         upstream: Upstream,
+        /// What the container may reach, where not all.
+        gate: Option<Gate>,
     },
     Host(HostZone),
 }
 
 impl View {
     /// What is said of a name that is not for us to know, where nobody else is asked.
-    fn refusal(&self, name: &Name) -> Option<ResponseCode> {
+    fn refusal(&self, question: &Question) -> Option<ResponseCode> {
         match self {
-            View::Container { forwards: false, .. } => Some(ResponseCode::ServFail),
-            View::Container { upstream, .. } => upstream.hides(name).then_some(ResponseCode::NXDomain),
+            View::Container { gate, forwards, upstream, .. } => {
+                let closed = gate.as_ref().and_then(|gate| gated::closed(gate, question));
+                let mute = (!forwards).then_some(ResponseCode::ServFail);
+                let hidden = || upstream.hides(question.name()).then_some(ResponseCode::NXDomain);
+                closed.or(mute).or_else(hidden)
+            }
             View::Host(_) => Some(ResponseCode::Refused),
+        }
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        match self {
+            View::Container { gate, .. } => gate.as_ref(),
+            View::Host(_) => None,
         }
     }
 }
@@ -148,8 +164,9 @@ impl Resolver {
     /// # Errors
     /// `Os`: the namespace cannot be entered, or no descriptor is left.
     pub fn open(netns: BorrowedFd<'_>, settings: Settings) -> Result<Resolver> {
-        let Settings { names_dir, upstream, forwards } = settings.clone();
-        let view = View::Container { zone: Zone::new(names_dir), forwards, upstream };
+        let Settings { names_dir, upstream, forwards, egress } = settings.clone();
+        let gate = egress.map(|policy| Gate::new(policy, netns)).transpose()?;
+        let view = View::Container { zone: Zone::new(names_dir), forwards, upstream, gate };
         Resolver::listen(netns, SocketAddr::new(NAME_SERVER, 0), view, settings.upstream)
     }
 
@@ -181,7 +198,8 @@ impl Resolver {
             epoll.add(&clock, EpollEvent::new(EpollFlags::EPOLLIN, CLOCK))?;
             epoll.add(&datagrams, EpollEvent::new(EpollFlags::EPOLLIN, DATAGRAMS))?;
             let door = Door::new(listener, &epoll, DOOR)?;
-            let forward = Forward::new(Servers::new(upstream, netns)?, FORWARD);
+            let mark = view.gate().map(|_| MARK);
+            let forward = Forward::new(Servers::new(upstream, netns, mark)?, FORWARD);
             Ok((epoll, clock, datagrams, door, forward, ports))
         };
         let (epoll, clock, datagrams, door, forward, ports) =
@@ -288,27 +306,36 @@ impl Resolver {
         };
         if let View::Host(_) = self.view {
             // Who caches for the whole host must not remember who has gone.
-            question.forbid_keeping();
+            question.keep_for(0);
         }
         let (code, records) = match found {
-            Found::Records(records) => (ResponseCode::NoError, records),
+            Found::Records(records) => self.found_here(&mut question, records),
             Found::NoSuchName => (ResponseCode::NXDomain, Vec::new()),
-            Found::Elsewhere => match self.view.refusal(question.name()) {
+            Found::Elsewhere => match self.view.refusal(&question) {
                 Some(code) => (code, Vec::new()),
-                None => {
-                    let answer = self.forward.ask(&self.epoll, client, question, bytes.to_vec());
-                    return answer.map_or(Done::OnItsWay, |answer| Done::Answered(answer.bytes));
-                }
+                None => return self.ask(client, question, bytes),
             },
         };
         let bytes_max = if client.is_tcp() { TCP_BYTES_MAX } else { question.udp_bytes_max() };
         Done::Answered(question.answer(code, records, bytes_max))
     }
 
+    /// Ask upstream. The answer may be there at once.
+    fn ask(&mut self, client: Client, question: Question, bytes: &[u8]) -> Done {
+        let (question, bytes) = match self.view.gate() {
+            Some(_) => question.of_our_own(),
+            None => (question, bytes.to_vec()),
+        };
+        let answer = self.forward.ask(&self.epoll, client, question, bytes);
+        answer.map_or(Done::OnItsWay, |answer| Done::Answered(self.checked(answer)))
+    }
+
     /// Bring an answer to whom it is for, who may have gone meanwhile.
     fn pass_on(&mut self, answer: Answer) {
-        self.send(answer.client, &answer.bytes);
-        if let Client::Tcp(token) = answer.client {
+        let client = answer.client;
+        let bytes = self.checked(answer);
+        self.send(client, &bytes);
+        if let Client::Tcp(token) = client {
             // It may have more questions, which have waited for this.
             self.serve(token);
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hickory_proto::rr::Name;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use super::watched::Watched;
 use super::zone::text_of;
@@ -64,12 +64,18 @@ impl Upstream {
 /// An [`Upstream`] that can be asked.
 pub(super) enum Servers {
     Host(Watched<Vec<SocketAddr>>),
-    These { servers: Vec<SocketAddr>, netns: OwnedFd, unused: HashMap<(bool, bool), Vec<OwnedFd>> },
+    These {
+        servers: Vec<SocketAddr>,
+        netns: OwnedFd,
+        /// What tells our questions from the container's own packets, where that matters.
+        mark: Option<u32>,
+        unused: HashMap<(bool, bool), Vec<OwnedFd>>,
+    },
 }
 
 impl Servers {
-    /// `netns` is the container's.
-    pub(super) fn new(upstream: Upstream, netns: impl AsFd) -> io::Result<Servers> {
+    /// `netns` is the container's; what is asked from in there bears `mark`.
+    pub(super) fn new(upstream: Upstream, netns: impl AsFd, mark: Option<u32>) -> io::Result<Servers> {
         Ok(match upstream {
             Upstream::Host { resolv_conf, .. } => Servers::Host(Watched::new(resolv_conf)),
             Upstream::These(servers) => Servers::These {
@@ -77,6 +83,7 @@ impl Servers {
                 // the name server of whoever runs it.)
                 servers: servers.into_iter().filter(|ip| *ip != NAME_SERVER).map(|ip| (ip, PORT).into()).collect(),
                 netns: netns.as_fd().try_clone_to_owned()?,
+                mark,
                 unused: HashMap::new(),
             },
         })
@@ -99,12 +106,17 @@ impl Servers {
         };
         match self {
             Servers::Host(_) => open(),
-            Servers::These { netns, unused, .. } => {
+            Servers::These { netns, unused, mark, .. } => {
                 let unused = unused.entry((server.is_ipv4(), is_tcp)).or_default();
                 if unused.is_empty() {
+                    let marked = || -> io::Result<OwnedFd> {
+                        let socket = open()?;
+                        mark.map_or(Ok(()), |mark| setsockopt(&socket, sockopt::Mark, &mark))?;
+                        Ok(socket)
+                    };
                     // One is enough; there may be no descriptor left for more.
                     let several =
-                        || Ok((0..SOCKETS).map_while(|_| open().ok()).collect::<Vec<_>>()).and_then(at_least_one);
+                        || Ok((0..SOCKETS).map_while(|_| marked().ok()).collect::<Vec<_>>()).and_then(at_least_one);
                     *unused = inside(netns.as_fd(), several)?;
                 }
                 unused.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -148,6 +160,7 @@ mod tests {
         let mut servers = Servers::new(
             Upstream::Host { resolv_conf: path.clone(), hidden: String::new() },
             File::open("/dev/null").unwrap(),
+            None,
         )
         .unwrap();
         let mut list = || servers.list().iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -165,7 +178,7 @@ mod tests {
     #[test]
     fn nobody_is_asked_through_himself() {
         let these = Upstream::These(vec!["127.0.0.11".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
-        let mut servers = Servers::new(these, File::open("/dev/null").unwrap()).unwrap();
+        let mut servers = Servers::new(these, File::open("/dev/null").unwrap(), None).unwrap();
         assert_eq!(servers.list(), ["127.0.0.1:53".parse().unwrap()]);
     }
 }

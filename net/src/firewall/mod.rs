@@ -47,6 +47,8 @@ pub use backend::{Backend, Variant};
 use bridge::Shared;
 pub(crate) use flows::Meant;
 pub(crate) use iptables::{finish, program};
+pub(crate) use nfnetlink::leave_to_the_kernel;
+pub(crate) use nft::comment;
 pub(crate) use published::published;
 pub use respect::HostFirewall;
 pub(crate) use respect::Mirror;

@@ -58,7 +58,7 @@ impl Drop for RuleSocket {
 ///
 /// Our own descriptor must be closed before the circle is cut off: the worker is quick (0.1 ms), and who closes last is
 /// the one who waits (3 to 7 ms).
-pub(super) fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
+pub(crate) fn leave_to_the_kernel(socket: Socket) -> nix::Result<()> {
     let (one, other) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     let circle = [socket.as_raw_fd(), other.as_raw_fd()];

@@ -110,8 +110,12 @@ fn another_name_server_takes_the_place_of_the_one_before() {
     let before = nat();
     assert_eq!(before.len(), 6, "{before:?}");
     // The process that served it was killed; another one opens anew, and may be killed before it has redirected.
-    let settings =
-        Settings { names_dir: world.networks.names_dir(), upstream: Upstream::These(Vec::new()), forwards: false };
+    let settings = Settings {
+        names_dir: world.networks.names_dir(),
+        upstream: Upstream::These(Vec::new()),
+        forwards: false,
+        egress: None,
+    };
     let mut resolver = Resolver::open(world.container.0.as_fd(), settings).unwrap();
     let ports = resolver.ports();
     resolver.set_members(vec![member(1, "uno")]);

@@ -64,7 +64,7 @@ impl World {
     fn with(state: TempDir, upstream: Upstream) -> World {
         let networks = Networks::open(state.path(), state.path()).unwrap();
         let container = Netns::new();
-        let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: true };
+        let settings = Settings { names_dir: networks.names_dir(), upstream, forwards: true, egress: None };
         let mut resolver = Resolver::open(container.0.as_fd(), settings).unwrap();
         redirect(container.0.as_fd(), resolver.ports(), Backend::Iptables(Variant::Usual)).unwrap();
         resolver.set_members(vec![member(1, "one"), member(2, "two")]);

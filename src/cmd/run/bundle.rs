@@ -209,7 +209,8 @@ fn resolv_text(parts: &Parts<'_>) -> String {
     let flags = &parts.intent.flags.network;
     let dns = dns(flags);
     let host = hosts::host_resolv_conf();
-    if parts.network.iter().any(EndpointRecord::has_names) {
+    // With --egress it is the only one that can be asked.
+    if flags.egress().is_some() || parts.network.iter().any(EndpointRecord::has_names) {
         return hosts::embedded_resolv_conf(&host, &dns);
     }
     if flags.is_host() { hosts::host_network_resolv_conf(&host, &dns) } else { hosts::resolv_conf(&host, &dns) }

@@ -66,6 +66,7 @@ pub(crate) fn request_of(
         publish,
         publish_at: engine.config.publish.default_ip,
         ephemeral_ports: EPHEMERAL_PORTS,
+        egress: flags.network.egress(),
     })
 }
 
@@ -245,7 +246,8 @@ fn joined(dirs: &Dirs, typed: &str, begins: bool) -> Result<Joined> {
     if begins && pid.is_none() {
         bail!("container {typed}: it has no process");
     }
-    Ok(Joined { owner: creation::network_owner(dirs, &target.id)?, id: target.id, hostname, pid })
+    let (owner, is_guarded) = (creation::network_owner(dirs, &target.id)?, creation::is_guarded(dirs, &target.id)?);
+    Ok(Joined { owner, id: target.id, hostname, pid, is_guarded })
 }
 
 /// `HostConfig.Links`: `/db:/app/alias`, for each `--link`.

@@ -32,6 +32,8 @@ use crate::network::Network;
 use crate::ports::{PortRange, Protocol};
 use crate::steps;
 
+pub(crate) use set::comment;
+
 /// The name of the tables.
 const TABLE: &str = "rbox";
 

@@ -77,7 +77,7 @@ fn address(ip: IpAddr) -> Vec<u8> {
 }
 
 /// A comment as nftables keeps it: kind, length, text with a zero at its end.
-pub(super) fn comment(words: &str) -> Vec<u8> {
+pub(crate) fn comment(words: &str) -> Vec<u8> {
     let end = (0..=words.len().min(COMMENT_BYTES_MAX)).rev().find(|at| words.is_char_boundary(*at)).unwrap_or(0);
     let text = text(&words[..end]);
     let mut bytes = vec![COMMENT, u8::try_from(text.len()).expect("it was cut")];
