@@ -32,7 +32,7 @@ pub(crate) use living::{
 pub(crate) use network::{
     DnsArgs, NetworkAuditArgs, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkEgressArgs,
     NetworkGcArgs, NetworkInspectArgs, NetworkListArgs, NetworkNamesArgs, NetworkPruneArgs, NetworkRemoveArgs,
-    NetworkVerb,
+    NetworkShapeArgs, NetworkVerb,
 };
 pub(crate) use parse::{Stop, command, parse};
 pub(crate) use run::{

@@ -75,6 +75,9 @@ impl Creation {
         let flags = &intent.flags;
         self.host_config["PortBindings"] = host_config::port_bindings(&flags.network.publish);
         self.host_config["PublishAllPorts"] = json!(flags.network.publish_all);
+        if !flags.network.shapes.is_empty() {
+            self.host_config["Shapes"] = host_config::shapes(&flags.network.shapes);
+        }
         if let Value::Object(config) = &mut self.config {
             let exposed = exposed(flags, &spec::exposed(flags, intent.image.as_ref()));
             config.shift_remove("ExposedPorts");

@@ -96,5 +96,6 @@ mod rules;
 mod run;
 mod security;
 mod selftest;
+mod shape;
 mod stray_ipv6;
 mod terminal;

@@ -200,3 +200,8 @@ pub(crate) static EGRESS_NAME: Row = Row {
     why: "an allowed name means these addresses for now: they may be reached before the container is told them",
     see: "nft(8), SETS, timeout",
 };
+pub(crate) static QUEUE: Row = Row {
+    key: "queue",
+    why: "the link sends slower, later or less on purpose, or as fast as it can again",
+    see: "tc(8), tc-tbf(8), tc-netem(8)",
+};

@@ -1,6 +1,7 @@
 //! The verbs about networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -37,6 +38,8 @@ pub(crate) enum NetworkVerb {
     Rm(NetworkRemoveArgs),
     /// Print the rules that the networks have in the firewall, and what each is for
     Rules(NetworkNamesArgs),
+    /// Have a container's network be slower, now and at each start; what is not said is as fast as it can
+    Shape(NetworkShapeArgs),
 }
 
 /// `rbox network gc`
@@ -173,6 +176,32 @@ pub(crate) struct NetworkEgressArgs {
     /// Print by a Go template, or as json
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
+    /// The container: a name or identifier
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
+/// `rbox network shape`
+#[derive(Args, Debug)]
+pub(crate) struct NetworkShapeArgs {
+    /// How much it may send: 10mbit, 512kbit, 1mbps (bytes)
+    #[arg(long, value_name = "RATE", value_parser = value::rate)]
+    pub(crate) rate: Option<u64>,
+    /// How much it may get
+    #[arg(long, value_name = "RATE", value_parser = value::rate)]
+    pub(crate) rate_in: Option<u64>,
+    /// How much later what it sends arrives: 20ms
+    #[arg(long, value_name = "TIME", value_parser = value::delay)]
+    pub(crate) delay: Option<Duration>,
+    /// How much of what it sends is lost: 1%
+    #[arg(long, value_name = "SHARE", value_parser = value::loss)]
+    pub(crate) loss: Option<u32>,
+    /// As fast as it can
+    #[arg(long, conflicts_with_all = ["rate", "rate_in", "delay", "loss"])]
+    pub(crate) clear: bool,
+    /// In this network alone: a name or identifier
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<String>,
     /// The container: a name or identifier
     #[arg(value_name = "CONTAINER")]
     pub(crate) container: String,

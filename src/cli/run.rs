@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{
     self, DetachKeys, DeviceFlag, EgressFlag, IpcMode, LogDriver, LogOpt, MountFlag, NamespaceMode, NetworkFlag,
-    RestartPolicy, SecurityOpt, SeparateMode, Throttle, Weight,
+    RestartPolicy, SecurityOpt, SeparateMode, ShapeFlag, Throttle, Weight,
 };
 
 /// `rbox run [FLAGS] IMAGE [COMMAND] [ARG...]`
@@ -420,12 +420,28 @@ pub(crate) struct NetworkFlags {
     #[arg(long, value_name = "none|allow=ENTRY,...", value_parser = value::egress)]
     #[serde(default)]
     pub(crate) egress: Vec<EgressFlag>,
+    /// How fast it is in its networks: `rbox network shape`.
+    #[arg(skip)]
+    #[serde(default)]
+    pub(crate) shapes: Vec<ShapeFlag>,
 }
 
 /// How `-P` stands among the words of published ports.
 pub(crate) const ALL_PORTS: &str = "-P";
 
 impl NetworkFlags {
+    /// Be so fast from now on: in one network, or in all, whatever was said of single ones.
+    pub(crate) fn shape_by(&mut self, flag: ShapeFlag) {
+        match flag.network {
+            None => self.shapes.clear(),
+            Some(_) => self.shapes.retain(|it| it.network != flag.network),
+        }
+        // A network that is to be free is said to be, where something else was said of all.
+        if !flag.shape.is_free() || !self.shapes.is_empty() {
+            self.shapes.push(flag);
+        }
+    }
+
     /// What the container may reach; nothing where that is everything.
     pub(crate) fn egress(&self) -> Option<Policy> {
         EgressFlag::policy(&self.egress)

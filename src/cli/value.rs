@@ -10,6 +10,7 @@ mod limit;
 mod mount;
 mod network;
 mod security;
+mod shape;
 
 pub(crate) use device::{
     DeviceFlag, Throttle, Weight, blkio_weight, device, device_rule, throttle_bytes, throttle_number, weight_device,
@@ -26,6 +27,7 @@ pub(crate) use limit::{
 pub(crate) use mount::{Bind, MountFlag, Propagation, Tmpfs, mount, tmpfs, volume};
 pub(crate) use network::{NetworkFlag, alias, driver, network, reserved, subnet};
 pub(crate) use security::{CapabilityFlag, SeccompChoice, SecurityOpt, capability, security_opt, sysctl};
+pub(crate) use shape::{ShapeFlag, delay, loss, rate};
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -8,6 +8,7 @@ mod filter;
 pub(super) mod hold;
 mod rules;
 pub(crate) mod settle;
+mod shape;
 
 use std::process::ExitCode;
 
@@ -17,10 +18,12 @@ use rbox_net::{Network, Networks, Owner};
 use super::print;
 use crate::cli::{Global, NetworkGcArgs, NetworkInspectArgs, NetworkListArgs, NetworkVerb};
 use crate::dirs::Dirs;
+use crate::engine::Engine;
 use crate::report;
 use crate::template::{List, NETWORK, Value, list};
 use crate::{record, sweep, units};
 use filter::Filters;
+pub(crate) use shape::shape_of;
 
 const TITLES: [(&str, &str); 8] = [
     ("CreatedAt", "CREATED AT"),
@@ -42,6 +45,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
     match verb {
         NetworkVerb::Connect(args) => return connect::connect(global, args),
         NetworkVerb::Disconnect(args) => return connect::disconnect(global, args),
+        NetworkVerb::Shape(args) => return shape::shape(&Engine::open(global)?, args),
         _ => {}
     }
     let dirs = Dirs::new(global)?;
@@ -69,7 +73,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
             networks.reset(&is_alive, dirs.backend()?)?;
             Ok(ExitCode::SUCCESS)
         }
-        NetworkVerb::Connect(_) | NetworkVerb::Disconnect(_) => unreachable!("done above"),
+        NetworkVerb::Connect(_) | NetworkVerb::Disconnect(_) | NetworkVerb::Shape(_) => unreachable!("done above"),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Ingredients, extend, list};
 use crate::cli::ResourceFlags;
 use crate::cli::value::{
     Bind, CapabilityFlag, DeviceFlag, IpcMode, LogDriver, MountFlag, Propagation, SeccompChoice, SecurityOpt,
-    SeparateMode, Throttle, Tmpfs,
+    SeparateMode, ShapeFlag, Throttle, Tmpfs,
 };
 
 /// The whole of it.
@@ -70,6 +70,17 @@ pub(super) fn port_bindings(publish: &[String]) -> Value {
         }
     }
     json!(all)
+}
+
+/// rbox's own: how fast the container is, in each network of which something was said.
+pub(super) fn shapes(shapes: &[ShapeFlag]) -> Value {
+    let one = |ShapeFlag { network, shape }: &ShapeFlag| {
+        json!({
+            "Network": network, "RateBytes": shape.rate, "RateInBytes": shape.rate_in,
+            "DelayMicroseconds": shape.delay.map(|delay| delay.as_micros()), "LossMillionths": shape.loss,
+        })
+    };
+    shapes.iter().map(one).collect()
 }
 
 fn shields(from: &Ingredients<'_>) -> Value {

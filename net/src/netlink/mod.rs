@@ -8,6 +8,7 @@
 
 mod address;
 mod link;
+mod queue;
 mod route;
 
 use std::io;
@@ -21,6 +22,7 @@ use rtnetlink::sys::AsyncSocket;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub(crate) use link::{Cable, LinkState, NewBridge, SubLink};
+pub(crate) use queue::Queue;
 pub(crate) use route::HostRoutes;
 
 use crate::error::{Doing, Error, Result, words};

@@ -9,6 +9,7 @@ use rbox_net::{Changes, MacAddress, Network};
 
 use super::hold::Hold;
 use super::settle::{Life, Way, change};
+use super::shape::shape_of;
 use crate::cli::value::NetworkFlag;
 use crate::cli::{Global, NetworkConnectArgs, NetworkDisconnectArgs};
 use crate::cmd::run::network::{check_names, pinned, request_of, wanted};
@@ -58,7 +59,11 @@ fn join(engine: &Engine, (life, changes): (&Life<'_>, &Changes), flag: &NetworkF
     let (networks, intent) = (&engine.networks, &life.intent);
     let request = request_of(engine, &intent.flags, &life.claim, intent.image.as_ref())?;
     let half = networks.connect(changes, &life.running(), (&request, &wanted(engine, flag)?))?;
-    let joined = life.settle(&half, Way::Joins).and_then(|()| {
+    let slowed = match shape_of(&intent.flags.network, &half) {
+        Some(shape) => networks.shape(life.running().netns, &half, &shape).map_err(anyhow::Error::from),
+        None => Ok(()),
+    };
+    let joined = slowed.and_then(|()| life.settle(&half, Way::Joins)).and_then(|()| {
         change(&engine.dirs, &life.claim.id, |all| all.push(flag.clone()))?;
         Ok(networks.complete(changes, &half)?)
     });

@@ -17,6 +17,7 @@ use rbox_runtime::container::Container;
 
 use crate::cli::RunArgs;
 use crate::cli::value::{LinkFlag, NetworkFlag};
+use crate::cmd::network::shape_of;
 use crate::creation::{self, Creation};
 use crate::dirs::Dirs;
 use crate::engine::Engine;
@@ -324,7 +325,13 @@ pub(super) fn connect(
         return Ok((reservation.connect(hosts.as_fd(), upstream)?, None));
     }
     let sandbox = Sandbox::new()?;
-    Ok((reservation.connect(sandbox.as_fd(), upstream)?, Some(sandbox)))
+    let endpoints = reservation.connect(sandbox.as_fd(), upstream)?;
+    for endpoint in endpoints.records() {
+        if let Some(shape) = shape_of(&flags.network, endpoint) {
+            engine.networks.shape(sandbox.as_fd(), endpoint, &shape)?;
+        }
+    }
+    Ok((endpoints, Some(sandbox)))
 }
 
 /// The host's address for containers: the default bridge's. None where that found no subnet.
