@@ -153,3 +153,25 @@ fn addresses_and_subnets_of_both_families_with_ports_and_protocols() {
         assert_eq!(reached(&some), wanted, "{entries}");
     }
 }
+
+#[test]
+fn what_explain_says_is_what_nft_would_make_of_it() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let entries =
+        "allow=web.example.com:80-90,*.example.org/udp,10.0.0.0/8:443/tcp,[2001:db8::]/32:53,192.0.2.7,2001:db8::7";
+    let explain = host.path("explain").display().to_string();
+    let name = ["-d", "--name", "guarded", "--egress", entries];
+    let flags = ["run", "--explain=json", "--explain-file", &explain];
+    host.rbox(&[&flags[..], &name, &[crate::support::BUSYBOX, "sleep", "1000"]].concat()).ok();
+    let text = std::fs::read_to_string(&explain).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let step = lines.into_iter().find(|line| line["kind"] == "egress").unwrap_or_else(|| panic!("{text}"));
+    let script = step["request"].as_str().unwrap_or_else(|| panic!("{step}"));
+    let pid = host.rbox(&["inspect", "--format", "{{.State.Pid}}", "guarded"]).ok().text().to_owned();
+    let listed = host.shell(&format!("nsenter --net=/proc/{pid}/ns/net nft list table inet rbox-egress")).ok().stdout;
+    assert!(listed.contains("policy drop") && listed.contains("allowed: *.example.org/udp"), "{listed}");
+    // The same by nft's own hand, in a network of its own.
+    let by_hand = format!("unshare --net sh -c '{}\nnft list table inet rbox-egress'", script.replace('\'', "'\\''"));
+    assert_eq!(host.shell(&by_hand).ok().stdout, listed);
+}
