@@ -127,6 +127,14 @@ fn none_lets_nothing_out_but_answers_and_tells_at_once() {
     let direct = [&*format!("tcp {address} 80"), &*format!("udp {address} 80"), &*format!("ping {address}")];
     assert_eq!(world.host.reaches(&direct), direct);
     assert_eq!(free.reaches(&direct), direct);
+    // And hears at once that nobody listens, by a reset or by a message of ICMP.
+    for protocol in ["tcp", "udp"] {
+        world.host.connect(&address, 81, protocol).says("ConnectionRefused");
+    }
+    // An address of IPv4 in IPv6's clothes is one of IPv4.
+    let mapped = format!("tcp ::ffff:{NEIGHBOUR4} 80");
+    assert_eq!(free.reaches(&[&mapped]), [&*mapped]);
+    assert_eq!(shut.reaches(&[&mapped]), Vec::<String>::new());
     // It reaches itself.
     assert_eq!(shut.reaches(&direct), direct);
     assert_eq!(shut.reaches(&["tcp 127.0.0.1 80"]), ["tcp 127.0.0.1 80"]);
@@ -151,6 +159,11 @@ fn addresses_and_subnets_of_both_families_with_ports_and_protocols() {
     for (entries, wanted) in table {
         let some = world.idle(&["--egress", &format!("allow={entries}")]);
         assert_eq!(reached(&some), wanted, "{entries}");
+        // What is sent in several pieces is one packet to the rules.
+        for (address, option) in [(NEIGHBOUR4, "-4"), (NEIGHBOUR6, "-6")] {
+            let large = some.inside(&format!("ping {option} -q -c 1 -W 2 -s 4000 {address}"));
+            assert_eq!(large.code == 0, wanted.contains(&format!("ping {address}")), "{entries}: {large}");
+        }
     }
 }
 

@@ -274,3 +274,23 @@ fn the_containers_own_name_server_asks_those_of_dns() {
     world.host.rbox(&["exec", "guarded", "nslookup", "web.example.com.", NEIGHBOUR4]).fails();
     assert_eq!(world.asked(), Vec::<String>::new());
 }
+
+#[test]
+fn asking_again_begins_the_time_anew() {
+    need!(Root);
+    let host = Host::with_busybox();
+    host.rbox(&["network", "create", "own"]).ok();
+    for (name, flags) in [("db", vec![]), ("guarded", vec!["--egress", "allow=db"])] {
+        host.detached(&[&["--name", name, "--network", "own"], &flags[..]].concat(), &["/probe", "serve", "80"]);
+    }
+    let left = || told(&host, "guarded")["Resolved"][0]["Seconds"].as_u64();
+    assert_eq!(left(), None);
+    let ask = || {
+        host.rbox(&["exec", "guarded", "nslookup", "-type=a", "db."]).ok();
+        left().unwrap()
+    };
+    assert!((50..=60).contains(&ask()));
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(left().unwrap() <= 48);
+    assert!((50..=60).contains(&ask()));
+}
