@@ -171,6 +171,7 @@ impl Networks {
 
     /// First the name, which has the record looked at; then who works at it.
     pub(crate) fn put_half(&self, lock: &Lock, found: &EndpointRecord, half: &EndpointRecord) -> Result<()> {
+        self.forget_lease(lock, found)?;
         let from = self.endpoint_file(found);
         fs::rename(&from, self.endpoint_file(half)).doing(|| format!("rename {}", from.display()))?;
         rbox_explain::mark("endpoint-half");
@@ -208,9 +209,9 @@ impl Networks {
         // It may have been changed since: by those who settled where the ports lead.
         let mut record = files::read_named::<EndpointRecord>(&from)?.ok_or_else(|| gone(half))?;
         record.maker = None;
+        // Before it was half its ports may have been others.
+        self.forget_lease(&lock, &record)?;
         files::write(&lock, &from, &record)?;
-        // Of what was read while it was half, its ports may be others.
-        self.forget_leases(&lock)?;
         fs::rename(&from, self.endpoint_file(&record)).doing(|| format!("rename {}", from.display()))?;
         rbox_explain::mark("endpoint-whole");
         Ok(())
@@ -288,8 +289,9 @@ impl Networks {
         // As it is now: its owner may be another since.
         let now = files::read_named::<EndpointRecord>(&self.endpoint_file(record))?.ok_or_else(|| gone(record))?;
         let EndpointRecord { ports, unheld, rules, .. } = record.clone();
-        self.put(&lock, &EndpointRecord { ports, unheld, rules, ..now })?;
-        self.forget_leases(&lock)
+        let record = EndpointRecord { ports, unheld, rules, ..now };
+        self.forget_lease(&lock, &record)?;
+        self.put(&lock, &record)
     }
 }
 

@@ -178,6 +178,11 @@ impl EndpointRecord {
         format!("{}.{}{half}.json", self.owner.container, short(&self.id))
     }
 
+    /// What its file is called while nobody works at it, and while somebody does.
+    pub(crate) fn file_names(&self) -> [String; 2] {
+        ["", HALF].map(|half| format!("{}.{}{half}.json", self.owner.container, short(&self.id)))
+    }
+
     /// The container of the record in that file.
     pub(crate) fn container_of(file: &Path) -> Option<&str> {
         Some(file.file_name()?.to_str()?.split_once('.')?.0)

@@ -274,12 +274,15 @@ impl Networks {
         for mut record in self.of_container(&owner.container)? {
             let is_renamed = record.owner.name != owner.name;
             record.owner = owner.clone();
+            if is_renamed {
+                self.forget_lease(&lock, &record)?;
+            }
             files::write(&lock, &self.endpoint_file(&record), &record)?;
             if is_renamed {
                 self.announce_under(&lock, std::slice::from_ref(&record))?;
             }
         }
-        self.forget_leases(&lock)
+        Ok(())
     }
 
     /// Take a container's endpoints up again in another process: holds its ports anew and relays them.
