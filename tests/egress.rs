@@ -114,6 +114,12 @@ fn none_lets_nothing_out_but_answers_and_tells_at_once() {
     told.sort();
     wanted.sort();
     assert_eq!(told, wanted);
+    let audit = world.host.rbox(&["net", "audit"]).ok().stdout;
+    let (_, audit) =
+        audit.split_once("\nshut may reach nobody; refused in the last day:\n").unwrap_or_else(|| panic!("{audit}"));
+    assert_eq!(audit.lines().count(), 11, "{audit}");
+    assert!(audit.lines().take(10).all(|line| line.contains(" packets, ")), "{audit}");
+    assert!(audit.ends_with("more: rbox network egress shut\n"), "{audit}");
     // Nobody waits for what is refused.
     let quick = shut.inside(&format!("time /probe connect {NEIGHBOUR4} 80 2>&1; /probe connect {NEIGHBOUR4} 80 udp"));
     assert!(quick.stdout.contains("probe: ConnectionRefused") && quick.stdout.contains("0m 0.0"), "{quick}");

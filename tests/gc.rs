@@ -8,9 +8,7 @@ const NOBODY: &str = "00000000000000000000000000000000000000000000000000000000de
 /// Two that live, with ports.
 fn host() -> Host {
     let host = Host::with_busybox();
-    let backend = if is_on_nftables() { "nftables" } else { "iptables" };
-    let config = format!(r#"{{ "firewall": {{ "backend": "{backend}", "repair": false }} }}"#);
-    std::fs::write(host.path("config.json"), config).unwrap();
+    host.without_repair();
     host.rbox(&["network", "create", "--ipv6", "shop"]).ok();
     host.detached(&["--name", "web", "-p", "8080:80"], &["/probe", "serve", "80"]);
     host.detached(&["--name", "shop", "--network", "shop", "-p", "9090:80"], &["/probe", "serve", "80"]);

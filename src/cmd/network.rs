@@ -60,7 +60,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
     match verb {
         NetworkVerb::Ls(args) => ls(&networks, args),
         NetworkVerb::Inspect(args) => inspect(&networks, args),
-        NetworkVerb::Audit(args) => audit::audit(&networks, args),
+        NetworkVerb::Audit(args) => audit::audit(&dirs, &networks, args),
         NetworkVerb::Create(args) => change::create(&networks, args),
         NetworkVerb::Rm(args) => change::remove(&networks, args),
         NetworkVerb::Prune(args) => change::prune(&networks, args),

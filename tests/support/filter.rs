@@ -13,6 +13,13 @@ impl Host {
         std::fs::write(self.path("config.json"), r#"{ "firewall": { "repair": false } }"#).unwrap();
     }
 
+    /// Nobody looks after the rules, on whichever backend they are. Before anything is started.
+    pub(crate) fn without_repair(&self) {
+        let backend = if is_on_nftables() { "nftables" } else { "iptables" };
+        let config = format!(r#"{{ "firewall": {{ "backend": "{backend}", "repair": false }} }}"#);
+        std::fs::write(self.path("config.json"), config).unwrap();
+    }
+
     /// Take out, by hand, the rules of a table in whose line each of these words stands; at least one has to be there. See
     /// [`Host::leave_rules_alone`].
     #[track_caller]

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use rbox_net::{Networks, Opening};
 
+use super::egress;
 use crate::cli::NetworkAuditArgs;
 use crate::cmd::print;
+use crate::dirs::Dirs;
 use crate::template::{List, Value, list};
 
 const TITLES: [(&str, &str); 12] = [
@@ -24,10 +26,10 @@ const TITLES: [(&str, &str); 12] = [
     ("Target", "TARGET"),
 ];
 
-/// Print a line for each port, and below what a person should know of it.
+/// Print a line for each port, and below what a person should know of it; then what containers were kept from reaching.
 ///
 /// Errors: the networks cannot be read, or the packet filter not be listed; the template is not understood.
-pub(super) fn audit(networks: &Networks, args: &NetworkAuditArgs) -> Result<ExitCode> {
+pub(super) fn audit(dirs: &Dirs, networks: &Networks, args: &NetworkAuditArgs) -> Result<ExitCode> {
     let audit = networks.audit()?;
     let rows: Vec<Value> = audit.openings.iter().map(fields).collect();
     let has_firewall = audit.openings.iter().any(|opening| opening.firewall.is_some());
@@ -36,6 +38,7 @@ pub(super) fn audit(networks: &Networks, args: &NetworkAuditArgs) -> Result<Exit
     let mut text = list(&List { titles: &TITLES, shown: &shown, rows: &rows }, args.format.as_deref())?;
     if args.format.is_none() {
         text += &remarks(&audit.openings);
+        text += &egress::overview(dirs)?;
     }
     print::text(&text)?;
     for what in &audit.unseen {

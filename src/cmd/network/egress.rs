@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rbox_net::egress::{Policy, Refused, Resolved, Seen, seen};
+use rbox_runtime::container::Container;
 use serde_json::{Value as Json, json};
 
 use crate::cli::NetworkEgressArgs;
@@ -14,9 +15,12 @@ use crate::cmd::run::namespace;
 use crate::creation;
 use crate::dirs::Dirs;
 use crate::find::find_running;
-use crate::record::Intent;
+use crate::record::{Claim, Intent};
 use crate::report::Problem;
 use crate::template::{List, Value, list};
+
+/// The overview shows no more of one container.
+const SHOWN_MAX: usize = 10;
 
 /// Print it.
 ///
@@ -37,6 +41,37 @@ pub(super) fn egress(dirs: &Dirs, args: &NetworkEgressArgs) -> Result<ExitCode> 
         None => print::text(&tables(&policy, &seen)?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// For each container that runs and may not reach everything: what it may, and what was refused. Nothing where there is none.
+///
+/// Errors: the containers cannot be listed; nftables cannot be asked.
+pub(super) fn overview(dirs: &Dirs) -> Result<String> {
+    let mut text = String::new();
+    for claim in Claim::all(dirs)? {
+        // Of one that is being made, or has just ended, there is nothing to say.
+        let Ok(Some(policy)) = Intent::load(dirs, &claim.id).map(|intent| intent.flags.network.egress()) else {
+            continue;
+        };
+        let pid = Container::load(&dirs.runtime(), &claim.id).ok().and_then(|container| container.pid());
+        let Some(Ok(netns)) = pid.map(namespace) else { continue };
+        let seen = seen(netns.as_fd(), &policy)?;
+        let allowed: Vec<String> = policy.allowed.iter().map(ToString::to_string).collect();
+        let allowed = if allowed.is_empty() { "nobody".into() } else { format!("only {}", allowed.join(", ")) };
+        text += &format!("\n{} may reach {allowed}; refused in the last day:\n", claim.name);
+        if seen.refused.is_empty() {
+            text += "    nothing\n";
+        }
+        for refused in seen.refused.iter().take(SHOWN_MAX) {
+            let ago = seconds(refused.ago);
+            text += &format!("    {} {}, {} packets, {ago} ago\n", refused.address, port(refused), refused.packets);
+        }
+        let more = seen.refused.len().saturating_sub(SHOWN_MAX);
+        if more > 0 {
+            text += &format!("    and {more} more: rbox network egress {}\n", claim.name);
+        }
+    }
+    Ok(text)
 }
 
 fn object(policy: &Policy, seen: &Seen) -> Json {
@@ -83,14 +118,18 @@ fn tables(policy: &Policy, seen: &Seen) -> Result<String> {
     Ok(format!("{}\n{}", list(&of_allowed, None)?, list(&of_refused, None)?))
 }
 
-fn refused_row(refused: &Refused) -> Value {
-    let port = match refused.port {
+/// `53/udp`, `icmp`.
+fn port(refused: &Refused) -> String {
+    match refused.port {
         Some(port) => format!("{port}/{}", refused.protocol),
         None => refused.protocol.clone(),
-    };
+    }
+}
+
+fn refused_row(refused: &Refused) -> Value {
     Value::of_fields([
         ("Address", refused.address.to_string()),
-        ("Port", port),
+        ("Port", port(refused)),
         ("Packets", refused.packets.to_string()),
         ("Last", format!("{} ago", seconds(refused.ago))),
     ])
