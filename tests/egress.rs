@@ -1,6 +1,6 @@
 //! `--egress`: what a container may open connections to, each way really tried, with a twin that may reach everything.
 
-mod attacks;
+mod bypass;
 mod names;
 
 use crate::support::{Host, NEIGHBOUR4, Running, need};
