@@ -134,3 +134,27 @@ fn everything_says_whose_it_is() {
     assert!(told.contains(&format!("rbox container={web} ")) && told.contains(boot.trim()), "{told}");
     assert!(told.contains("rbox network=bridge ") && told.contains("rbox network=shop "), "{told}");
 }
+
+#[test]
+fn what_is_being_made_meanwhile_is_somebodys() {
+    need!(Root);
+    let host = host();
+    let rbox = crate::support::rbox().display().to_string();
+    let gc = host.rbox_words(&["network", "gc"]).join(" ");
+    let log = host.path("collected").display().to_string();
+    let mut collects =
+        host.spawn("/bin/sh", &["-c", &format!("echo ready; while :; do {rbox} {gc} >> {log} 2>&1; done")]);
+    collects.wait_for("ready");
+    for number in 0..12 {
+        let network = format!("n{number}");
+        host.rbox(&["network", "create", &network]).ok();
+        let ports = format!("{}:80", 7000 + number);
+        host.detached(&["--name", &network, "--network", &network, "-p", &ports], &["/probe", "serve", "80"]);
+    }
+    collects.signal(nix::sys::signal::Signal::SIGKILL);
+    collects.wait();
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "", "nothing was anybody's to take");
+    for number in 0..12 {
+        host.neighbour().connect("192.0.2.2", 7000 + number, "tcp").ok();
+    }
+}

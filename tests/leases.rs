@@ -232,3 +232,33 @@ fn forty_networks_at_once() {
     host.assert_unchanged(&before);
     host.rbox(&["run", "--rm", "--network", "n0", BUSYBOX, "true"]).code(125).says("n0");
 }
+
+#[test]
+fn what_is_kept_of_many_leases_is_never_old() {
+    need!(Root);
+    let host = Host::with_busybox();
+    // From seventeen on what their records say is kept in one more file.
+    for number in 0..20 {
+        host.detached(&["--name", &format!("c{number}"), "-p", &format!("{}:80", 7000 + number)], &["sleep", "100000"]);
+    }
+    assert!(host.path("state/net/endpoints/leases").exists(), "there is such a file");
+    let refused = |port: &str| host.run(&["-p", port], &["true"]).code(125).stderr;
+    // Ports that come and go, of one that runs.
+    host.rbox(&["publish", "c0", "8000:80"]).ok();
+    assert!(refused("8000:80").contains("by container c0)"));
+    host.rbox(&["unpublish", "c0", "7000:80"]).ok();
+    host.run(&["-p", "7000:80"], &["true"]).ok();
+    // A name.
+    host.rbox(&["rename", "c1", "other"]).ok();
+    assert!(refused("7001:80").contains("by container other)"));
+    // A way out: the ports go along, and the address is free.
+    let address =
+        |name: &str| host.rbox(&["inspect", "--format", "{{.NetworkSettings.IPAddress}}", name]).ok().text().to_owned();
+    let left = address("c2");
+    host.rbox(&["network", "create", "aside"]).ok();
+    host.rbox(&["network", "connect", "aside", "c2"]).ok();
+    host.rbox(&["network", "disconnect", "bridge", "c2"]).ok();
+    assert!(refused("7002:80").contains("by container c2)"));
+    host.detached(&["--name", "next"], &["sleep", "100000"]);
+    assert_eq!(address("next"), left);
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Host, need};
+use crate::support::{Host, firewall_cmd, need};
 
 /// Far more than it takes; what it takes is measured by the benchmarks.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -188,25 +188,13 @@ fn nobody_looks_after_the_rules_when_nobody_needs_any() {
     assert_eq!(watcher(&host), None);
 }
 
-/// `ufw` with files of its own, in a host of its own.
-fn with_ufw(host: &Host) {
-    host.shell(&format!(
-        "set -e; d={}; cp -a /etc/ufw $d/ufw; cp /etc/default/ufw $d/default
-         sed -i 's/^IPV6=.*/IPV6=yes/' $d/default
-         mount --bind $d/ufw /etc/ufw; mount --bind $d/default /etc/default/ufw; ufw --force enable",
-        host.path("").display()
-    ))
-    .ok();
-}
-
 #[test]
 fn a_reload_of_ufw_leaves_every_container_its_ports() {
     need!(Root, Ufw);
     for (backend, _) in backends() {
         let host = host(backend);
-        // A host whose FORWARD lets containers through, as Docker's users have it.
-        with_ufw(&host);
-        host.shell("ufw default allow routed; ufw allow 22/tcp").ok();
+        host.enable_ufw();
+        host.shell("ufw allow 22/tcp").ok();
         comes_back(&host, "ufw enable");
         let theirs = || host.shell("ufw status verbose").ok().stdout;
         let before = theirs();
@@ -223,28 +211,12 @@ fn a_reload_of_firewalld_leaves_every_container_its_ports() {
     need!(Root, Firewalld);
     for (backend, _) in backends() {
         let host = host(backend);
-        let log = host.path("firewalld.log");
-        let script = format!("d={}; {WITH_FIREWALLD}", host.path("").display());
-        let _bus = host.spawn("/bin/sh", &["-c", &script]);
-        let end = Instant::now() + PATIENCE;
-        while host.shell(&format!("{BUS} firewall-cmd --state")).text() != "running" {
-            assert!(Instant::now() < end, "firewalld does not start: {}", std::fs::read_to_string(&log).unwrap());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let _bus = host.start_firewalld();
         comes_back(&host, "its start");
-        let theirs = || host.shell(&format!("{BUS} firewall-cmd --list-all-zones")).ok().stdout;
+        let theirs = || host.shell(&firewall_cmd("--list-all-zones")).ok().stdout;
         let before = theirs();
-        host.shell(&format!("{BUS} firewall-cmd --reload")).ok();
+        host.shell(&firewall_cmd("--reload")).ok();
         comes_back(&host, "its reload");
         assert_eq!(theirs(), before);
     }
 }
-
-const BUS: &str = "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/rbox-test-bus";
-
-/// A bus and a firewalld, with files of their own, that end with the host.
-const WITH_FIREWALLD: &str = "set -e; exec >$d/firewalld.log 2>&1; mount -t tmpfs tmpfs /run; cp -a /etc/firewalld $d/etc
-     mount --bind $d/etc /etc/firewalld
-     dbus-daemon --config-file=/usr/share/dbus-1/system.conf --address=unix:path=/run/rbox-test-bus --nofork --nopidfile &
-     while ! [ -S /run/rbox-test-bus ]; do sleep 0.02; done
-     DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/rbox-test-bus exec firewalld --nofork --nopid";

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Host, need};
+use crate::support::{Host, firewall_cmd, need};
 
 /// Far longer than it takes to write the chain anew.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -75,19 +75,6 @@ fn insiders_get_through(host: &Host) {
     host.run(&[], &["/probe", "connect", "192.0.2.2", "8080"]).ok();
 }
 
-/// `ufw` with files of its own, in a host of its own. What is forwarded it lets pass, as Docker's users have it: in nftables
-/// each table has its say.
-fn with_ufw(host: &Host) {
-    host.shell(&format!(
-        "set -e; d={}; cp -a /etc/ufw $d/ufw; cp /etc/default/ufw $d/default
-         sed -i 's/^IPV6=.*/IPV6=yes/' $d/default
-         mount --bind $d/ufw /etc/ufw; mount --bind $d/default /etc/default/ufw
-         ufw default allow routed; ufw --force enable",
-        host.path("").display()
-    ))
-    .ok();
-}
-
 #[test]
 fn a_port_is_open_as_far_as_ufw_allows_it() {
     need!(Root, Ufw);
@@ -102,7 +89,7 @@ fn the_same_with_nftables() {
 
 fn obeys_ufw(backend: &str) {
     let host = host(backend, "ufw");
-    with_ufw(&host);
+    host.enable_ufw();
     serve(&host);
     let both = (true, true);
     let none = (false, false);
@@ -169,7 +156,7 @@ fn what_is_not_understood_of_ufw_stays_closed_and_is_said() {
     need!(Root, Ufw);
     for backend in BACKENDS {
         let host = host(backend, "ufw");
-        with_ufw(&host);
+        host.enable_ufw();
         serve(&host);
         host.shell("ufw limit 8080/tcp").ok();
         std::thread::sleep(Duration::from_millis(500));
@@ -185,7 +172,7 @@ fn whose_decision_counts_can_be_changed_while_containers_run() {
     need!(Root, Ufw);
     for backend in BACKENDS {
         let host = host(backend, "");
-        with_ufw(&host);
+        host.enable_ufw();
         serve(&host);
         assert_eq!(reached(&host, 8080, "tcp"), (true, true));
         let audit = host.rbox(&["net", "audit"]).ok().stdout;
@@ -210,15 +197,6 @@ fn whose_decision_counts_can_be_changed_while_containers_run() {
     }
 }
 
-const BUS: &str = "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/rbox-test-bus";
-
-/// A bus and a firewalld, with files of their own, that end with the host.
-const WITH_FIREWALLD: &str = "set -e; exec >$d/firewalld.log 2>&1; mount -t tmpfs tmpfs /run; cp -a /etc/firewalld $d/etc
-     mount --bind $d/etc /etc/firewalld
-     dbus-daemon --config-file=/usr/share/dbus-1/system.conf --address=unix:path=/run/rbox-test-bus --nofork --nopidfile &
-     while ! [ -S /run/rbox-test-bus ]; do sleep 0.02; done
-     DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/rbox-test-bus exec firewalld --nofork --nopid";
-
 #[test]
 fn a_port_is_open_as_far_as_firewalld_allows_it() {
     need!(Root, Firewalld);
@@ -236,18 +214,12 @@ fn obeys_firewalld(backend: &str) {
     serve(&host);
     let (both, none) = ((true, true), (false, false));
     becomes(&host, 8080, "tcp", none, "before firewalld runs");
-    let script = format!("d={}; {WITH_FIREWALLD}", host.path("").display());
-    let _bus = host.spawn("/bin/sh", &["-c", &script]);
-    let end = Instant::now() + PATIENCE;
-    while host.shell(&format!("{BUS} firewall-cmd --state")).text() != "running" {
-        assert!(Instant::now() < end, "firewalld does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let _bus = host.start_firewalld();
     let rich = |verb: &str, source: &str| {
         let rule = format!("rule family=ipv4 source address={source} port port=8080 protocol=tcp accept");
-        format!("{BUS} firewall-cmd --{verb}-rich-rule='{rule}'")
+        firewall_cmd(&format!("--{verb}-rich-rule='{rule}'"))
     };
-    let simple = |words: &str| format!("{BUS} firewall-cmd {words}");
+    let simple = firewall_cmd;
     for (command, port, protocol, wanted) in [
         (simple("--state"), 8080, "tcp", none),
         (simple("--add-port=8080/tcp"), 8080, "tcp", both),

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use crate::endpoint::{EndpointRecord, Owner, short};
 use crate::error::Result;
 use crate::firewall::{Backend, Firewall};
-use crate::netlink::Netlink;
+use crate::netlink::{LinkState, Netlink};
 use crate::network::Network;
 use crate::networks::Networks;
 
@@ -65,25 +65,35 @@ impl Networks {
         (alias.len() <= ALIAS_BYTES_MAX).then_some(alias)
     }
 
-    /// Find what carries our mark and is nobody's: neither in a record, nor of a living owner.
+    /// Find what carries our mark and is nobody's: neither in a record, nor of a living owner. Where it `goes`, it is removed.
     ///
     /// # Errors
-    /// `Os`, `Record`, `Firewall`: it cannot be looked at.
-    pub fn leftovers(&self, alive: &dyn Fn(&Owner) -> bool) -> Result<Vec<Leftover>> {
+    /// `Os`, `Record`, `Firewall`: it cannot be looked at; or the first that cannot be removed, and the rest stays.
+    pub fn leftovers(&self, alive: &dyn Fn(&Owner) -> bool, goes: bool) -> Result<Vec<Leftover>> {
+        // Endpoints come and go with their rules and cables under this lock.
+        let _changes = self.lock_changes()?;
+        let _rules = self.lock_rules()?;
+        let found = self.nobodys(alive)?;
+        if goes {
+            self.remove_leftovers(&found)?;
+        }
+        Ok(found)
+    }
+
+    fn nobodys(&self, alive: &dyn Fn(&Owner) -> bool) -> Result<Vec<Leftover>> {
+        // And networks under this one.
+        let _lock = self.lock()?;
+        // The kernel is looked at before the records: what is made meanwhile had its record first.
+        let links = Netlink::here()?.links()?;
+        let lines = self.marked_lines()?;
         let known = Known { networks: self.made_and_in_the_making()?, endpoints: self.endpoints()? };
-        let mut found = self.leftover_links(&known, alive)?;
-        found.extend(self.leftover_rules(&known, &found)?);
+        let mut found = self.leftover_links(&links, &known, alive);
+        found.extend(self.leftover_rules(lines, &known, &found)?);
         found.extend(self.leftover_names(&known)?);
         Ok(found)
     }
 
-    /// Remove them. What has gone meanwhile is no error.
-    ///
-    /// # Errors
-    /// `Os`, `Firewall`: the first that cannot be removed; the rest stays.
-    pub fn remove_leftovers(&self, leftovers: &[Leftover]) -> Result<()> {
-        let _changes = self.lock_changes()?;
-        let _rules = self.lock_rules()?;
+    fn remove_leftovers(&self, leftovers: &[Leftover]) -> Result<()> {
         for ipv6 in [false, true] {
             let lines = leftovers.iter().filter_map(|it| match &it.what {
                 What::Rule(of, line) if *of == ipv6 => Some(line.as_str()),
@@ -105,8 +115,7 @@ impl Networks {
         Ok(())
     }
 
-    fn leftover_links(&self, known: &Known, alive: &dyn Fn(&Owner) -> bool) -> Result<Vec<Leftover>> {
-        let links = Netlink::here()?.links()?;
+    fn leftover_links(&self, links: &[LinkState], known: &Known, alive: &dyn Fn(&Owner) -> bool) -> Vec<Leftover> {
         let here = format!(" state={}", self.dir().display());
         let is_nobodys = |alias: &str, index: u32| {
             let words: Vec<(&str, &str)> = alias.split(' ').filter_map(|word| word.split_once('=')).collect();
@@ -123,64 +132,39 @@ impl Networks {
                 _ => false,
             }
         };
-        let marked = |link: &crate::netlink::LinkState| {
+        let marked = |link: &LinkState| {
             let alias = link.alias.as_deref()?.strip_prefix("rbox ")?.strip_suffix(&here)?;
             is_nobodys(alias, link.index)
                 .then(|| Leftover { text: format!("link {}", link.name), what: What::Link(link.name.clone()) })
         };
-        Ok(links.iter().filter_map(marked).collect())
+        links.iter().filter_map(marked).collect()
     }
 
-    fn leftover_rules(&self, known: &Known, links: &[Leftover]) -> Result<Vec<Leftover>> {
-        match self.backend() {
-            Backend::None => Ok(Vec::new()),
-            Backend::Nftables => {
-                let nobodys = self.rules(&known.networks)?.into_iter().filter(|line| line.is_nobodys);
-                Ok(nobodys.map(|line| Leftover { text: line.text, what: What::Entry }).collect())
-            }
-            Backend::Iptables(_) => {
-                let mut found = Vec::new();
-                for ipv6 in [false, true] {
-                    found.extend(self.leftover_lines((known, links), ipv6)?);
-                }
-                Ok(found)
-            }
-        }
-    }
-
-    fn leftover_lines(&self, (known, links): (&Known, &[Leftover]), ipv6: bool) -> Result<Vec<Leftover>> {
-        // Without its program nothing of ours can be there.
-        if ipv6 && !self.firewall().has(ipv6) {
-            return Ok(Vec::new());
-        }
-        let of_networks = known.networks.iter().map(Firewall::comment);
-        let of_endpoints = known.endpoints.iter().map(|it| EndpointRecord::comment(&it.owner.container, &it.id));
-        let owned: HashSet<String> = of_networks.chain(of_endpoints).collect();
-        let is_nobodys = |text: &str| mark(text).is_some_and(|comment| !owned.contains(comment));
-        let lines: Vec<String> = self.firewall().show(ipv6, is_nobodys)?.into_iter().map(|seen| seen.text).collect();
-        // A rule that names a bridge which is there and not ours is of another rbox, with a state directory of its own; and
-        // so are all that have its comment.
-        let of_networks = known.networks.iter().filter_map(|it| it.bridge.as_ref());
-        let going = links.iter().filter_map(|it| match &it.what {
-            What::Link(name) => Some(name.as_str()),
-            _ => None,
-        });
-        let ours: HashSet<&str> = of_networks.map(|bridge| bridge.name.as_str()).chain(going).collect();
-        let mut netlink = Netlink::here()?;
-        let mut others = HashSet::new();
-        for line in &lines {
-            for bridge in bridges(line).filter(|bridge| !ours.contains(bridge)) {
-                if netlink.show_link(bridge)?.is_some() {
-                    others.extend(mark(line));
+    /// The rules of iptables that bear a mark of ours, of IPv4 and of IPv6.
+    fn marked_lines(&self) -> Result<[Vec<String>; 2]> {
+        let mut lines = [Vec::new(), Vec::new()];
+        if matches!(self.backend(), Backend::Iptables(_)) {
+            for (lines, ipv6) in lines.iter_mut().zip([false, true]) {
+                // Without its program nothing of ours can be there.
+                if !ipv6 || self.firewall().has(ipv6) {
+                    let seen = self.firewall().show(ipv6, |line| mark(line).is_some())?;
+                    lines.extend(seen.into_iter().map(|seen| seen.text));
                 }
             }
         }
-        let nobodys = lines.iter().filter(|line| !mark(line).is_some_and(|comment| others.contains(comment)));
-        let leftover = |line: &String| {
-            let rule = line.split_once(' ').map_or("", |(_, rule)| rule).to_owned();
-            Leftover { text: line.clone(), what: What::Rule(ipv6, rule) }
-        };
-        Ok(nobodys.map(leftover).collect())
+        Ok(lines)
+    }
+
+    fn leftover_rules(&self, lines: [Vec<String>; 2], known: &Known, links: &[Leftover]) -> Result<Vec<Leftover>> {
+        if self.backend() == Backend::Nftables {
+            let nobodys = self.rules(&known.networks)?.into_iter().filter(|line| line.is_nobodys);
+            return Ok(nobodys.map(|line| Leftover { text: line.text, what: What::Entry }).collect());
+        }
+        let mut found = Vec::new();
+        for (lines, ipv6) in lines.into_iter().zip([false, true]) {
+            found.extend(leftover_lines(lines, (known, links), ipv6)?);
+        }
+        Ok(found)
     }
 
     fn leftover_names(&self, known: &Known) -> Result<Vec<Leftover>> {
@@ -197,6 +181,37 @@ impl Networks {
         }
         Ok(found)
     }
+}
+
+/// Of lines that bear a mark, those of nobody.
+fn leftover_lines(mut lines: Vec<String>, (known, links): (&Known, &[Leftover]), ipv6: bool) -> Result<Vec<Leftover>> {
+    let of_networks = known.networks.iter().map(Firewall::comment);
+    let of_endpoints = known.endpoints.iter().map(|it| EndpointRecord::comment(&it.owner.container, &it.id));
+    let owned: HashSet<String> = of_networks.chain(of_endpoints).collect();
+    lines.retain(|line| mark(line).is_some_and(|comment| !owned.contains(comment)));
+    // A rule that names a bridge which is there and not ours is of another rbox, with a state directory of its own; and
+    // so are all that have its comment.
+    let of_networks = known.networks.iter().filter_map(|it| it.bridge.as_ref());
+    let going = links.iter().filter_map(|it| match &it.what {
+        What::Link(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let ours: HashSet<&str> = of_networks.map(|bridge| bridge.name.as_str()).chain(going).collect();
+    let mut netlink = Netlink::here()?;
+    let mut others = HashSet::new();
+    for line in &lines {
+        for bridge in bridges(line).filter(|bridge| !ours.contains(bridge)) {
+            if netlink.show_link(bridge)?.is_some() {
+                others.extend(mark(line));
+            }
+        }
+    }
+    let nobodys = lines.iter().filter(|line| !mark(line).is_some_and(|comment| others.contains(comment)));
+    let leftover = |line: &String| {
+        let rule = line.split_once(' ').map_or("", |(_, rule)| rule).to_owned();
+        Leftover { text: line.clone(), what: What::Rule(ipv6, rule) }
+    };
+    Ok(nobodys.map(leftover).collect())
 }
 
 /// Who an alias says the owner is.

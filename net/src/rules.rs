@@ -153,8 +153,10 @@ impl Networks {
 
     /// Every network that may have rules.
     pub(crate) fn made_and_in_the_making(&self) -> Result<Vec<Network>> {
+        // In this order: whatever is finished between the two looks is seen by the second.
+        let making = self.in_the_making()?;
         let mut all = self.list()?;
-        for network in self.in_the_making()? {
+        for network in making {
             if !all.iter().any(|other| other.id == network.id) {
                 all.push(network);
             }

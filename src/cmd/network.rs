@@ -79,10 +79,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
 
 /// Remove what is nobody's, after the sweep has removed what the dead left by their records. Prints each.
 fn gc(dirs: &Dirs, networks: &Networks, args: &NetworkGcArgs) -> Result<ExitCode> {
-    let leftovers = networks.leftovers(&|owner| sweep::is_alive(dirs, owner))?;
-    if !args.dry_run {
-        networks.remove_leftovers(&leftovers)?;
-    }
+    let leftovers = networks.leftovers(&|owner| sweep::is_alive(dirs, owner), !args.dry_run)?;
     print::text(&leftovers.iter().map(|leftover| format!("{}\n", leftover.text)).collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 
 use crate::address::Subnet;
 use crate::firewall::expression::{
-    Attributes, CMP_EQ, CMP_NEQ, CT_STATE, META_L4PROTO, META_OIFNAME, NETWORK_HEADER, NF_ACCEPT, REG,
-    TRANSPORT_HEADER, compare, decide, expression, flag, look_up, mask, meta, name, number, payload, place, verdict,
-    within,
+    Attributes, CMP_EQ, CMP_GTE, CMP_LTE, CMP_NEQ, CT_STATE, META_L4PROTO, META_OIFNAME, NETWORK_HEADER, NF_ACCEPT,
+    REG, TRANSPORT_HEADER, compare, decide, expression, flag, look_up, mask, meta, name, number, payload, place,
+    verdict, within,
 };
 use crate::firewall::wire::{family, nested, text};
 use crate::ports::PortRange;
@@ -90,8 +90,6 @@ const META_MARK: u32 = 3;
 /// NF_CT_STATE_BIT of linux/netfilter/nf_conntrack_common.h.
 const ESTABLISHED: u32 = 2;
 const RELATED: u32 = 4;
-const CMP_LTE: u32 = 3;
-const CMP_GTE: u32 = 5;
 const NFT_GOTO: i32 = -4;
 const DYNSET_UPDATE: u32 = 1;
 const REJECT_ICMPX: u32 = 2;

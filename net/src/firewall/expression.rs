@@ -16,6 +16,8 @@ pub(crate) const TRANSPORT_HEADER: u32 = 2;
 pub(crate) const CT_STATE: u32 = 0;
 pub(crate) const CMP_EQ: u32 = 0;
 pub(crate) const CMP_NEQ: u32 = 1;
+pub(crate) const CMP_LTE: u32 = 3;
+pub(crate) const CMP_GTE: u32 = 5;
 /// IFNAMSIZ: the room of a link's name.
 pub(crate) const NAME_BYTES: usize = 16;
 

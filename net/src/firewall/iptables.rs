@@ -285,7 +285,12 @@ impl Iptables {
         }
         let said = String::from_utf8_lossy(&output.stdout);
         let lines = said.lines().filter(|line| !line.starts_with('#'));
-        Ok(lines.map(|line| line.split(" [").next().unwrap_or_default()).collect::<Vec<_>>().join("\n"))
+        // A chain ends with what it has counted; in a rule `[fd00::2]:80` is an address.
+        let without = |line: &'_ str| match line.starts_with(':') {
+            true => line.split(" [").next().unwrap_or_default().to_owned(),
+            false => line.to_owned(),
+        };
+        Ok(lines.map(without).collect::<Vec<_>>().join("\n"))
     }
 
     fn list(&self, table: Table) -> Result<Listing> {

@@ -8,9 +8,9 @@ use super::super::wire::nested;
 use super::set::Set;
 use crate::address::Subnet;
 use crate::firewall::expression::{
-    Attributes, CMP_EQ, CMP_NEQ, CT_STATE, META_L4PROTO, META_OIFNAME, NETWORK_HEADER, NF_ACCEPT, NF_DROP, NFT_RETURN,
-    REG, REG_VERDICT, TRANSPORT_HEADER, compare, decide, expression, flag, jump, look_up, meta, name, number, outside,
-    payload, place, verdict, within,
+    Attributes, CMP_EQ, CMP_GTE, CMP_LTE, CMP_NEQ, CT_STATE, META_L4PROTO, META_OIFNAME, NETWORK_HEADER, NF_ACCEPT,
+    NF_DROP, NFT_RETURN, REG, REG_VERDICT, TRANSPORT_HEADER, compare, decide, expression, flag, jump, look_up, meta,
+    name, number, outside, payload, place, verdict, within,
 };
 use crate::firewall::rule::Ports;
 
@@ -73,8 +73,6 @@ const IPS_DST_NAT: u32 = 1 << 5;
 const FIB_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 1 << 1;
 const RTN_LOCAL: u32 = 2;
-const CMP_LTE: u32 = 3;
-const CMP_GTE: u32 = 5;
 const NAT_DNAT: u32 = 1;
 
 fn for_ports(Ports { protocol, range }: Ports) -> Attributes {
