@@ -1,8 +1,11 @@
 //! Kernel switches of a network namespace: files below `/proc/sys/net`, seen by the namespace of the calling thread.
 
-use std::fs::{self, OpenOptions};
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::rc::Rc;
 
 use rbox_explain::Row;
 
@@ -18,7 +21,8 @@ const VALUE_BYTES_MAX: usize = 32;
 pub(crate) fn set(row: &'static Row, name: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/{name}");
     // Opened once: to find a switch takes the kernel the longer, the more network namespaces there are.
-    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+    let found = found(name);
+    let file = match OpenOptions::new().read(true).write(true).open(found.as_ref().map_or(&*path, |(path, _)| path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         // It cannot be written, so it is well if nothing has to be.
         Err(_) if get(name).is_some_and(|now| now == value) => return Ok(()),
@@ -35,6 +39,32 @@ pub(crate) fn set(row: &'static Row, name: &str, value: &str) -> Result<()> {
     let words = || format!("sysctl -w {}={value}", name.replace('/', "."));
     rbox_explain::step(row, words, || file?.write_at(value.as_bytes(), 0).map(drop))
         .doing(|| format!("write {value} to {path}"))
+}
+
+/// The switches of one family and one network namespace: its inode, and their directory.
+type Directory = (&'static str, u64, Rc<File>);
+
+thread_local! {
+    /// Those that this thread has opened. What takes the kernel long is to find the family's among all namespaces'.
+    static DIRECTORIES: RefCell<Vec<Directory>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The path of a switch by the open directory of its family, and what it stands on.
+fn found(name: &str) -> Option<(String, Rc<File>)> {
+    let (family, rest) = name.strip_prefix("net/")?.split_once('/')?;
+    let family = ["ipv4", "ipv6"].into_iter().find(|known| *known == family)?;
+    let namespace = fs::metadata("/proc/thread-self/ns/net").ok()?.ino();
+    let directory = DIRECTORIES.with_borrow_mut(|all| {
+        // The number of a namespace that is gone may be another's by now: no more than those of one are kept.
+        all.retain(|(_, of, _)| *of == namespace);
+        if let Some((.., directory)) = all.iter().find(|(of, ..)| *of == family) {
+            return Some(Rc::clone(directory));
+        }
+        let directory = Rc::new(File::open(format!("/proc/sys/net/{family}")).ok()?);
+        all.push((family, namespace, Rc::clone(&directory)));
+        Some(directory)
+    })?;
+    Some((format!("/proc/self/fd/{}/{rest}", directory.as_raw_fd()), directory))
 }
 
 /// Read a switch; nothing when the kernel has none of this name.
