@@ -120,6 +120,13 @@ fn none_lets_nothing_out_but_answers_and_tells_at_once() {
     assert_eq!(audit.lines().count(), 11, "{audit}");
     assert!(audit.lines().take(10).all(|line| line.contains(" packets, ")), "{audit}");
     assert!(audit.ends_with("more: rbox network egress shut\n"), "{audit}");
+    // Where it cannot be told, that is said.
+    let id = world.host.rbox(&["inspect", "--format", "{{.Id}}", "shut"]).ok().text().to_owned();
+    let intent = format!("data/containers/{id}/intent.json");
+    world.host.shell(&format!("mv {intent} {intent}.aside")).ok();
+    let audit = world.host.rbox(&["net", "audit"]).ok().stdout;
+    assert!(audit.contains("\nwhat shut may reach is not known: "), "{audit}");
+    world.host.shell(&format!("mv {intent}.aside {intent}")).ok();
     // Nobody waits for what is refused.
     let quick = shut.inside(&format!("time /probe connect {NEIGHBOUR4} 80 2>&1; /probe connect {NEIGHBOUR4} 80 udp"));
     assert!(quick.stdout.contains("probe: ConnectionRefused") && quick.stdout.contains("0m 0.0"), "{quick}");

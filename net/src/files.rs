@@ -183,3 +183,18 @@ pub(crate) fn random_id() -> Result<String> {
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).doing(|| "read /dev/urandom".into())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_any_length_is_read_whole() {
+        let place = tempfile::tempdir().unwrap();
+        for length in [0, 1, RECORD_BYTES - 1, RECORD_BYTES, RECORD_BYTES + 1, 10 * RECORD_BYTES] {
+            let text: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            fs::write(place.path().join("record"), &text).unwrap();
+            assert_eq!(bytes(&place.path().join("record")).unwrap(), text, "{length}");
+        }
+    }
+}

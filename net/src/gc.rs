@@ -70,7 +70,7 @@ impl Networks {
     /// # Errors
     /// `Os`, `Record`, `Firewall`: it cannot be looked at; or the first that cannot be removed, and the rest stays.
     pub fn leftovers(&self, alive: &dyn Fn(&Owner) -> bool, goes: bool) -> Result<Vec<Leftover>> {
-        // Endpoints come and go with their rules and cables under this lock.
+        // An endpoint's record and its rules change together under these.
         let _changes = self.lock_changes()?;
         let _rules = self.lock_rules()?;
         let found = self.nobodys(alive)?;
@@ -81,7 +81,7 @@ impl Networks {
     }
 
     fn nobodys(&self, alive: &dyn Fn(&Owner) -> bool) -> Result<Vec<Leftover>> {
-        // And networks under this one.
+        // And a network's under this one.
         let _lock = self.lock()?;
         // The kernel is looked at before the records: what is made meanwhile had its record first.
         let links = Netlink::here()?.links()?;

@@ -206,6 +206,7 @@ fn can_limit_swap(cgroup_v2: bool) -> bool {
     groups.flatten().any(|group| group.path().join("memory.swap.max").exists())
 }
 
+/// Those that Docker sets and this kernel has; all of them are of IPv4.
 fn network_sysctls() -> Vec<&'static str> {
     // Found once: the more network namespaces there are, the longer the kernel looks for it.
     let Ok(directory) = File::open("/proc/sys/net/ipv4") else { return Vec::new() };

@@ -285,12 +285,7 @@ impl Iptables {
         }
         let said = String::from_utf8_lossy(&output.stdout);
         let lines = said.lines().filter(|line| !line.starts_with('#'));
-        // A chain ends with what it has counted; in a rule `[fd00::2]:80` is an address.
-        let without = |line: &'_ str| match line.starts_with(':') {
-            true => line.split(" [").next().unwrap_or_default().to_owned(),
-            false => line.to_owned(),
-        };
-        Ok(lines.map(without).collect::<Vec<_>>().join("\n"))
+        Ok(lines.map(without_counts).collect::<Vec<_>>().join("\n"))
     }
 
     fn list(&self, table: Table) -> Result<Listing> {
@@ -415,6 +410,11 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 
 fn runs(file: &Path) -> bool {
     file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// A line of iptables-save: a chain's ends with what it has counted. In a rule `[fd00::2]:80` is an address.
+fn without_counts(line: &str) -> &str {
+    if line.starts_with(':') { line.split(" [").next().unwrap_or_default() } else { line }
 }
 
 #[cfg(test)]

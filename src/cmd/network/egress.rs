@@ -49,12 +49,17 @@ pub(super) fn egress(dirs: &Dirs, args: &NetworkEgressArgs) -> Result<ExitCode> 
 pub(super) fn overview(dirs: &Dirs) -> Result<String> {
     let mut text = String::new();
     for claim in Claim::all(dirs)? {
-        // Of one that is being made, or has just ended, there is nothing to say.
-        let Ok(Some(policy)) = Intent::load(dirs, &claim.id).map(|intent| intent.flags.network.egress()) else {
-            continue;
-        };
+        // Of one that does not run there is nothing to say.
         let pid = Container::load(&dirs.runtime(), &claim.id).ok().and_then(|container| container.pid());
         let Some(Ok(netns)) = pid.map(namespace) else { continue };
+        let policy = match Intent::load(dirs, &claim.id) {
+            Ok(intent) => intent.flags.network.egress(),
+            Err(error) => {
+                text += &format!("\nwhat {} may reach is not known: {error:#}\n", claim.name);
+                continue;
+            }
+        };
+        let Some(policy) = policy else { continue };
         let seen = seen(netns.as_fd(), &policy)?;
         let allowed: Vec<String> = policy.allowed.iter().map(ToString::to_string).collect();
         let allowed = if allowed.is_empty() { "nobody".into() } else { format!("only {}", allowed.join(", ")) };
