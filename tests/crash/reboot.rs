@@ -8,6 +8,8 @@ use std::fs;
 /// control groups, mounts, links, rules. Its /run, where the state is, may be empty.
 fn reboot(host: &Host, number: u32, empty_run: bool) {
     thaw(host);
+    // Monitors first: one that lived a moment longer than its program would note how that ended.
+    host.kill_monitors();
     host.shell(
         "list() { ps -e -o pid=,stat=,args= | awk '$2 !~ /^Z/ && $3 ~ /^(rbox|sleep|sh)$/ { print $1 }'; }
          for all in $(list); do kill -9 $all; done; while [ -n \"$(list)\" ]; do kill -9 $(list); sleep 0.01; done; true",
