@@ -116,7 +116,7 @@ impl Dirs {
         self.state.join("claims")
     }
 
-    /// The file in which each process that claims locks a byte.
+    /// The directory of the files in which each process that claims locks a byte.
     pub(crate) fn alive(&self) -> PathBuf {
         self.state.join("alive")
     }

@@ -38,11 +38,12 @@ fn a_monitor_holds_a_lock_for_as_long_as_it_lives() {
     for name in ["one", "two"] {
         host.detached(&["--network", "none", "--name", name], &["sleep", "600"]);
     }
-    let inode = host.shell("stat -c %i state/alive").ok().text().to_owned();
     // proc_locks(5): `1: POSIX  ADVISORY  WRITE 1234 fd:01:56789 7 7`
     let locked = || {
+        let inodes = host.shell("stat -c :%i state/alive/*").ok().stdout;
         let all = host.shell("cat /proc/locks").ok().stdout;
-        let ours = |line: &&str| line.contains(" POSIX ") && line.contains(&format!(":{inode} "));
+        let ours =
+            |line: &&str| line.contains(" POSIX ") && inodes.lines().any(|inode| line.contains(&format!("{inode} ")));
         let bytes: Vec<String> =
             all.lines().filter(ours).filter_map(|line| Some(line.rsplit(' ').next()?.into())).collect();
         bytes

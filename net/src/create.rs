@@ -204,10 +204,7 @@ impl Networks {
         }
         let mtu_bytes = match network.mtu_bytes {
             Some(mtu_bytes) => mtu_bytes,
-            None => {
-                let routes = netlink.host_routes(false)?;
-                bridge::mtu(netlink, network, &routes)?
-            }
+            None => bridge::mtu(netlink, network)?,
         };
         bridge::ensure(netlink, self, (network, Age::New), mtu_bytes).map(drop)
     }

@@ -102,7 +102,7 @@ impl Networks {
         if name == "lo" {
             return Err(invalid("every network has its own".into()));
         }
-        if netlink.host_routes(false)?.default_link == Some(link.index) {
+        if netlink.way_out()? == Some(link.index) {
             return Err(invalid("it is the host's way out".into()));
         }
         let is_of = |network: &Network| {

@@ -25,6 +25,9 @@ const NEW_MAX: usize = 16;
 /// What others must know of an endpoint who want an address or a port themselves.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Leases {
+    /// The container's id: the file's name begins with it.
+    #[serde(skip)]
+    pub(crate) container: String,
     pub(crate) network_id: String,
     pub(crate) owner: Holder,
     pub(crate) attachment: Option<Place>,
@@ -86,7 +89,11 @@ impl Networks {
             files::write(lock, &kept, &leases)?;
             files::remove(&self.changed_leases_file())?;
         }
-        Ok(leases.into_values().collect())
+        let of = |(name, lease): (String, Leases)| {
+            let container = name.split_once('.').unwrap_or_default().0.to_owned();
+            Leases { container, ..lease }
+        };
+        Ok(leases.into_iter().map(of).collect())
     }
 
     /// What an endpoint leases is about to change: its record is read anew. Before it is written, so that nobody who is

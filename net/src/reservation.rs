@@ -23,7 +23,7 @@ use crate::files::{self, Lock};
 use crate::firewall::published;
 use crate::ipam;
 use crate::leases::Leases;
-use crate::netlink::{HostRoutes, Netlink};
+use crate::netlink::Netlink;
 use crate::network::{Driver, Network};
 use crate::networks::Networks;
 use crate::ports::{Held, Lease, Leased, PortMapping, Protocol, Publish, Taken};
@@ -95,16 +95,14 @@ pub struct Reservation {
 pub(crate) struct Ledger<'a> {
     pub(crate) lock: Lock,
     pub(crate) leases: Vec<Leases>,
-    pub(crate) routes: HostRoutes,
     pub(crate) netlink: &'a mut Netlink,
 }
 
 impl<'a> Ledger<'a> {
     pub(crate) fn open(networks: &Networks, netlink: &'a mut Netlink) -> Result<Ledger<'a>> {
         let lock = networks.lock()?;
-        let routes = netlink.host_routes(false)?;
         let leases = networks.leases(&lock)?;
-        Ok(Ledger { lock, leases, routes, netlink })
+        Ok(Ledger { lock, leases, netlink })
     }
 }
 
@@ -117,15 +115,11 @@ impl Networks {
     pub fn reserve(&self, request: &Request) -> Result<Reservation> {
         let wanted = request.networks.iter().map(|wanted| Ok((self.wanted(wanted)?, wanted)));
         let wanted = wanted.collect::<Result<Vec<(Network, &EndpointRequest)>>>()?;
-        // What was connected to an earlier life of the container in the moment of its end.
-        let records = self.of_container(&request.owner.container)?;
-        for record in records.into_iter().filter(|record| record.owner != request.owner) {
-            self.undo(&record).into_iter().next().map_or(Ok(()), Err)?;
-        }
         let rules = self.share_rules()?;
         let mut parts: Vec<(Network, EndpointRecord)> = Vec::new();
         if !wanted.iter().any(|(network, _)| network.driver.is_shareable()) {
             check_own(&wanted, request.egress.is_some())?;
+            self.end_earlier_life(&request.owner)?;
             let lock = self.lock()?;
             for (network, wanted) in wanted {
                 let record = record(request, (&network, wanted))?;
@@ -146,6 +140,11 @@ impl Networks {
         }
         let mut here = Netlink::here()?;
         let mut ledger = Ledger::open(self, &mut here)?;
+        if ledger.leases.iter().any(|lease| lease.container == request.owner.container) {
+            drop(ledger);
+            self.end_earlier_life(&request.owner)?;
+            ledger = Ledger::open(self, &mut here)?;
+        }
         for (mut network, wanted) in wanted {
             let mut record = record(request, (&network, wanted))?;
             let before: Vec<EndpointRecord> = parts.iter().map(|(_, record)| record.clone()).collect();
@@ -159,6 +158,15 @@ impl Networks {
         let (networks, container) = (self.clone(), request.owner.container.clone());
         let egress = request.egress.clone();
         Ok(Reservation { networks, container, parts, held, netlink: Some(here), egress, is_ours: true, _rules: rules })
+    }
+
+    /// Undo what was connected to an earlier life of the container in the moment of its end.
+    fn end_earlier_life(&self, owner: &Owner) -> Result<()> {
+        let records = self.of_container(&owner.container)?;
+        for record in records.into_iter().filter(|record| record.owner != *owner) {
+            self.undo(&record).into_iter().next().map_or(Ok(()), Err)?;
+        }
+        Ok(())
     }
 
     fn wanted(&self, wanted: &EndpointRequest) -> Result<Network> {
@@ -204,7 +212,7 @@ impl Networks {
     /// Whether the plan of the network's bridge still holds. The default network's is made anew where it does not.
     fn check_plan(&self, ledger: &mut Ledger<'_>, network: &mut Network) -> Result<()> {
         let conflict = match &network.bridge {
-            Some(_) => bridge::conflict(ledger.netlink, network, &ledger.routes)?,
+            Some(_) => bridge::conflict(ledger.netlink, network)?,
             None => Some(String::new()),
         };
         match conflict {

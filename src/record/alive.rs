@@ -1,11 +1,15 @@
 //! Whether a process that claims is still there: every command asks it of all of them.
 //!
-//! Who claims locks one byte of the file `STATE/alive`, the one whose number is made of its start time and its pid. The
+//! Who claims locks one byte of a file in `STATE/alive`, the one whose number is made of its start time and its pid. The
 //! lock goes with the process, however that ends (fcntl_locking(2)), so a byte that is locked is a process that lives. To
 //! ask is one request to the kernel, which looks at nothing of that process; its /proc/PID/stat takes three, and many times
 //! as long.
+//!
+//! The kernel keeps the locks of one file in a list and walks it at each request (posix_test_lock in fs/locks.c). So that
+//! not everybody is in the same list, there are some files more than one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 
@@ -18,9 +22,12 @@ use crate::dirs::Dirs;
 /// Below the start time in the number of a byte: no pid is larger than 2^22 (PID_MAX_LIMIT, proc_sys_kernel(5)).
 const PID_BITS: u32 = 22;
 
+/// So many files. A prime, so that processes whose pids have the same distance from each other do not meet in one.
+const FILES: usize = 13;
+
 /// Let others see that this process lives, from now on. Where that fails they look it up.
 pub(super) fn show(dirs: &Dirs, pid: i32, start: u64) {
-    if let (Some(file), Some(lock)) = (file(dirs), lock_of(pid, start)) {
+    if let (Some(file), Some(lock)) = (file(dirs, pid), lock_of(pid, start)) {
         let _ = fcntl(file, FcntlArg::F_SETLK(&lock));
     }
 }
@@ -32,7 +39,7 @@ pub(crate) fn is_alive(dirs: &Dirs, pid: i32, start: u64, boot: &str) -> bool {
 }
 
 fn is_shown(dirs: &Dirs, pid: i32, start: u64) -> bool {
-    let (Some(file), Some(mut lock)) = (file(dirs), lock_of(pid, start)) else { return false };
+    let (Some(file), Some(mut lock)) = (file(dirs, pid), lock_of(pid, start)) else { return false };
     // Answers what is in the way of such a lock, or that nothing is.
     fcntl(file, FcntlArg::F_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
 }
@@ -48,9 +55,25 @@ fn lock_of(pid: i32, start: u64) -> Option<libc::flock> {
     })
 }
 
-/// Opened once, and open until the process ends: to close any descriptor of a file gives its locks away.
-fn file(dirs: &Dirs) -> Option<&'static File> {
-    static FILE: OnceLock<Option<File>> = OnceLock::new();
-    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dirs.alive());
-    FILE.get_or_init(|| open().ok()).as_ref()
+/// The file of the processes with this pid. Opened once, and open until this process ends: to close any descriptor of a file
+/// gives its locks away.
+fn file(dirs: &Dirs, pid: i32) -> Option<&'static File> {
+    static OPENED: [OnceLock<Option<File>>; FILES] = [const { OnceLock::new() }; FILES];
+    let number = usize::try_from(pid).ok()? % FILES;
+    OPENED[number].get_or_init(|| open(dirs, number).ok()).as_ref()
+}
+
+fn open(dirs: &Dirs, number: usize) -> io::Result<File> {
+    let path = |number: usize| dirs.alive().join(number.to_string());
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.open(path(number)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(dirs.alive())?;
+            // All at once, and none that is there already: closed again, it would give a lock of ours away.
+            (0..FILES).for_each(|number| drop(options.clone().create_new(true).open(path(number))));
+            options.open(path(number))
+        }
+        file => file,
+    }
 }

@@ -1,10 +1,8 @@
 //! What the machine has, and what the files that were named on the command line say: read once, before anything is made.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -66,8 +64,6 @@ pub(crate) struct Host {
     pub(crate) apparmor: bool,
     /// Whether SELinux is on.
     pub(crate) selinux: bool,
-    /// Parameters that a new network namespace has.
-    pub(crate) network_sysctls: Vec<&'static str>,
     /// `/sys/devices/system/cpu/cpu*/thermal_throttle`.
     pub(crate) thermal: Vec<String>,
     /// The devices that `--device` names, by the path that was typed.
@@ -147,7 +143,6 @@ impl Host {
             swap_limit: can_limit_swap(cgroup_v2),
             apparmor: read("/sys/module/apparmor/parameters/enabled") == "Y",
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
-            network_sysctls: network_sysctls(),
             thermal: thermal(),
             devices,
             all_devices: if flags.security.privileged { devices::all() } else { Vec::new() },
@@ -204,15 +199,6 @@ fn can_limit_swap(cgroup_v2: bool) -> bool {
     }
     let Ok(groups) = std::fs::read_dir("/sys/fs/cgroup") else { return false };
     groups.flatten().any(|group| group.path().join("memory.swap.max").exists())
-}
-
-/// Those that Docker sets and this kernel has; all of them are of IPv4.
-fn network_sysctls() -> Vec<&'static str> {
-    // Found once: the more network namespaces there are, the longer the kernel looks for it.
-    let Ok(directory) = File::open("/proc/sys/net/ipv4") else { return Vec::new() };
-    let place = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-    let is_there = |key: &&str| key.strip_prefix("net.ipv4.").is_some_and(|name| place.join(name).exists());
-    super::namespaces::NETWORK_SYSCTLS.iter().map(|(key, _)| *key).filter(is_there).collect()
 }
 
 fn thermal() -> Vec<String> {

@@ -9,7 +9,9 @@ use crate::cli::RunArgs;
 use crate::cli::value::{IpcMode, SeparateMode};
 
 /// What Docker sets in a network namespace of the container's own: ping without CAP_NET_RAW, and every port for every user.
-pub(super) const NETWORK_SYSCTLS: [(&str, &str); 2] =
+/// Every kernel that this runs on has them (Linux 4.11). Docker looks whether this one does, which takes the longer, the more
+/// network namespaces there are.
+const NETWORK_SYSCTLS: [(&str, &str); 2] =
     [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
 
 /// The namespaces to make; a type that is not listed stays the host's.
@@ -40,7 +42,7 @@ pub(super) fn namespaces(flags: &RunArgs, host: &Host) -> Vec<LinuxNamespace> {
 /// The kernel parameters of those namespaces: Docker's, the NIS domain name, and what was typed over them.
 pub(super) fn sysctls(flags: &RunArgs, host: &Host) -> Option<HashMap<String, String>> {
     let own_network = !flags.network.is_host() && host.joined.is_none();
-    let of_docker = NETWORK_SYSCTLS.iter().filter(|(key, _)| own_network && host.network_sysctls.contains(key));
+    let of_docker = NETWORK_SYSCTLS.iter().filter(|_| own_network);
     let domain = flags.container.domainname.iter().map(|name| ("kernel.domainname".to_owned(), name.clone()));
     let all: HashMap<String, String> = of_docker
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))

@@ -24,7 +24,6 @@ fn host() -> Host {
         capabilities: (1 << 41) - 1,
         cgroup_v2: true,
         swap_limit: true,
-        network_sysctls: vec!["net.ipv4.ping_group_range", "net.ipv4.ip_unprivileged_port_start"],
         directory: "/nowhere/me".into(),
         ..Host::default()
     }
@@ -71,7 +70,6 @@ fn copy(host: &Host) -> Host {
         hostname: host.hostname.clone(),
         cpus: host.cpus.clone(),
         mems: host.mems.clone(),
-        network_sysctls: host.network_sysctls.clone(),
         thermal: host.thermal.clone(),
         devices: host.devices.clone(),
         all_devices: host.all_devices.clone(),

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::firewall::{Age, Firewall, Meant, Rule, flows};
 use crate::hosts;
 use crate::ipam::{self, Taken};
-use crate::netlink::{Cable, HostRoutes, LinkState, Netlink, NewBridge};
+use crate::netlink::{Cable, LinkState, Netlink, NewBridge};
 use crate::network::{Bridge, IPV6_MTU_BYTES_MIN, Network, Passage, Pool};
 use crate::networks::Networks;
 use crate::ports::PortRange;
@@ -79,11 +79,12 @@ fn free_name(netlink: &mut Netlink) -> Result<String> {
 }
 
 /// Why the plan holds no more: the bridge is not there, and its name or its subnet is another's. Nothing when it holds.
-pub(crate) fn conflict(netlink: &mut Netlink, network: &Network, routes: &HostRoutes) -> Result<Option<String>> {
+pub(crate) fn conflict(netlink: &mut Netlink, network: &Network) -> Result<Option<String>> {
     let Some(bridge) = &network.bridge else { return Ok(None) };
     if let Some(link) = netlink.show_link(&bridge.name)? {
         return Ok((link.mac != Some(bridge.mac)).then(|| not_ours(&bridge.name)));
     }
+    let routes = netlink.host_routes(false)?;
     for pool in network.pools_of(false) {
         if let Some((subnet, index)) = routes.on_link.iter().find(|(subnet, _)| subnet.overlaps(pool.subnet)) {
             let link = netlink.show_link_by_index(*index)?.map(|link| link.name).unwrap_or_default();
@@ -98,8 +99,8 @@ fn not_ours(name: &str) -> String {
 }
 
 /// The MTU of the host's way out; with IPv6 no less than that needs, and then it is for the host to take packets to pieces.
-pub(crate) fn mtu(netlink: &mut Netlink, network: &Network, routes: &HostRoutes) -> Result<u32> {
-    let Some(link) = routes.default_link else { return Ok(ETHERNET_MTU_BYTES) };
+pub(crate) fn mtu(netlink: &mut Netlink, network: &Network) -> Result<u32> {
+    let Some(link) = netlink.way_out()? else { return Ok(ETHERNET_MTU_BYTES) };
     let mtu_bytes = netlink.show_link_by_index(link)?.and_then(|link| link.mtu_bytes).unwrap_or(ETHERNET_MTU_BYTES);
     Ok(if network.ipv6 { mtu_bytes.max(IPV6_MTU_BYTES_MIN) } else { mtu_bytes })
 }

@@ -69,7 +69,7 @@ pub(crate) fn attachment(
         mtu_bytes: match (&network.mtu_bytes, &network.parent) {
             (Some(mtu_bytes), _) => *mtu_bytes,
             (None, Some(parent)) => sub::mtu(ledger.netlink, network, parent)?,
-            (None, None) => bridge::mtu(ledger.netlink, network, &ledger.routes)?,
+            (None, None) => bridge::mtu(ledger.netlink, network)?,
         },
         interface,
         link: link(network, id),
@@ -163,24 +163,20 @@ pub(crate) fn plug(
         if let Some(v6) = &it.v6 {
             inside.add_address(&steps::ADDRESS, link, v6.address, v6.subnet)?;
         }
-        inside.set_up(&steps::LINK_UP, card.index, &it.interface)?;
+        inside.set_card_up(card.index, &it.interface)?;
     }
     Ok(Plugged { inside, cards })
 }
 
-/// The switches of a new namespace that its cards are born with.
+/// The switch of a new namespace that its cards are born with.
 fn furnish(with_ipv6: bool) -> Result<()> {
     let those = if with_ipv6 { "default" } else { "all" };
-    sysctl::set(&steps::SYSCTL_IPV6_OFF, &format!("net/ipv6/conf/{those}/disable_ipv6"), "1")?;
-    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/default/arp_notify", "1")?;
-    // What is said of cards to come, the loopback takes for itself too, and would count a packet of its own.
-    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, "net/ipv4/conf/lo/arp_notify", "0")
+    sysctl::set(&steps::SYSCTL_IPV6_OFF, &format!("net/ipv6/conf/{those}/disable_ipv6"), "1")
 }
 
 /// The same, of one card.
 fn furnish_card(name: &str) -> Result<()> {
-    sysctl::set(&steps::SYSCTL_IPV6_OFF, &format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
-    sysctl::set(&steps::SYSCTL_ARP_NOTIFY, &format!("net/ipv4/conf/{name}/arp_notify"), "1")
+    sysctl::set(&steps::SYSCTL_IPV6_OFF, &format!("net/ipv6/conf/{name}/disable_ipv6"), "1")
 }
 
 fn entering(source: std::io::Error) -> Error {

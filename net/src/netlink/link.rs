@@ -6,9 +6,9 @@ use rbox_explain::Row;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgePortState, Inet6DevConf, InfoBridgePort, InfoData, InfoIpVlan, InfoKind,
-    InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage, MacVlanMode,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, Inet6DevConf, InetDevConf, InfoBridgePort, InfoData,
+    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, IpVlanMode, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 
 use super::{Netlink, Refusal};
@@ -234,6 +234,24 @@ impl Netlink {
         message.header.change_mask = LinkFlags::Up;
         let words = || format!("ip link set {name} up");
         self.link(row, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("switch {name} on")))
+    }
+
+    /// Switch a container's card on. It announces its IPv4 addresses from then on, whenever its hardware address is set.
+    ///
+    /// Same as: `ip link set <name> up`, `sysctl -w net.ipv4.conf.<name>.arp_notify=1` (IFLA_INET_CONF, which the kernel finds
+    /// at once where it would have to look for the file among those of all namespaces)
+    pub(crate) fn set_card_up(&mut self, index: u32, name: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        let mut switches = InetDevConf::default();
+        switches.arp_notify = 1;
+        let switches = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(switches)]);
+        message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![switches])];
+        let words = || format!("ip link set {name} up; sysctl -w net.ipv4.conf.{name}.arp_notify=1");
+        self.link(&steps::LINK_UP, words, RouteNetlinkMessage::SetLink(message), 0)
             .map_err(|refusal| refusal.doing(format!("switch {name} on")))
     }
 

@@ -23,7 +23,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 pub(crate) use link::{Cable, LinkState, NewBridge, SubLink};
 pub(crate) use queue::Queue;
-pub(crate) use route::HostRoutes;
 
 use crate::error::{Doing, Error, Result, words};
 use crate::netns;

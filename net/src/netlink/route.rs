@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -12,6 +12,9 @@ use super::Netlink;
 use crate::address::Subnet;
 use crate::error::Result;
 use crate::steps;
+
+/// An address that nobody has (RFC 6890, section 2.2.2, "Reserved"). What leads there leads to everybody.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(240, 0, 0, 1);
 
 /// What the main routing table says about the host.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -149,6 +152,27 @@ impl Netlink {
         message.header.kind = RouteType::Unspec;
         let words = || format!("ip{} route delete default", if ipv6 { " -6" } else { "" });
         self.drop_route(message, words, || "delete the default route".to_owned())
+    }
+
+    /// The link that leads to everybody else over IPv4; nothing where nobody else can be reached.
+    ///
+    /// Same as: `ip route get fibmatch 240.0.0.1`. To list all routes takes the longer, the more networks there are.
+    pub(crate) fn way_out(&mut self) -> Result<Option<u32>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(false);
+        message.header.destination_prefix_length = 32;
+        message.header.flags = RouteFlags::FibMatch;
+        message.attributes = vec![RouteAttribute::Destination(NOBODY.into())];
+        let message = RouteNetlinkMessage::GetRoute(message);
+        let words = || format!("ip route get fibmatch {NOBODY}");
+        let answer = rbox_explain::step(&steps::ROUTE_SHOW, words, || self.exchange(message, 0));
+        match answer.ok().and_then(|answer| answer.messages.into_iter().next()) {
+            Some(RouteNetlinkMessage::NewRoute(route)) if route.header.destination_prefix_length == 0 => {
+                Ok(read(std::iter::once(&route)).default_link)
+            }
+            // There is none, or somebody has a route to that address, perhaps one that ends (ip-route(8), `blackhole`).
+            _ => Ok(self.host_routes(false)?.default_link),
+        }
     }
 
     /// Read the host's routes of one family.
