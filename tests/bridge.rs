@@ -319,3 +319,33 @@ fn a_209_the_hosts_own_interface_is_not_touched() {
     host.run(&["-p", "8080:80"], &["true"]).ok();
     assert_eq!(host.shell(shown).ok().stdout, before);
 }
+
+/// arp(7): who has spoken to an address remembers its hardware address, for half a minute and more.
+#[test]
+fn a_neighbour_that_knew_another_hardware_address_is_told_the_new_one() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let idle = |flags: &[&str]| host.run_ready(flags, &["/probe", "signal-wait"]);
+    let peer = idle(&[]);
+    let first = idle(&["--mac-address", "02:11:22:33:44:55"]);
+    let address = first.address();
+    let known = || peer.inside("cat /proc/net/arp").ok().stdout;
+    peer.inside(&format!("ping -c 1 -W 1 {address}")).ok();
+    assert!(known().contains("02:11:22:33:44:55"), "{}", known());
+    first.end();
+    let second = idle(&[]);
+    assert_eq!(second.address(), address, "it is the next one's");
+    assert!(known().contains("02:42:ac:11:00:03") && !known().contains("02:11:22:33:44:55"), "{}", known());
+    second.end();
+
+    // Where everybody's follows from his address, nobody has to be told: on a bridge with many ports that takes long. Who has
+    // asked in vain for an address would take what he is told of it.
+    host.rbox(&["network", "create", "calm"]).ok();
+    let asker = idle(&["--network", "calm"]);
+    asker.inside("ping -c 1 -W 1 172.18.0.3").code(1);
+    let known = || asker.inside("grep 172.18.0.3 /proc/net/arp").ok().stdout;
+    let mac = host.run(&["--network", "calm"], &["cat", "/sys/class/net/eth0/address"]).ok();
+    assert!(mac.text() == "02:42:ac:12:00:03" && known().contains("00:00:00:00:00:00"), "{mac}{}", known());
+    host.run(&["--network", "calm", "--mac-address", "02:11:22:33:44:56"], &["true"]).ok();
+    assert!(known().contains("02:11:22:33:44:56"), "{}", known());
+}

@@ -261,7 +261,10 @@ impl Networks {
         self.put_making(&lock, &Making { maker: maker.clone(), network: network.clone() })?;
         files::remove(&file)?;
         match self.take_down(network) {
-            Ok(()) => self.forget_names(&lock, &network.id)?,
+            Ok(()) => {
+                self.forget_names(&lock, &network.id)?;
+                files::remove(&self.announced_file(&network.id))?;
+            }
             Err(error) => {
                 files::write(&lock, &file, network)?;
                 files::remove(&unmaking)?;

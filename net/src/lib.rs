@@ -87,6 +87,6 @@ pub use ports::{Expose, PortMapping, PortRange, Protocol, Publish, Squatter};
 pub use publishing::Kept;
 pub use reservation::{EPHEMERAL_PORTS, EndpointRequest, Request, Reservation};
 pub use rules::Line;
-pub use sandbox::Sandbox;
+pub use sandbox::{Ioctls, Sandbox};
 pub use service::{Naming, Service};
 pub use shape::Shape;

@@ -13,6 +13,7 @@
 //!     endpoints/leases                      Leases: what was read of those records
 //!     making/NAME.json                      a network that is being made or taken away, and by whom
 //!     names/NETWORK-ID.json                 Names: who is known in a network, for its name servers
+//!     networks-announced/NETWORK-ID         everybody is announced there: see driver/mod.rs
 //!   DATA/networks/NAME.json                 Network: the user-defined ones
 //! ```
 
@@ -415,6 +416,14 @@ impl Networks {
     /// The directory of the files that name servers read: see [`crate::dns::Settings`].
     pub fn names_dir(&self) -> PathBuf {
         self.0.dir.join("names")
+    }
+
+    pub(crate) fn announced_dir(&self) -> PathBuf {
+        self.0.dir.join("networks-announced")
+    }
+
+    pub(crate) fn announced_file(&self, network_id: &str) -> PathBuf {
+        self.announced_dir().join(network_id)
     }
 
     pub(crate) fn network_file(&self, name: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use jiff::Zoned;
 
 use crate::address::MacAddress;
 use crate::dns::Upstream;
-use crate::driver::{self, Sandboxed, bridge};
+use crate::driver::{self, Sandboxed, bridge, plain};
 use crate::egress::{self, Policy};
 use crate::endpoint::{EndpointRecord, Endpoints, Owner, published_at, way_out};
 use crate::error::{Error, Result};
@@ -27,6 +27,7 @@ use crate::netlink::Netlink;
 use crate::network::{Driver, Network};
 use crate::networks::Networks;
 use crate::ports::{Held, Lease, Leased, PortMapping, Protocol, Publish, Taken};
+use crate::sandbox::Ioctls;
 use crate::service::{Naming, Service};
 
 /// Where free host ports are looked for when nothing else is said.
@@ -86,6 +87,7 @@ pub struct Reservation {
     held: Vec<Held>,
     netlink: Option<Netlink>,
     egress: Option<Policy>,
+    ioctls: Option<Ioctls>,
     is_ours: bool,
     /// Until its rules are there nobody else puts them in.
     _rules: Lock,
@@ -134,6 +136,7 @@ impl Networks {
                 held: Vec::new(),
                 netlink: None,
                 egress: request.egress.clone(),
+                ioctls: None,
                 is_ours: true,
                 _rules: rules,
             });
@@ -157,7 +160,17 @@ impl Networks {
         }
         let (networks, container) = (self.clone(), request.owner.container.clone());
         let egress = request.egress.clone();
-        Ok(Reservation { networks, container, parts, held, netlink: Some(here), egress, is_ours: true, _rules: rules })
+        Ok(Reservation {
+            networks,
+            container,
+            parts,
+            held,
+            netlink: Some(here),
+            egress,
+            ioctls: None,
+            is_ours: true,
+            _rules: rules,
+        })
     }
 
     /// Undo what was connected to an earlier life of the container in the moment of its end.
@@ -205,7 +218,9 @@ impl Networks {
             self.check_plan(ledger, network)?;
         }
         let interface = ipam::interface(network, wanted, others)?;
-        record.attachment = Some(driver::attachment(ledger, (network, wanted), &record.id, interface)?);
+        let attachment = driver::attachment(ledger, (network, wanted), &record.id, interface)?;
+        self.announce_after(&network.id, &attachment)?;
+        record.attachment = Some(attachment);
         Ok(())
     }
 
@@ -333,6 +348,13 @@ impl Reservation {
         self.parts.iter().flat_map(|(_, record)| record.ports.clone()).collect()
     }
 
+    /// Have the namespace furnished by these, where they suffice: then nothing holds it longer than its processes.
+    #[must_use]
+    pub fn furnished_by(mut self, ioctls: Ioctls) -> Reservation {
+        self.ioctls = Some(ioctls);
+        self
+    }
+
     /// Connect the container whose network namespace is `netns`: links, addresses, routes, rules.
     ///
     /// Its name server, where it has one, asks `upstream` what is nobody's name. On an error everything is taken back, the
@@ -356,6 +378,7 @@ impl Reservation {
         if let Some(policy) = &self.egress {
             egress::install(netns, policy)?;
         }
+        let records = self.records();
         let Some(netlink) = &mut self.netlink else {
             // A namespace that is not another's gets its loopback, and nothing else.
             return match self.parts.iter().all(|(network, _)| network.driver == Driver::Null) {
@@ -363,22 +386,33 @@ impl Reservation {
                 false => Ok(()),
             };
         };
-        let records: Vec<EndpointRecord> = self.parts.iter().map(|(_, record)| record.clone()).collect();
-        let parts: Vec<(&Network, &EndpointRecord)> =
-            self.parts.iter().map(|(network, record)| (network, record)).collect();
-        let mut plugged = driver::plug(&self.networks, netlink, &parts, (netns, Sandboxed::New))?;
-        for ipv6 in [false, true] {
-            if let Some(record) = way_out(&records, ipv6) {
-                plugged.lead_out(record, ipv6)?;
-            }
+        match self.ioctls.filter(|_| plain::is_plain(&self.networks, &records)) {
+            Some(ioctls) => plain::plug(&self.networks, netlink, &self.parts, (netns, ioctls))?,
+            None => plug(&self.networks, netlink, &self.parts, netns)?,
         }
-        // Before the rules, because it closes the socket inside: see sandbox.rs.
-        plugged.announce(netlink)?;
         for (network, record) in &self.parts {
             bridge::publish(&self.networks, network, &record.rules)?;
         }
         Ok(())
     }
+}
+
+fn plug(
+    networks: &Networks,
+    netlink: &mut Netlink,
+    parts: &[(Network, EndpointRecord)],
+    netns: BorrowedFd<'_>,
+) -> Result<()> {
+    let records: Vec<EndpointRecord> = parts.iter().map(|(_, record)| record.clone()).collect();
+    let parts: Vec<(&Network, &EndpointRecord)> = parts.iter().map(|(network, record)| (network, record)).collect();
+    let mut plugged = driver::plug(networks, netlink, &parts, (netns, Sandboxed::New))?;
+    for ipv6 in [false, true] {
+        if let Some(record) = way_out(&records, ipv6) {
+            plugged.lead_out(record, ipv6)?;
+        }
+    }
+    // Before the rules, because it closes the socket inside: see sandbox.rs.
+    plugged.announce(netlink)
 }
 
 impl Drop for Reservation {

@@ -3,21 +3,24 @@
 //!
 //! ```text
 //!   attachment  what a container will have, chosen under the lock: addresses, hardware address, MTU, link
-//!   plug        makes it: bridge.rs a cable to a bridge, sub.rs a link on one of the host's; then addresses, and up
+//!   plug        makes it: bridge.rs a cable to a bridge, sub.rs a link on one of the host's; then addresses, and up.
+//!               plain.rs does so for most new containers, without a socket that stays in their namespace
 //!   lead_out    the default route, by the endpoint that is the container's way out
 //!   announce    waits until frames pass, and tells the neighbours
 //! ```
 
 pub(crate) mod bridge;
+pub(crate) mod plain;
 pub(crate) mod sub;
 
+use std::fs;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::address::MacAddress;
 use crate::endpoint::{Attachment, Attachment6, EndpointRecord, Link};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::ipam;
 use crate::netlink::Netlink;
 use crate::netns;
@@ -101,6 +104,7 @@ pub(crate) struct Plugged {
 struct Card {
     index: u32,
     attachment: Attachment,
+    is_announced: bool,
 }
 
 /// Whose a namespace is.
@@ -143,7 +147,8 @@ pub(crate) fn plug(
         }
         let name = &attachment.interface;
         let index = inside.show_link(name)?.ok_or_else(|| gone(name))?.index;
-        cards.push(Card { index, attachment: attachment.clone() });
+        let is_announced = networks.is_announced(&record.network_id, attachment);
+        cards.push(Card { index, attachment: attachment.clone(), is_announced });
     }
     if sandboxed == Sandboxed::Foreign {
         let mut names = cards.iter().map(|card| card.attachment.interface.as_str());
@@ -163,7 +168,7 @@ pub(crate) fn plug(
         if let Some(v6) = &it.v6 {
             inside.add_address(&steps::ADDRESS, link, v6.address, v6.subnet)?;
         }
-        inside.set_card_up(card.index, &it.interface)?;
+        inside.set_card_up(card.index, &it.interface, card.is_announced)?;
     }
     Ok(Plugged { inside, cards })
 }
@@ -199,35 +204,74 @@ impl Plugged {
         lead_out(&mut self.inside, record, ipv6)
     }
 
-    /// Wait until frames pass all the way from the host to the container, then tell everybody its address.
-    ///
-    /// The kernel notices a carrier a little after the link is up. A frame sent before is lost, and the
-    /// container's first connection would wait a second for ARP to try again.
+    /// Wait until frames pass all the way from the host to the container, then tell everybody its address, where others may
+    /// know it as another's.
     pub(crate) fn announce(mut self, netlink: &mut Netlink) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_millis(200);
-        for Card { index, attachment } in &self.cards {
-            match &attachment.link {
-                Link::Cable { bridge, host, .. } => {
-                    let inside = &mut self.inside;
-                    let mut passes = || -> Result<bool> {
-                        let veth = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
-                        let bridge = netlink.show_link(bridge)?.ok_or_else(|| gone(bridge))?;
-                        let name = &attachment.interface;
-                        let card = inside.show_link(name)?.ok_or_else(|| gone(name))?;
-                        Ok(veth.forwards && veth.is_ready && bridge.is_ready && card.is_ready)
-                    };
-                    while !passes()? && Instant::now() < deadline {
-                        std::thread::sleep(Duration::from_micros(100));
-                    }
-                }
-                // These cannot be set: they are the parent's own.
-                Link::Sub { mode: SubMode::Passthru | SubMode::L2 | SubMode::L3 | SubMode::L3s, .. } => continue,
-                Link::Sub { .. } => {}
+        for card in &self.cards {
+            let (name, inside) = (&card.attachment.interface, &mut self.inside);
+            let is_ready = || Ok(inside.show_link(name)?.ok_or_else(|| gone(name))?.is_ready);
+            await_cable(netlink, &card.attachment, is_ready)?;
+            if card.is_announced {
+                self.inside.set_mac(card.index, name, card.attachment.mac)?;
             }
-            self.inside.set_mac(*index, &attachment.interface, attachment.mac)?;
         }
         Ok(())
     }
+}
+
+/// Wait until frames pass from a container's bridge to the end of its cable, where `is_ready` tells that they pass on.
+///
+/// The kernel notices a carrier a little after the link is up. A frame sent before is lost, and the container's first
+/// connection would wait a second for ARP to try again.
+fn await_cable(
+    netlink: &mut Netlink,
+    attachment: &Attachment,
+    mut is_ready: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let Link::Cable { bridge, host, .. } = &attachment.link else { return Ok(()) };
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let mut passes = || -> Result<bool> {
+        let veth = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
+        let bridge = netlink.show_link(bridge)?.ok_or_else(|| gone(bridge))?;
+        Ok(veth.forwards && veth.is_ready && bridge.is_ready && is_ready()?)
+    };
+    while !passes()? && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+impl Networks {
+    /// Whether a container's neighbours are told its hardware address: where they may know another by its address.
+    ///
+    /// On a bridge they do not, as long as each address there has had the hardware address that follows from it, and no
+    /// other. To tell them takes the kernel the longer, the more ports the bridge has.
+    pub(crate) fn is_announced(&self, network_id: &str, it: &Attachment) -> bool {
+        match &it.link {
+            Link::Cable { .. } => it.v6.is_some() || !has_own_mac(it) || self.announced_file(network_id).exists(),
+            // These cannot be set: they are the parent's own.
+            Link::Sub { mode: SubMode::Passthru | SubMode::L2 | SubMode::L3 | SubMode::L3s, .. } => false,
+            Link::Sub { .. } => true,
+        }
+    }
+
+    /// Note that somebody in this network has another hardware address than the one that follows from his address: whoever
+    /// has the address after him is announced, and with him everybody in the network.
+    pub(crate) fn announce_after(&self, network_id: &str, it: &Attachment) -> Result<()> {
+        let file = self.announced_file(network_id);
+        if !matches!(it.link, Link::Cable { .. }) || has_own_mac(it) || file.exists() {
+            return Ok(());
+        }
+        let make = || fs::create_dir_all(self.announced_dir()).and_then(|()| fs::write(&file, ""));
+        make().doing(|| format!("write {}", file.display()))?;
+        rbox_explain::mark("announced-noted");
+        Ok(())
+    }
+}
+
+/// Whether its hardware address follows from its address.
+fn has_own_mac(it: &Attachment) -> bool {
+    it.mac == MacAddress::of(it.address)
 }
 
 /// Make the endpoint of `record` the way out of the namespace that `inside` speaks to.

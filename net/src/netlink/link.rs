@@ -237,11 +237,15 @@ impl Netlink {
             .map_err(|refusal| refusal.doing(format!("switch {name} on")))
     }
 
-    /// Switch a container's card on. It announces its IPv4 addresses from then on, whenever its hardware address is set.
+    /// Switch a container's card on. One that `announces` tells its IPv4 addresses to its neighbours from then on, whenever
+    /// its hardware address is set.
     ///
     /// Same as: `ip link set <name> up`, `sysctl -w net.ipv4.conf.<name>.arp_notify=1` (IFLA_INET_CONF, which the kernel finds
     /// at once where it would have to look for the file among those of all namespaces)
-    pub(crate) fn set_card_up(&mut self, index: u32, name: &str) -> Result<()> {
+    pub(crate) fn set_card_up(&mut self, index: u32, name: &str, announces: bool) -> Result<()> {
+        if !announces {
+            return self.set_up(&steps::LINK_UP, index, name);
+        }
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.header.flags = LinkFlags::Up;

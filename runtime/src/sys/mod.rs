@@ -7,6 +7,7 @@ pub(crate) mod bpf;
 #[cfg(all(target_arch = "x86_64", not(feature = "weaken")))]
 mod entry;
 pub(crate) mod file;
+pub mod interface;
 pub(crate) mod mount;
 pub(crate) mod process;
 pub(crate) mod scheduling;

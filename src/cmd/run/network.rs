@@ -10,10 +10,11 @@ use oci_spec::image::ImageConfiguration;
 use rbox_net::dns::Upstream;
 use rbox_net::hosts::Entry;
 use rbox_net::{
-    Driver, EPHEMERAL_PORTS, EndpointRequest, Endpoints, Expose, MacAddress, Network, Networks, Owner, Publish,
+    Driver, EPHEMERAL_PORTS, EndpointRequest, Endpoints, Expose, Ioctls, MacAddress, Network, Networks, Owner, Publish,
     Request, Reservation, Sandbox,
 };
 use rbox_runtime::container::Container;
+use rbox_runtime::interface;
 
 use crate::cli::RunArgs;
 use crate::cli::value::{LinkFlag, NetworkFlag};
@@ -308,6 +309,13 @@ pub(super) fn mode_of(host: &Host) -> Option<String> {
     host.joined.as_ref().map(|joined| format!("container:{}", joined.id))
 }
 
+/// How the runtime furnishes a network namespace.
+const IOCTLS: Ioctls = Ioctls {
+    set_up: interface::set_up,
+    set_address: interface::set_address,
+    add_default_gateway: interface::add_default_gateway,
+};
+
 /// Make the container's network, in a namespace that no process is in yet; none on the host's network.
 ///
 /// The sandbox must go before the endpoints, which waits until the namespace has ended. Bound by one pattern it does.
@@ -325,7 +333,7 @@ pub(super) fn connect(
         return Ok((reservation.connect(hosts.as_fd(), upstream)?, None));
     }
     let sandbox = Sandbox::new()?;
-    let endpoints = reservation.connect(sandbox.as_fd(), upstream)?;
+    let endpoints = reservation.furnished_by(IOCTLS).connect(sandbox.as_fd(), upstream)?;
     for endpoint in endpoints.records() {
         if let Some(shape) = shape_of(&flags.network, endpoint) {
             engine.networks.shape(sandbox.as_fd(), endpoint, &shape)?;
