@@ -262,19 +262,6 @@ fn none_and_host_have_no_address() {
 }
 
 #[test]
-fn an_announcement_corrects_a_stale_neighbour() {
-    need!(Root, Iptables);
-    let host = Host::new();
-    let first = host.container("first", &[]);
-    run("ip neigh replace 172.17.0.3 lladdr 02:42:de:ad:be:ef dev rbox0 nud stale");
-    let second = host.container("second", &[]);
-    assert_eq!(second.ip(), "172.17.0.3");
-    let entry = run("ip neigh show 172.17.0.3 dev rbox0");
-    assert!(entry.contains("02:42:ac:11:00:03"), "{entry}");
-    first.end();
-}
-
-#[test]
 fn what_is_leased_is_known_whatever_became_of_the_file_that_keeps_it() {
     need!(Root, Iptables);
     let host = Host::new();
