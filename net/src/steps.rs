@@ -91,6 +91,11 @@ pub(crate) static SETNS: Row = Row {
     why: "a thread steps into the container's network, opens a netlink socket there, and ends",
     see: "setns(2), network_namespaces(7)",
 };
+pub(crate) static PROC_ASIDE: Row = Row {
+    key: "proc-aside",
+    why: "what is looked for in it stays in no cache of the host's, where every later look would walk past it",
+    see: "fsopen(2), fsmount(2)",
+};
 pub(crate) static SYSCTL_FORWARD: Row = Row {
     key: "ip-forward",
     why: "the host must pass packets between its network cards and the bridge; other users may rely on it, so it stays",

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::Rc;
 
 use rbox_explain::Row;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use crate::error::{Doing, Result};
 use crate::steps;
@@ -60,11 +62,30 @@ fn found(name: &str) -> Option<(String, Rc<File>)> {
         if let Some((.., directory)) = all.iter().find(|(of, ..)| *of == family) {
             return Some(Rc::clone(directory));
         }
-        let directory = Rc::new(File::open(format!("/proc/sys/net/{family}")).ok()?);
+        let is_own = fs::metadata("/proc/self/ns/net").is_ok_and(|own| own.ino() == namespace);
+        let aside = if is_own { None } else { open_aside(family).ok() };
+        let directory = aside.or_else(|| File::open(format!("/proc/sys/net/{family}")).ok())?;
+        let directory = Rc::new(directory);
         all.push((family, namespace, Rc::clone(&directory)));
         Some(directory)
     })?;
     Some((format!("/proc/self/fd/{}/{rest}", directory.as_raw_fd()), directory))
+}
+
+/// The directory of a family's switches in a proc of its own, which ends with it.
+///
+/// What is looked for below `/proc/sys/net` stays in that proc's cache for as long as its namespace lives, all of one name in
+/// one chain, and whoever looks next walks through it: 0.5 ms with 400 namespaces, in the host's as in any other. To make a
+/// proc and end it takes 0.1 ms. fsopen(2), Linux 5.2; several at once: 5.8.
+fn open_aside(family: &str) -> io::Result<File> {
+    let make = || -> io::Result<OwnedFd> {
+        let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&context)?;
+        Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    };
+    let proc = rbox_explain::step(&steps::PROC_ASIDE, || "fsmount(proc)".to_owned(), make)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(File::from(openat(&proc, format!("sys/net/{family}"), flags, Mode::empty())?))
 }
 
 /// Read a switch; nothing when the kernel has none of this name.
