@@ -22,8 +22,8 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use alive::is_alive;
-pub(crate) use claim::{Claim, Purpose, boot_id};
+pub(crate) use alive::hide;
+pub(crate) use claim::{Claim, Purpose, boot_id, is_alive};
 pub(crate) use intent::Intent;
 pub(crate) use renaming::Renaming;
 

@@ -26,21 +26,22 @@ use crate::record::{self, Claim, Purpose, Record, Renaming};
 ///
 /// Errors are collected: one container that cannot be removed does not keep the others.
 pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
-    let (claims, unfinished) = match Claim::all_and_unfinished(dirs) {
+    let found =
+        Claim::ids_and_unfinished(dirs).and_then(|(ids, left)| Ok((Claim::dead(dirs, &ids)?.is_empty(), ids, left)));
+    let (all_live, ids, unfinished) = match found {
         Ok(found) => found,
         Err(error) => return vec![error],
     };
     let mut errors = Vec::new();
     errors.extend(finish_renaming(dirs, networks).err());
     errors.extend(forget_other_boots(dirs).err());
-    let all_live = claims.iter().all(|claim| claim.is_alive(dirs));
     if !all_live {
         let mut orphans = Vec::new();
         match lock(dirs) {
             Err(error) => errors.push(error),
             // Read again under the lock: another rbox may have swept meanwhile.
             Ok(_lock) => {
-                for claim in Claim::all(dirs).unwrap_or_default().into_iter().filter(|claim| !claim.is_alive(dirs)) {
+                for claim in Claim::dead(dirs, &ids).unwrap_or_default() {
                     match orphan(dirs, &claim) {
                         // From now on it is ours, until its new monitor takes it over: no other sweep takes it for dead.
                         true => match claim.rewritten(dirs, Purpose::Hold) {
@@ -58,7 +59,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     }
     errors.extend(Claim::sweep_unfinished(&unfinished).err());
     // What belongs to a claim is seen to with the claim, also with one that went in this moment.
-    let claimed: HashSet<String> = claims.into_iter().map(|claim| claim.id).collect();
+    let claimed: HashSet<String> = ids.into_iter().collect();
     let is_claimed = |id: &str| claimed.contains(id) && (all_live || matches!(Claim::of(dirs, id), Ok(Some(_))));
     let swept = networks.sweep_but(&is_claimed, &|owner| is_alive(dirs, owner));
     errors.extend(swept.errors.into_iter().map(Error::from));
@@ -70,7 +71,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
 
 /// Whether somebody is there who answers for what an endpoint is, or for what is done to it.
 pub(crate) fn is_alive(dirs: &Dirs, owner: &Owner) -> bool {
-    record::is_alive(dirs, owner.pid, owner.start_time, &owner.boot_id)
+    record::is_alive(owner.pid, owner.start_time, &owner.boot_id)
         || matches!(Claim::of(dirs, &owner.container), Ok(Some(_)))
 }
 
@@ -101,7 +102,7 @@ fn orphan(dirs: &Dirs, claim: &Claim) -> bool {
 /// Give a container another monitor.
 fn adopt(dirs: &Dirs, claim: &Claim) -> Result<()> {
     let mut monitor = launch(dirs, &claim.id, Task::Adopt, &[], &[])?;
-    match monitor.await_started()? {
+    match monitor.await_started(dirs)? {
         Ok(()) => Ok(()),
         Err(_) => bail!("cannot take up container {}, whose monitor was killed", claim.name),
     }

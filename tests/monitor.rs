@@ -59,6 +59,16 @@ fn a_monitor_holds_a_lock_for_as_long_as_it_lives() {
     host.run(&["--network", "none"], &["true"]).ok();
     assert_eq!(locked().len(), 1, "that of its new monitor");
     assert!(!host.shown("two", "Status").contains("unattended"));
+
+    // Who has started a monitor holds nothing of its container any more, however long he lives himself.
+    host.kill_monitors();
+    let living = host.run_ready(&["--network", "none"], &["/probe", "signal-wait"]);
+    assert_eq!(locked().len(), 2, "that of the new monitor, and of who has started it his own: {:?}", locked());
+    host.kill_monitors();
+    assert_eq!(locked().len(), 1);
+    host.run(&["--network", "none"], &["true"]).ok();
+    assert_eq!(locked().len(), 2, "taken up again");
+    living.end();
     host.rbox(&["rm", "-f", "two"]).ok();
 }
 

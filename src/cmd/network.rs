@@ -69,7 +69,7 @@ fn act(global: &Global, verb: &NetworkVerb) -> Result<ExitCode> {
         NetworkVerb::Rules(args) => rules::rules(&networks, args),
         NetworkVerb::Reload(args) => rules::reload(&networks, args),
         NetworkVerb::Reset => {
-            let is_alive = |owner: &Owner| record::is_alive(&dirs, owner.pid, owner.start_time, &owner.boot_id);
+            let is_alive = |owner: &Owner| record::is_alive(owner.pid, owner.start_time, &owner.boot_id);
             networks.reset(&is_alive, dirs.backend()?)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -1,9 +1,11 @@
-//! Whether a process that claims is still there: every command asks it of all of them.
+//! Whether the process that claims a container is still there: every command asks it of all containers.
 //!
-//! Who claims locks one byte of a file in `STATE/alive`, the one whose number is made of its start time and its pid. The
+//! Who claims a container locks one byte of a file in `STATE/alive`, the one whose number is made of the container's id. The
 //! lock goes with the process, however that ends (fcntl_locking(2)), so a byte that is locked is a process that lives. To
-//! ask is one request to the kernel, which looks at nothing of that process; its /proc/PID/stat takes three, and many times
-//! as long.
+//! ask is one request to the kernel, which looks at nothing of that process, and the claim itself need not be read.
+//!
+//! The lock is one that several can have, since for a moment two do: who hands a claim over, and who takes it over. A byte
+//! that nobody has locked proves nothing; then the claim tells whose it is, and /proc/PID/stat whether that one lives.
 //!
 //! The kernel keeps the locks of one file in a list and walks it at each request (posix_test_lock in fs/locks.c). So that
 //! not everybody is in the same list, there are some files more than one.
@@ -16,50 +18,52 @@ use std::sync::OnceLock;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::claim::{boot_id, start_time};
 use crate::dirs::Dirs;
 
-/// Below the start time in the number of a byte: no pid is larger than 2^22 (PID_MAX_LIMIT, proc_sys_kernel(5)).
-const PID_BITS: u32 = 22;
-
-/// So many files. A prime, so that processes whose pids have the same distance from each other do not meet in one.
+/// So many files.
 const FILES: usize = 13;
 
-/// Let others see that this process lives, from now on. Where that fails they look it up.
-pub(super) fn show(dirs: &Dirs, pid: i32, start: u64) {
-    if let (Some(file), Some(lock)) = (file(dirs, pid), lock_of(pid, start)) {
-        let _ = fcntl(file, FcntlArg::F_SETLK(&lock));
-    }
+/// So many hexadecimal digits of a container's id are the number of its byte.
+const DIGITS: usize = 15;
+
+/// Let others see that who claims this container lives, until this process ends. Where that fails they look it up.
+pub(super) fn show(dirs: &Dirs, id: &str) {
+    set(dirs, id, libc::F_RDLCK);
 }
 
-/// Whether the process of that number, start time and boot is still there.
-pub(crate) fn is_alive(dirs: &Dirs, pid: i32, start: u64, boot: &str) -> bool {
-    // This process itself is looked up too: nobody's own locks are in their way.
-    boot_id().is_ok_and(|now| now == boot) && (is_shown(dirs, pid, start) || start_time(pid) == Some(start))
+/// The same no more: the claim is another's from now on, or nobody's.
+pub(crate) fn hide(dirs: &Dirs, id: &str) {
+    set(dirs, id, libc::F_UNLCK);
 }
 
-fn is_shown(dirs: &Dirs, pid: i32, start: u64) -> bool {
-    let (Some(file), Some(mut lock)) = (file(dirs, pid), lock_of(pid, start)) else { return false };
+/// Whether another process shows that it claims this container.
+pub(crate) fn is_shown(dirs: &Dirs, id: &str) -> bool {
+    let (Some(file), Some(mut lock)) = (file(dirs, id), lock(id, libc::F_WRLCK)) else { return false };
     // Answers what is in the way of such a lock, or that nothing is.
     fcntl(file, FcntlArg::F_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
 }
 
-fn lock_of(pid: i32, start: u64) -> Option<libc::flock> {
-    let byte = start.checked_shl(PID_BITS)? | u64::try_from(pid).ok()?;
+fn set(dirs: &Dirs, id: &str, kind: libc::c_int) {
+    if let (Some(file), Some(lock)) = (file(dirs, id), lock(id, kind)) {
+        let _ = fcntl(file, FcntlArg::F_SETLK(&lock));
+    }
+}
+
+fn lock(id: &str, kind: libc::c_int) -> Option<libc::flock> {
     Some(libc::flock {
-        l_type: i16::try_from(libc::F_WRLCK).ok()?,
-        l_whence: i16::try_from(libc::SEEK_SET).ok()?,
-        l_start: i64::try_from(byte).ok()?,
+        l_type: libc::c_short::try_from(kind).ok()?,
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).ok()?,
+        l_start: i64::from_str_radix(id.get(..DIGITS)?, 16).ok()?,
         l_len: 1,
         l_pid: 0,
     })
 }
 
-/// The file of the processes with this pid. Opened once, and open until this process ends: to close any descriptor of a file
+/// The file of the container with this id. Opened once, and open until this process ends: to close any descriptor of a file
 /// gives its locks away.
-fn file(dirs: &Dirs, pid: i32) -> Option<&'static File> {
+fn file(dirs: &Dirs, id: &str) -> Option<&'static File> {
     static OPENED: [OnceLock<Option<File>>; FILES] = [const { OnceLock::new() }; FILES];
-    let number = usize::try_from(pid).ok()? % FILES;
+    let number = usize::from_str_radix(id.get(..DIGITS)?, 16).ok()? % FILES;
     OPENED[number].get_or_init(|| open(dirs, number).ok()).as_ref()
 }
 

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
-use super::{Record, alive, entries, is_alive, make_private, remove_file, short};
+use super::{Record, alive, entries, make_private, remove_file, short};
 use crate::dirs::Dirs;
 use crate::report::Problem;
 
@@ -68,6 +68,11 @@ pub(super) fn start_time(pid: i32) -> Option<u64> {
     (!matches!(state, 'Z' | 'X')).then_some(start_time)
 }
 
+/// Whether the process of that number, start time and boot is still there.
+pub(crate) fn is_alive(pid: i32, start: u64, boot: &str) -> bool {
+    boot_id().is_ok_and(|now| now == boot) && start_time(pid) == Some(start)
+}
+
 /// The id of this boot of the kernel. Read once: a process does not outlive it.
 pub(crate) fn boot_id() -> Result<&'static str> {
     static BOOT: OnceLock<String> = OnceLock::new();
@@ -83,10 +88,11 @@ impl Claim {
     ///
     /// Errors: the name is taken (with its holder); the directories cannot be written.
     pub(crate) fn make(dirs: &Dirs, id: String, name: String) -> Result<Claim> {
-        let claim = Claim::of_this_process(dirs, id, name, Purpose::Make)?;
+        let claim = Claim::of_this_process(id, name, Purpose::Make)?;
         for directory in [dirs.claims(), dirs.names(), dirs.containers()] {
             make_private(&directory)?;
         }
+        alive::show(dirs, &claim.id);
         symlink(claim.text(), claim.path(dirs)).with_context(|| claim.doing(dirs))?;
         rbox_explain::mark("claim-made");
         if let Err(error) = claim.take_name(dirs) {
@@ -100,13 +106,17 @@ impl Claim {
     ///
     /// Errors: the directory cannot be written.
     pub(crate) fn hold(dirs: &Dirs, id: &str, name: &str, purpose: Purpose) -> Result<Option<Claim>> {
-        let claim = Claim::of_this_process(dirs, id.to_owned(), name.to_owned(), purpose)?;
+        let claim = Claim::of_this_process(id.to_owned(), name.to_owned(), purpose)?;
         make_private(&dirs.claims())?;
+        alive::show(dirs, id);
         // Of two that claim, one is told.
         let made = symlink(claim.text(), claim.path(dirs));
         rbox_explain::mark("claim-made");
         match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                alive::hide(dirs, id);
+                Ok(None)
+            }
             made => made.with_context(|| claim.doing(dirs)).map(|()| Some(claim)),
         }
     }
@@ -125,15 +135,15 @@ impl Claim {
     ///
     /// Errors: the directory cannot be written.
     pub(crate) fn rewritten(&self, dirs: &Dirs, purpose: Purpose) -> Result<Claim> {
-        let claim = Claim::of_this_process(dirs, self.id.clone(), self.name.clone(), purpose)?;
+        let claim = Claim::of_this_process(self.id.clone(), self.name.clone(), purpose)?;
+        alive::show(dirs, &self.id);
         claim.replace(dirs, &claim.beside(dirs))?;
         Ok(claim)
     }
 
-    fn of_this_process(dirs: &Dirs, id: String, name: String, purpose: Purpose) -> Result<Claim> {
+    fn of_this_process(id: String, name: String, purpose: Purpose) -> Result<Claim> {
         let pid = std::process::id().cast_signed();
         let start_time = start_time(pid).context("cannot read this process's start time")?;
-        alive::show(dirs, pid, start_time);
         Ok(Claim { id, name, pid, start_time, boot_id: boot_id()?.to_owned(), purpose })
     }
 
@@ -208,7 +218,7 @@ impl Claim {
         let Some(claim) = Claim::of(dirs, &record.id)? else { return Ok(None) };
         let claim = Claim { name: record.name.clone(), ..claim };
         // Beside it under our own name: who holds the claim may be writing it too.
-        let ours = Claim::of_this_process(dirs, claim.id.clone(), claim.name.clone(), claim.purpose)?;
+        let ours = Claim::of_this_process(claim.id.clone(), claim.name.clone(), claim.purpose)?;
         claim.replace(dirs, &ours.beside(dirs))?;
         Ok(Some(claim))
     }
@@ -224,12 +234,13 @@ impl Claim {
 
     /// Give the claim back: nothing of the container is held any more.
     pub(crate) fn release(&self, dirs: &Dirs) -> Result<()> {
+        alive::hide(dirs, &self.id);
         remove_file(&self.path(dirs))
     }
 
     /// Whether the process that claims is still there.
     pub(crate) fn is_alive(&self, dirs: &Dirs) -> bool {
-        is_alive(dirs, self.pid, self.start_time, &self.boot_id)
+        alive::is_shown(dirs, &self.id) || is_alive(self.pid, self.start_time, &self.boot_id)
     }
 
     /// Whether the container is being made: of one that is never finished nothing stays.
@@ -264,17 +275,31 @@ impl Claim {
     ///
     /// Errors: the directory cannot be listed, or one not be read.
     pub(crate) fn all(dirs: &Dirs) -> Result<Vec<Claim>> {
-        Claim::all_and_unfinished(dirs).map(|(claims, _)| claims)
+        let (ids, _) = Claim::ids_and_unfinished(dirs)?;
+        ids.iter().filter_map(|id| Claim::of(dirs, id).transpose()).collect()
     }
 
-    /// All claims, and those that somebody is about to put in place.
+    /// Those of these containers' claims whose process is gone. A claim is read only where nobody shows that he lives.
     ///
-    /// Errors: as [`Claim::all`].
-    pub(crate) fn all_and_unfinished(dirs: &Dirs) -> Result<(Vec<Claim>, Vec<PathBuf>)> {
-        let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let (unfinished, whole): (Vec<_>, Vec<_>) = entries(&dirs.claims(), |_| true)?.into_iter().partition(is_hidden);
-        let claims = whole.iter().filter_map(|path| read(path).transpose()).collect::<Result<_>>()?;
-        Ok((claims, unfinished))
+    /// Errors: one cannot be read.
+    pub(crate) fn dead(dirs: &Dirs, ids: &[String]) -> Result<Vec<Claim>> {
+        let silent = ids.iter().filter(|id| !alive::is_shown(dirs, id));
+        let claims = silent.filter_map(|id| Claim::of(dirs, id).transpose());
+        claims.filter(|claim| !claim.as_ref().is_ok_and(|claim| claim.is_alive(dirs))).collect()
+    }
+
+    /// The containers that are claimed, and the claims that somebody is about to put in place.
+    ///
+    /// Errors: the directory cannot be listed.
+    pub(crate) fn ids_and_unfinished(dirs: &Dirs) -> Result<(Vec<String>, Vec<PathBuf>)> {
+        let (mut ids, mut unfinished) = (Vec::new(), Vec::new());
+        for path in entries(&dirs.claims(), |_| true)? {
+            match path.file_name().unwrap_or_default().to_string_lossy() {
+                name if name.starts_with('.') => unfinished.push(path.clone()),
+                name => ids.push(name.into_owned()),
+            }
+        }
+        Ok((ids, unfinished))
     }
 }
 
