@@ -1,6 +1,6 @@
 //! State on disk: JSON files that are always whole, and the one lock.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ const RECORD_BYTES: usize = 4096;
 
 /// Temporary files begin so. They are written under the lock only, so who holds the lock may delete any he sees.
 const TEMPORARY: &str = ".new-";
+
+/// A record's file ends so.
+const RECORD: &[u8] = b".json";
 
 /// The lock of the state directory; the kernel lets go of it when its owner ends, however that is.
 #[derive(Debug)]
@@ -148,25 +151,41 @@ pub(crate) struct Entries {
 
 /// List the records in `dir`; none where there is no such directory.
 pub(crate) fn entries(dir: &Path) -> Result<Entries> {
-    let doing = || format!("list {}", dir.display());
     let mut entries = Entries { records: Vec::new(), temporary: Vec::new() };
+    list(dir, |name, entry| {
+        if name.starts_with(TEMPORARY.as_bytes()) {
+            entries.temporary.push(entry.path());
+        } else if name.ends_with(RECORD) {
+            entries.records.push(entry.path());
+        }
+    })?;
+    // By their bytes: paths as such are compared part by part, and some commands list a thousand several times.
+    entries.records.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
+    Ok(entries)
+}
+
+/// Those of the records in `dir` whose names begin so, in any order.
+pub(crate) fn entries_of(dir: &Path, beginning: &str) -> Result<Vec<PathBuf>> {
+    let mut records = Vec::new();
+    list(dir, |name, entry| {
+        if name.starts_with(beginning.as_bytes()) && name.ends_with(RECORD) {
+            records.push(entry.path());
+        }
+    })?;
+    Ok(records)
+}
+
+fn list(dir: &Path, mut see: impl FnMut(&[u8], &DirEntry)) -> Result<()> {
+    let doing = || format!("list {}", dir.display());
     let listed = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         listed => listed.doing(doing)?,
     };
     for entry in listed {
         let entry = entry.doing(doing)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(TEMPORARY) {
-            entries.temporary.push(entry.path());
-        } else if name.ends_with(".json") {
-            entries.records.push(entry.path());
-        }
+        see(entry.file_name().as_encoded_bytes(), &entry);
     }
-    // By their bytes: paths as such are compared part by part, and some commands list a thousand several times.
-    entries.records.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
-    Ok(entries)
+    Ok(())
 }
 
 /// Delete the temporary files of the dead in these directories. The caller has the lock, so nobody writes one now.

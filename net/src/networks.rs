@@ -336,11 +336,8 @@ impl Networks {
     /// `Os`, `Record`: the state directory cannot be read.
     pub fn of_container(&self, container: &str) -> Result<Vec<EndpointRecord>> {
         let mut records = Vec::new();
-        for file in files::entries(&self.endpoints_dir())?.records {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(&format!("{container}.")) {
-                records.extend(files::read_named::<EndpointRecord>(&file)?);
-            }
+        for file in files::entries_of(&self.endpoints_dir(), &format!("{container}."))? {
+            records.extend(files::read_named::<EndpointRecord>(&file)?);
         }
         // In the order in which they were connected: that of their interfaces.
         records.sort_by_key(|record| record.interface().map(|name| (name.len(), name.to_owned())));

@@ -23,6 +23,11 @@ pub(crate) static VETH: Row = Row {
     why: "the cable: one end in the container as eth0, the other plugged into the bridge",
     see: "veth(4)",
 };
+pub(crate) static PORT_UP: Row = Row {
+    key: "port-up",
+    why: "the host's end of the cable; it carries nothing until the container's is on too",
+    see: "ip-link(8)",
+};
 pub(crate) static HAIRPIN: Row = Row {
     key: "hairpin",
     why: "lets a container reach itself through its own published port: the frame leaves by the port it came from",

@@ -224,8 +224,7 @@ pub(crate) fn plug(
     netlink.add_cable(cable, netns)?;
     // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel.
     sysctl::believe_no_router(host)?;
-    let port = netlink.show_link(host)?.ok_or_else(|| gone(host))?;
-    netlink.set_port((port.index, host), *isolated, alias)
+    netlink.set_port(host, *isolated, alias)
 }
 
 /// Take the bridge and its shared rules away. What is gone already is no error; another's bridge is left alone.

@@ -90,9 +90,9 @@ impl Netlink {
             .map_err(|refusal| refusal.doing(format!("create bridge {name}")))
     }
 
-    /// Make the cable: plug the host's end into the bridge and switch it on; the container's end stays down.
+    /// Make the cable, and plug the host's end into the bridge; both ends stay down.
     ///
-    /// Same as: `ip link add <host> up mtu <mtu> txqueuelen 0 master <bridge> type veth peer name <inside> address <mac>
+    /// Same as: `ip link add <host> mtu <mtu> txqueuelen 0 master <bridge> type veth peer name <inside> address <mac>
     /// mtu <mtu> txqueuelen 0 netns <netns>`
     /// Errors: `Os`; a taken name is one. veth(4), IFLA_LINKINFO "veth", VETH_INFO_PEER.
     pub(crate) fn add_cable(&mut self, cable: Cable<'_>, netns: BorrowedFd<'_>) -> Result<()> {
@@ -107,8 +107,6 @@ impl Netlink {
             LinkAttribute::NetNsFd(netns.as_raw_fd()),
         ];
         let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![
             LinkAttribute::IfName(host.into()),
             LinkAttribute::Mtu(mtu_bytes),
@@ -122,7 +120,7 @@ impl Netlink {
         ];
         let words = || {
             format!(
-                "ip link add {host} up mtu {mtu_bytes} txqueuelen 0 master {} type veth peer name {inside} address {mac} \
+                "ip link add {host} mtu {mtu_bytes} txqueuelen 0 master {} type veth peer name {inside} address {mac} \
                  mtu {mtu_bytes} txqueuelen 0 netns <container>",
                 bridge.1
             )
@@ -201,27 +199,37 @@ impl Netlink {
     }
 
     /// Let frames leave by the bridge port they came from; and with `isolated` by no other port that is isolated too. Note
-    /// `alias` at it.
+    /// `alias` at it. Then switch it on.
     ///
-    /// Same as: `bridge link set dev <name> hairpin on [isolated on]`, `ip link set <name> alias <alias>`
-    pub(crate) fn set_port(&mut self, link: (u32, &str), isolated: bool, alias: Option<String>) -> Result<()> {
-        let (index, name) = link;
+    /// Same as: `bridge link set dev <name> hairpin on [isolated on]`, `ip link set <name> alias <alias>`, `ip link set <name> up`
+    pub(crate) fn set_port(&mut self, name: &str, isolated: bool, alias: Option<String>) -> Result<()> {
         let mut port = vec![InfoBridgePort::HairpinMode(true)];
         if isolated {
             port.push(InfoBridgePort::Isolated(true));
         }
         let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes = vec![LinkAttribute::LinkInfo(vec![
-            LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(port)),
-        ])];
+        message.attributes = vec![
+            LinkAttribute::IfName(name.into()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(port)),
+            ]),
+        ];
         let (row, more) = if isolated { (&steps::ISOLATED, " isolated on") } else { (&steps::HAIRPIN, "") };
         let noted = alias.iter().map(|alias| format!("; ip link set {name} alias '{alias}'")).collect::<String>();
         message.attributes.extend(alias.map(LinkAttribute::IfAlias));
         let words = || format!("bridge link set dev {name} hairpin on{more}{noted}");
         self.link(row, words, RouteNetlinkMessage::NewLink(message), 0)
-            .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))
+            .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))?;
+        // A change to a link that is up, and has no carrier yet, the kernel tells everybody, and its IPv6 looks through all
+        // routes for those that lead there (rt6_sync_down_dev).
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes = vec![LinkAttribute::IfName(name.into())];
+        let words = || format!("ip link set {name} up");
+        self.link(&steps::PORT_UP, words, RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|refusal| refusal.doing(format!("switch {name} on")))
     }
 
     /// Switch a link on.
