@@ -344,6 +344,8 @@ fn a_neighbour_that_knew_another_hardware_address_is_told_the_new_one() {
     host.rbox(&["network", "create", "calm"]).ok();
     let asker = idle(&["--network", "calm"]);
     asker.inside("ping -c 1 -W 1 172.18.0.3").code(1);
+    // Three questions, a second apart: after them it asks no more, and nobody answers who is there by chance.
+    asker.inside("until ip neigh show 172.18.0.3 | grep FAILED; do sleep 0.1; done").ok();
     let known = || asker.inside("grep 172.18.0.3 /proc/net/arp").ok().stdout;
     let mac = host.run(&["--network", "calm"], &["cat", "/sys/class/net/eth0/address"]).ok();
     assert!(mac.text() == "02:42:ac:12:00:03" && known().contains("00:00:00:00:00:00"), "{mac}{}", known());
