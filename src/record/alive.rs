@@ -36,8 +36,8 @@ pub(crate) fn hide(dirs: &Dirs, id: &str) {
     set(dirs, id, libc::F_UNLCK);
 }
 
-/// Whether another process shows that it claims this container.
-pub(crate) fn is_shown(dirs: &Dirs, id: &str) -> bool {
+/// Whether another process shows that it claims this container. This one's own locks are not in its way, so it does not see them.
+pub(super) fn is_shown(dirs: &Dirs, id: &str) -> bool {
     let (Some(file), Some(mut lock)) = (file(dirs, id), lock(id, libc::F_WRLCK)) else { return false };
     // Answers what is in the way of such a lock, or that nothing is.
     fcntl(file, FcntlArg::F_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) != libc::F_UNLCK

@@ -5,8 +5,8 @@
 //!   start, rm ───hold───▶   │ whoever claims is killed: the next command sweeps (`sweep.rs`)
 //! ```
 //!
-//! A claim is a link whose text says it all. One request makes it, and only where there is none; one reads it, and every
-//! command that changes anything reads them all.
+//! A claim is a link whose text says it all. One request makes it, and only where there is none; one reads it. Every command
+//! that changes anything lists them all, and reads those whose process does not show that it lives (`alive.rs`).
 
 use std::fs;
 use std::io;

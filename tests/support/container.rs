@@ -97,11 +97,11 @@ impl Host {
         }
     }
 
-    /// kill -9 of every monitor that there is in this moment; they are gone when this is over.
+    /// kill -9 of every monitor that there is in this moment; they are gone, and their locks, when this is over.
     #[track_caller]
     pub(crate) fn kill_monitors(&self) -> Output {
         let script = "all=$(pgrep -x rbox:monitor) || exit 0; kill -9 $all 2>/dev/null
-                      for one in $all; do while [ -e /proc/$one/exe ]; do sleep 0.01; done; done";
+                      for one in $all; do while grep -qs '^State:.[^ZX]' /proc/$one/task/*/status; do sleep 0.01; done; done";
         self.shell(script).ok()
     }
 

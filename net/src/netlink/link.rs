@@ -189,9 +189,7 @@ impl Netlink {
     }
 
     fn add_parent(&mut self, name: &str, attributes: Vec<LinkAttribute>, words: impl FnOnce() -> String) -> Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
+        let mut message = switched_on();
         message.attributes = attributes;
         message.attributes.push(LinkAttribute::IfName(name.into()));
         self.link(&steps::PARENT, words, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
@@ -223,9 +221,7 @@ impl Netlink {
             .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))?;
         // A change to a link that is up, and has no carrier yet, the kernel tells everybody, and its IPv6 looks through all
         // routes for those that lead there (rt6_sync_down_dev).
-        let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
+        let mut message = switched_on();
         message.attributes = vec![LinkAttribute::IfName(name.into())];
         let words = || format!("ip link set {name} up");
         self.link(&steps::PORT_UP, words, RouteNetlinkMessage::SetLink(message), 0)
@@ -236,10 +232,8 @@ impl Netlink {
     ///
     /// Same as: `ip link set <name> up`
     pub(crate) fn set_up(&mut self, row: &'static Row, index: u32, name: &str) -> Result<()> {
-        let mut message = LinkMessage::default();
+        let mut message = switched_on();
         message.header.index = index;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         let words = || format!("ip link set {name} up");
         self.link(row, words, RouteNetlinkMessage::SetLink(message), 0)
             .map_err(|refusal| refusal.doing(format!("switch {name} on")))
@@ -254,10 +248,8 @@ impl Netlink {
         if !announces {
             return self.set_up(&steps::LINK_UP, index, name);
         }
-        let mut message = LinkMessage::default();
+        let mut message = switched_on();
         message.header.index = index;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         let mut switches = InetDevConf::default();
         switches.arp_notify = 1;
         let switches = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(switches)]);
@@ -271,10 +263,8 @@ impl Netlink {
     ///
     /// Same as: `ip link set <name> up alias <alias>`
     pub(crate) fn set_bridge_up(&mut self, index: u32, name: &str, alias: Option<String>) -> Result<()> {
-        let mut message = LinkMessage::default();
+        let mut message = switched_on();
         message.header.index = index;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         let noted = alias.iter().map(|alias| format!(" alias '{alias}'")).collect::<String>();
         message.attributes = alias.map(LinkAttribute::IfAlias).into_iter().collect();
         let words = || format!("ip link set {name} up{noted}");
@@ -406,6 +396,14 @@ impl Netlink {
     ) -> std::result::Result<(), Refusal> {
         rbox_explain::step(row, words, || self.change(message, flags))
     }
+}
+
+/// The request that switches a link on, which is still to be named.
+fn switched_on() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
 }
 
 fn sub_link(mode: SubMode) -> Vec<LinkInfo> {
