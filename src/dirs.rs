@@ -9,7 +9,7 @@
 //!     …                                       images, layers, snapshots (rbox-images)
 //!   STATE /run/rbox                           gone after a reboot
 //!     claims/ID -> PURPOSE.PID.START.BOOT.NAME  who makes or holds a container; the first thing made, the last removed
-//!     alive                                   each process that claims locks a byte of it
+//!     register                                who changes anything here, and whether somebody has died over it
 //!     live/ID/                                of one that runs: the socket of who holds it, its output's FIFOs
 //!     runtime/ID/                             the OCI runtime's state
 //!     net/                                    networks and endpoints (rbox-net)
@@ -116,9 +116,9 @@ impl Dirs {
         self.state.join("claims")
     }
 
-    /// The directory of the files in which each process that claims locks a byte.
-    pub(crate) fn alive(&self) -> PathBuf {
-        self.state.join("alive")
+    /// The file in which everybody stands who changes anything.
+    pub(crate) fn register(&self) -> PathBuf {
+        self.state.join("register")
     }
 
     /// What there is of one container while its program runs: the socket, and the FIFOs of its output.

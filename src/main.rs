@@ -30,6 +30,16 @@ mod units;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let code = obey();
+    // Whoever could not do all that it had to may have left something: that it ends now is told to the next command.
+    if !report::has_complained() {
+        record::register::leave();
+    }
+    code
+}
+
+/// Do what the command line says.
+fn obey() -> ExitCode {
     // Before anything else, so that little is done twice: what is about to be inside a container must not be writable.
     if let Err(error) = rbox_runtime::seal() {
         return report::print(&error.into());

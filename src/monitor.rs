@@ -41,7 +41,7 @@ pub(crate) use restart::is_wanted;
 use crate::cli::{Global, MonitorArgs};
 use crate::cmd::run::{self, Claimed, Lived, Place};
 use crate::engine::Engine;
-use crate::record::{Claim, Intent, Purpose, Record};
+use crate::record::{Claim, Intent, Purpose, Record, register};
 use crate::{report, sweep};
 
 /// Hold one container until it has ended for good.
@@ -51,6 +51,7 @@ pub(crate) fn run(global: &Global, args: &MonitorArgs) -> Result<ExitCode> {
     let connection = io::stdin().as_fd().try_clone_to_owned().context("cannot keep the connection to the command")?;
     let engine = Engine::enter(global)?;
     let dirs = &engine.dirs;
+    register::enter(dirs);
     let claim = {
         let _lock = sweep::lock(dirs)?;
         Claim::take_over(dirs, &args.id, args.from)?

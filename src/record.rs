@@ -4,9 +4,9 @@
 //! names the process that answers for the container, so that the next command can tell a living one from what a
 //! killed rbox left. A [`Record`] stands in the bundle and is what a person is shown.
 
-mod alive;
 mod claim;
 mod intent;
+pub(crate) mod register;
 mod renaming;
 
 use std::collections::BTreeMap;
@@ -22,7 +22,6 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use alive::hide;
 pub(crate) use claim::{Claim, Purpose, boot_id, is_alive};
 pub(crate) use intent::Intent;
 pub(crate) use renaming::Renaming;

@@ -8,6 +8,7 @@ mod usage;
 
 use std::fmt::{self, Display};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -93,11 +94,24 @@ pub(crate) fn of_signal(signal: Signal) -> u8 {
     u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 
-/// Print an error to the standard error, and answer with its exit code.
-pub(crate) fn print(error: &anyhow::Error) -> ExitCode {
+/// Whether any error was printed.
+static HAS_COMPLAINED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has told of anything that it could not do.
+pub(crate) fn has_complained() -> bool {
+    HAS_COMPLAINED.load(Ordering::Relaxed)
+}
+
+fn complain(error: &anyhow::Error) -> Report {
     let report = report(error);
     eprintln!("{report}");
-    ExitCode::from(report.code)
+    HAS_COMPLAINED.store(true, Ordering::Relaxed);
+    report
+}
+
+/// Print an error to the standard error, and answer with its exit code.
+pub(crate) fn print(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(complain(error).code)
 }
 
 /// As [`print`], for a verb whose own failures are 1: 125 is said by `run` alone, which also hands on a program's code.
@@ -107,14 +121,13 @@ pub(crate) fn print_refusal(error: &anyhow::Error) -> ExitCode {
 
 /// As [`print`], with this code, whatever the error.
 pub(crate) fn print_failure(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("{}", report(error));
+    complain(error);
     ExitCode::from(code)
 }
 
 /// As [`print`], with another code in the place of 125.
 pub(crate) fn print_with(error: &anyhow::Error, own: u8) -> ExitCode {
-    let report = report(error);
-    eprintln!("{report}");
+    let report = complain(error);
     ExitCode::from(if report.code == OWN { own } else { report.code })
 }
 
@@ -125,8 +138,7 @@ pub(crate) fn note(words: &str) {
 
 /// Print an error that does not keep the program's exit code from being told.
 pub(crate) fn warn(error: &anyhow::Error) {
-    let report = report(error);
-    eprintln!("{report}");
+    complain(error);
 }
 
 /// What is known of one link in an error's chain: advice, and an exit code. A new kind of error is a new row.

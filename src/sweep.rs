@@ -1,9 +1,9 @@
 //! Taking containers apart, and undoing what a killed rbox left behind.
 //!
-//! Every command that changes anything sweeps first. A container whose monitor is dead and whose program runs on gets
-//! another monitor. Any other whose claim's process is dead is taken apart from what stands on disk alone, in the reverse
-//! of the order in which `cmd/run.rs` made it; each step succeeds where there is nothing left to do, so a sweep that is
-//! killed too is finished by the next one.
+//! Every command that changes anything sweeps first: where somebody has died over his work (`record/register.rs`), it looks
+//! for what he has left. A container whose monitor is dead and whose program runs on gets another monitor. Any other whose
+//! claim's process is dead is taken apart from what stands on disk alone, in the reverse of the order in which `cmd/run.rs`
+//! made it; each step succeeds where there is nothing left to do, so a sweep that is killed too is finished by the next one.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -20,12 +20,29 @@ use crate::cmd::network::settle;
 use crate::dirs::Dirs;
 use crate::follow;
 use crate::monitor::{Task, launch};
+use crate::record::register::{self, Register};
 use crate::record::{self, Claim, Purpose, Record, Renaming};
 
-/// See to what the dead left. Costs one directory listing where there is nothing.
+/// See to what the dead left, and say that this process is at work. Where nobody has died, one file is read.
 ///
 /// Errors are collected: one container that cannot be removed does not keep the others.
 pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
+    let register = register::enter(dirs);
+    let mut errors = Vec::new();
+    errors.extend(finish_renaming(dirs, networks).err());
+    errors.extend(forget_other_boots(dirs).err());
+    if register.as_ref().is_some_and(Register::is_quiet) && !networks.may_have_left_something() {
+        return errors;
+    }
+    errors.extend(look_through(dirs, networks));
+    if let (Some(register), true) = (register, errors.is_empty()) {
+        register.looked_through(dirs);
+    }
+    errors
+}
+
+/// Take apart what the dead have left, or give it to somebody else; also where the register says that there is nothing.
+pub(crate) fn look_through(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     let found =
         Claim::ids_and_unfinished(dirs).and_then(|(ids, left)| Ok((Claim::dead(dirs, &ids)?.is_empty(), ids, left)));
     let (all_live, ids, unfinished) = match found {
@@ -33,8 +50,6 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
         Err(error) => return vec![error],
     };
     let mut errors = Vec::new();
-    errors.extend(finish_renaming(dirs, networks).err());
-    errors.extend(forget_other_boots(dirs).err());
     if !all_live {
         let mut orphans = Vec::new();
         match lock(dirs) {
@@ -102,7 +117,7 @@ fn orphan(dirs: &Dirs, claim: &Claim) -> bool {
 /// Give a container another monitor.
 fn adopt(dirs: &Dirs, claim: &Claim) -> Result<()> {
     let mut monitor = launch(dirs, &claim.id, Task::Adopt, &[], &[])?;
-    match monitor.await_started(dirs)? {
+    match monitor.await_started()? {
         Ok(()) => Ok(()),
         Err(_) => bail!("cannot take up container {}, whose monitor was killed", claim.name),
     }

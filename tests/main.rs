@@ -89,6 +89,7 @@ mod pipes;
 mod publish;
 mod quarantine;
 mod ranges;
+mod register;
 mod repair;
 mod resources;
 mod respect;

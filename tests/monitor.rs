@@ -1,7 +1,5 @@
 //! Monitors that are killed, and hosts that are started anew: nothing is lost, nothing is left.
 
-use std::collections::BTreeSet;
-
 use crate::support::{BUSYBOX, Host, Output, built_with, need};
 use std::process::Stdio;
 
@@ -30,57 +28,6 @@ fn without_its_monitor_a_container_runs_on_and_the_next_command_takes_it_up() {
     host.rbox(&["stop", "-t", "1", "web"]).ok();
     host.rbox(&["rm", "web"]).ok();
     host.assert_unchanged(&before);
-}
-
-/// fcntl_locking(2): what is locked is a process that lives, and one request tells (`src/record/alive.rs`).
-#[test]
-fn a_monitor_holds_a_lock_for_as_long_as_it_lives() {
-    need!(Root);
-    let host = Host::with_busybox();
-    for name in ["one", "two"] {
-        host.detached(&["--network", "none", "--name", name], &["sleep", "600"]);
-    }
-    // proc_locks(5): `1: POSIX  ADVISORY  WRITE 1234 fd:01:56789 7 7`
-    let look = || {
-        // With its device: another host's state has the same numbers on another tmpfs.
-        let script =
-            r"stat -c '%Hd %Ld %i' state/alive/* | while read -r a b c; do printf '%02x:%02x:%d\n' $a $b $c; done";
-        let inodes = host.shell(script).ok().stdout;
-        let all = host.shell("cat /proc/locks").ok().stdout;
-        let ours =
-            |line: &&str| line.contains(" POSIX ") && inodes.lines().any(|inode| line.contains(&format!(" {inode} ")));
-        // Once each, with its holder: where others lock meanwhile, the kernel may list one twice, or leave one out.
-        let all: BTreeSet<(String, String)> = all
-            .lines()
-            .filter(ours)
-            .filter_map(|line| Some((line.split_whitespace().nth(4)?.into(), line.rsplit(' ').next()?.into())))
-            .collect();
-        let bytes: Vec<String> = all.into_iter().map(|(_, byte)| byte).collect();
-        bytes
-    };
-    let locked = || (0..5).map(|_| look()).max_by_key(Vec::len).unwrap();
-    let of_both = locked();
-    assert_eq!(of_both.len(), 2, "{of_both:?}");
-    assert_ne!(of_both[0], of_both[1]);
-    host.rbox(&["rm", "-f", "one"]).ok();
-    assert_eq!(locked().len(), 1);
-    host.kill_monitors();
-    assert_eq!(locked().len(), 0);
-    assert!(host.shown("two", "Status").ends_with(" (unattended)"), "{}", host.shown("two", "Status"));
-    host.run(&["--network", "none"], &["true"]).ok();
-    assert_eq!(locked().len(), 1, "that of its new monitor");
-    assert!(!host.shown("two", "Status").contains("unattended"));
-
-    // Who has started a monitor holds nothing of its container any more, however long he lives himself.
-    host.kill_monitors();
-    let living = host.run_ready(&["--network", "none"], &["/probe", "signal-wait"]);
-    assert_eq!(locked().len(), 2, "that of the new monitor, and of who has started it his own: {:?}", locked());
-    host.kill_monitors();
-    assert_eq!(locked().len(), 1);
-    host.run(&["--network", "none"], &["true"]).ok();
-    assert_eq!(locked().len(), 2, "taken up again");
-    living.end();
-    host.rbox(&["rm", "-f", "two"]).ok();
 }
 
 #[test]

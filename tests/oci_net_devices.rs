@@ -65,7 +65,9 @@ fn cable(oci: &Oci) {
              ip address add 2001:db8:7::2/64 dev nic0 nodad
              ip address add 2001:db8:7::3/64 dev nic0 nodad
              ip address add 10.9.0.1/24 scope link dev nic0
-             ip link set peer0 up; ip link set nic0 up",
+             ip link set peer0 up; ip link set nic0 up
+             # A cable that has just been plugged in says so a moment later.
+             for try in $(seq 500); do ip link show nic0 | grep -q NO-CARRIER || break; sleep 0.01; done",
         )
         .ok();
 }

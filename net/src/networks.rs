@@ -254,6 +254,14 @@ impl Networks {
         Swept { errors, is_abandoned }
     }
 
+    /// Whether something may have been left here though no process of ours has died: a pod ends with its namespace, and of that
+    /// nobody is told; and a network is in the making as long as its file says so, whoever has written it.
+    #[must_use]
+    pub fn may_have_left_something(&self) -> bool {
+        let is_in_the_making = || fs::read_dir(self.making_dir()).is_ok_and(|mut entries| entries.next().is_some());
+        self.pods_file().exists() || is_in_the_making()
+    }
+
     /// Disconnect every endpoint of a container, from its records alone. Errors are collected.
     pub fn disconnect(&self, container: &str) -> Vec<Error> {
         match self.of_container(container) {
@@ -326,6 +334,7 @@ impl Networks {
             driver::bridge::remove(&mut netlink, self.firewall(), &network)?;
             driver::sub::remove(&mut netlink, &network, false)?;
         }
+        files::remove(&self.pods_file())?;
         self.firewall().remove_chains()?;
         self.firewall().choose(backend.map_or_else(Backend::of_this_host, Backend::settled))
     }

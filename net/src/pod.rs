@@ -8,7 +8,7 @@
 //! No process of ours stands for a pod, so none holds its ports or relays them: they are published by rules alone, and
 //! nobody answers questions for names inside. What lives and dies is the namespace; [`lives`] says how that is told.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
@@ -119,6 +119,11 @@ fn has_cable(record: &EndpointRecord) -> bool {
 }
 
 impl Networks {
+    /// There from the first pod on, until all is reset.
+    pub(crate) fn pods_file(&self) -> PathBuf {
+        self.dir().join("pods")
+    }
+
     /// Join a pod to a network.
     ///
     /// # Errors
@@ -126,6 +131,8 @@ impl Networks {
     /// `PortUnavailable` also for a port that only a process could carry; `Exhausted`; `Os`, `Firewall`. Nothing is left
     /// then.
     pub fn join(&self, joining: &Joining<'_>) -> Result<Joined> {
+        let noted = self.pods_file();
+        OpenOptions::new().append(true).create(true).open(&noted).doing(|| format!("write {}", noted.display()))?;
         let rules = self.share_rules()?;
         let mut netlink = Netlink::here()?;
         let (network, record, held) = self.lease_pod(&mut netlink, joining)?;

@@ -68,7 +68,7 @@ pub use exe::{seal, tell_seal};
 pub use root::{Root, User};
 pub use seccomp::default_profile as default_seccomp_profile;
 pub use state::stat;
-pub use sys::interface;
+pub use sys::{interface, robust};
 
 /// The command line of the program `rbox-runtime`, for what is made of it: man pages and completions.
 pub fn command_line() -> clap::Command {

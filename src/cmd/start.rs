@@ -37,7 +37,7 @@ pub(super) fn new(engine: &Engine, created: Created<'_>, verb: &RunVerb, stdio: 
     });
     let first = attached.as_ref().map(Attached::first).unwrap_or_default();
     let mut monitor = launch(&engine.dirs, &id, Task::Start, &first, &explain_words(&verb.explain)?)?;
-    let started = monitor.await_started(&engine.dirs);
+    let started = monitor.await_started();
     match &started {
         // It has taken the claim over, so the claim is not ours to give back; and it has undone what it made.
         Ok(Ok(())) => {
@@ -123,9 +123,9 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
     let dirs = &engine.dirs;
     let deadline = Instant::now() + LET_GO_WITHIN;
     loop {
-        if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive(dirs)) {
+        if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
             // Who held it was killed since this command began.
-            sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
+            sweep::look_through(dirs, &engine.networks).iter().for_each(report::warn);
         }
         if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
             let noted = Record::update(dirs, &record.id, |record| {
@@ -155,7 +155,7 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
 }
 
 fn await_started(dirs: &Dirs, claim: &Claim, monitor: &mut Launched) -> Result<Result<(), ExitCode>> {
-    let started = monitor.await_started(dirs);
+    let started = monitor.await_started();
     if !matches!(started, Ok(Ok(()))) && Claim::of(dirs, &claim.id)?.is_some_and(|now| now.pid == claim.pid) {
         // It was killed before it could take the claim over.
         claim.release(dirs)?;

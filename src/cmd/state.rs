@@ -48,7 +48,7 @@ impl Status {
     /// The same, where the claim is known.
     pub(crate) fn with(dirs: &Dirs, record: &Record, claim: Option<&Claim>) -> Status {
         let this_boot = claim.is_some_and(|claim| boot_id().is_ok_and(|boot| boot == claim.boot_id));
-        let held = claim.is_some_and(|claim| claim.is_alive(dirs));
+        let held = claim.is_some_and(|claim| claim.is_alive());
         match record.started {
             None if claim.is_some_and(|claim| claim.is_making()) && !held => return Status::Dead,
             None => return Status::Created,
@@ -167,8 +167,7 @@ pub(crate) fn await_end(
         if is_over(&record) {
             return Ok(Some(Status::exit_code(&record)));
         }
-        if !Status::with(dirs, &record, claim.as_ref()).is_running() && !claim.is_some_and(|claim| claim.is_alive(dirs))
-        {
+        if !Status::with(dirs, &record, claim.as_ref()).is_running() && !claim.is_some_and(|claim| claim.is_alive()) {
             return Ok(Some(Status::exit_code(&record)));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

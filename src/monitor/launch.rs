@@ -16,12 +16,10 @@ use anyhow::{Context, Result};
 
 use super::wire::{self, Ask, Tell};
 use crate::dirs::Dirs;
-use crate::record;
 use crate::report::{self, Problem};
 
 /// A monitor on its way.
 pub(crate) struct Launched {
-    id: String,
     connection: OwnedFd,
     child: Child,
 }
@@ -64,21 +62,14 @@ pub(crate) fn launch(dirs: &Dirs, id: &str, task: Task, first: &[Ask<'_>], more:
         };
     }
     let child = command.spawn().context(doing)?;
-    Ok(Launched { id: id.to_owned(), connection: ours, child })
+    Ok(Launched { connection: ours, child })
 }
 
 impl Launched {
     /// Wait until the program runs. Where it cannot be started, the monitor has said why, and this is the exit code.
     ///
     /// Errors: the monitor cannot be waited for.
-    pub(crate) fn await_started(&mut self, dirs: &Dirs) -> Result<Result<(), ExitCode>> {
-        let started = self.hear_started();
-        // Whatever it has come to, it was the monitor's to answer for.
-        record::hide(dirs, &self.id);
-        started
-    }
-
-    fn hear_started(&mut self) -> Result<Result<(), ExitCode>> {
+    pub(crate) fn await_started(&mut self) -> Result<Result<(), ExitCode>> {
         loop {
             let packet =
                 wire::hear(self.connection.as_fd(), true).context("cannot hear from the container's monitor")?;

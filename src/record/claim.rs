@@ -5,8 +5,8 @@
 //!   start, rm ───hold───▶   │ whoever claims is killed: the next command sweeps (`sweep.rs`)
 //! ```
 //!
-//! A claim is a link whose text says it all. One request makes it, and only where there is none; one reads it. Every command
-//! that changes anything lists them all, and reads those whose process does not show that it lives (`alive.rs`).
+//! A claim is a link whose text says it all. One request makes it, and only where there is none; one reads it. When somebody
+//! has died (`register.rs`), the next command reads them all.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
-use super::{Record, alive, entries, make_private, remove_file, short};
+use super::{Record, entries, make_private, remove_file, short};
 use crate::dirs::Dirs;
 use crate::report::Problem;
 
@@ -92,7 +92,6 @@ impl Claim {
         for directory in [dirs.claims(), dirs.names(), dirs.containers()] {
             make_private(&directory)?;
         }
-        alive::show(dirs, &claim.id);
         symlink(claim.text(), claim.path(dirs)).with_context(|| claim.doing(dirs))?;
         rbox_explain::mark("claim-made");
         if let Err(error) = claim.take_name(dirs) {
@@ -108,15 +107,11 @@ impl Claim {
     pub(crate) fn hold(dirs: &Dirs, id: &str, name: &str, purpose: Purpose) -> Result<Option<Claim>> {
         let claim = Claim::of_this_process(id.to_owned(), name.to_owned(), purpose)?;
         make_private(&dirs.claims())?;
-        alive::show(dirs, id);
         // Of two that claim, one is told.
         let made = symlink(claim.text(), claim.path(dirs));
         rbox_explain::mark("claim-made");
         match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                alive::hide(dirs, id);
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             made => made.with_context(|| claim.doing(dirs)).map(|()| Some(claim)),
         }
     }
@@ -136,7 +131,6 @@ impl Claim {
     /// Errors: the directory cannot be written.
     pub(crate) fn rewritten(&self, dirs: &Dirs, purpose: Purpose) -> Result<Claim> {
         let claim = Claim::of_this_process(self.id.clone(), self.name.clone(), purpose)?;
-        alive::show(dirs, &self.id);
         claim.replace(dirs, &claim.beside(dirs))?;
         Ok(claim)
     }
@@ -234,13 +228,12 @@ impl Claim {
 
     /// Give the claim back: nothing of the container is held any more.
     pub(crate) fn release(&self, dirs: &Dirs) -> Result<()> {
-        alive::hide(dirs, &self.id);
         remove_file(&self.path(dirs))
     }
 
     /// Whether the process that claims is still there.
-    pub(crate) fn is_alive(&self, dirs: &Dirs) -> bool {
-        alive::is_shown(dirs, &self.id) || is_alive(self.pid, self.start_time, &self.boot_id)
+    pub(crate) fn is_alive(&self) -> bool {
+        is_alive(self.pid, self.start_time, &self.boot_id)
     }
 
     /// Whether the container is being made: of one that is never finished nothing stays.
@@ -279,13 +272,12 @@ impl Claim {
         ids.iter().filter_map(|id| Claim::of(dirs, id).transpose()).collect()
     }
 
-    /// Those of these containers' claims whose process is gone. A claim is read only where nobody shows that he lives.
+    /// Those of these containers' claims whose process is gone.
     ///
     /// Errors: one cannot be read.
     pub(crate) fn dead(dirs: &Dirs, ids: &[String]) -> Result<Vec<Claim>> {
-        let silent = ids.iter().filter(|id| !alive::is_shown(dirs, id));
-        let claims = silent.filter_map(|id| Claim::of(dirs, id).transpose());
-        claims.filter(|claim| !claim.as_ref().is_ok_and(|claim| claim.is_alive(dirs))).collect()
+        let claims = ids.iter().filter_map(|id| Claim::of(dirs, id).transpose());
+        claims.filter(|claim| !claim.as_ref().is_ok_and(|claim| claim.is_alive())).collect()
     }
 
     /// The containers that are claimed, and the claims that somebody is about to put in place.
@@ -349,7 +341,7 @@ mod tests {
         let first = Claim::hold(&dirs, &id, "a.web.1", Purpose::Hold).unwrap().unwrap();
         assert!(Claim::hold(&dirs, &id, "web", Purpose::Remove).unwrap().is_none());
         let found = Claim::of(&dirs, &id).unwrap().unwrap();
-        assert_eq!((found.purpose, &*found.name, found.is_alive(&dirs)), (Purpose::Hold, "a.web.1", true));
+        assert_eq!((found.purpose, &*found.name, found.is_alive()), (Purpose::Hold, "a.web.1", true));
         first.release(&dirs).unwrap();
         assert!(Claim::hold(&dirs, &id, "web", Purpose::Remove).unwrap().is_some());
         assert_eq!(fs::read_dir(dirs.claims()).unwrap().count(), 1, "nothing is left beside the claim");
@@ -371,8 +363,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let dirs = dirs(place.path());
         let claim = Claim::make(&dirs, "a".repeat(64), "web".into()).unwrap();
-        assert!(claim.is_alive(&dirs));
-        assert!(!Claim { boot_id: "another".into(), ..claim.clone() }.is_alive(&dirs));
-        assert!(!Claim { start_time: claim.start_time + 1, ..claim }.is_alive(&dirs));
+        assert!(claim.is_alive());
+        assert!(!Claim { boot_id: "another".into(), ..claim.clone() }.is_alive());
+        assert!(!Claim { start_time: claim.start_time + 1, ..claim }.is_alive());
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub mod interface;
 pub(crate) mod mount;
 pub(crate) mod process;
+pub mod robust;
 pub(crate) mod scheduling;
 pub(crate) mod shared;
 pub(crate) mod socket;

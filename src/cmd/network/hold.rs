@@ -67,9 +67,9 @@ impl<'a> Hold<'a> {
                 let problem = Problem::new(format!("cannot change the networks of container {}: {why}", record.name));
                 return Err(problem.into());
             }
-            if Claim::of(dirs, id)?.is_some_and(|claim| !claim.is_alive(dirs)) {
+            if Claim::of(dirs, id)?.is_some_and(|claim| !claim.is_alive()) {
                 // Who held it was killed since this command began.
-                sweep::sweep(dirs, &engine.networks).iter().for_each(report::warn);
+                sweep::look_through(dirs, &engine.networks).iter().for_each(report::warn);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
