@@ -197,8 +197,8 @@ fn a_damaged_network_harms_no_other_and_its_file_is_named() {
 /// The file of `in-broken`'s endpoint.
 fn endpoint_of(host: &Host, container: &str) -> PathBuf {
     let id = host.rbox(&["inspect", "-f", "{{.Id}}", container]).ok().text().to_owned();
-    let files = fs::read_dir(host.path("state/net/endpoints")).unwrap().flatten().map(|entry| entry.path());
-    files.into_iter().find(|file| file.file_name().unwrap().to_string_lossy().starts_with(&id)).unwrap()
+    let files = fs::read_dir(host.path("state/net/endpoints").join(id)).unwrap().flatten().map(|entry| entry.path());
+    files.into_iter().next().unwrap()
 }
 
 /// What an endpoint's record says that cannot be.
@@ -243,8 +243,8 @@ fn a_damaged_endpoint_keeps_nobody_from_removing_its_container() {
         };
         put(&host, &file, &damage);
         // Where the file of an endpoint of a container `../../../bait` would be.
-        let endpoint = file.file_name().unwrap().to_string_lossy().split('.').nth(1).unwrap().to_owned();
-        let other_bait = host.path(&format!("bait.{endpoint}.json"));
+        let other_bait = host.path("bait").join(file.file_name().unwrap());
+        fs::create_dir_all(host.path("bait")).unwrap();
         fs::write(&other_bait, "not yours").unwrap();
         for words in [
             &["network", "inspect", "whole"][..],
@@ -287,7 +287,7 @@ fn what_is_only_remembered_may_be_damaged() {
     let making = json!({ "maker": {}, "network": { "name": "../../../bait", "id": "../../../bait" } });
     for (file, text) in [
         (names.clone(), fs::read(&names).unwrap()),
-        (host.path("state/net/endpoints/leases"), b"{\"a\": 1}".to_vec()),
+        (host.path("state/net/leases"), b"leases\n+0123456789ab 0123456789ab 10.77.0.2 -\n".to_vec()),
         (host.path("state/net/making/other.json"), making.to_string().into_bytes()),
     ] {
         for (what, damage) in damages(&text) {

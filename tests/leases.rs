@@ -237,11 +237,10 @@ fn forty_networks_at_once() {
 fn what_is_kept_of_many_leases_is_never_old() {
     need!(Root);
     let host = Host::with_busybox();
-    // From seventeen on what their records say is kept in one more file.
     for number in 0..20 {
         host.detached(&["--name", &format!("c{number}"), "-p", &format!("{}:80", 7000 + number)], &["sleep", "100000"]);
     }
-    assert!(host.path("state/net/endpoints/leases").exists(), "there is such a file");
+    assert!(host.path("state/net/leases").exists(), "there is such a file");
     let refused = |port: &str| host.run(&["-p", port], &["true"]).code(125).stderr;
     // Ports that come and go, of one that runs.
     host.rbox(&["publish", "c0", "8000:80"]).ok();

@@ -7,6 +7,7 @@ use crate::driver::bridge;
 use crate::endpoint::{Attachment, EndpointRecord, Link};
 use crate::error::Result;
 use crate::ipam;
+use crate::leases::Ledger;
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::networks::Networks;
@@ -39,10 +40,9 @@ impl Networks {
     /// # Errors
     /// `Exhausted`; `Os`, `Record` when the leases cannot be read.
     pub fn has_room(&self, network: &Network) -> Result<()> {
-        let leases = self.leases(&self.lock()?)?;
-        ipam::address(network, false, None, &leases)?;
-        if network.ipv6 {
-            ipam::address(network, true, None, &leases)?;
+        let mut ledger = Ledger::open(self)?;
+        for ipv6 in [false, true].into_iter().filter(|ipv6| !ipv6 || network.ipv6) {
+            ledger.choose(|leases| ipam::address(network, ipv6, None, leases))?;
         }
         Ok(())
     }

@@ -7,9 +7,9 @@
 //!   unplug    link gone ──▶ no record
 //! ```
 //!
-//! The container's owner lives on whatever becomes of the process that does this; so while it works, the name of the
-//! endpoint's file says `half`, and the record says who works. When that one is killed, the next sweep finds it among
-//! [`Networks::abandoned`], and parts it: each step can be done twice.
+//! The container's owner lives on whatever becomes of the process that does this; so while it works, a file beside the
+//! container's records marks the endpoint as half (records.rs), and the record says who works. When that one is killed, the
+//! next sweep finds it among [`Networks::abandoned`], and parts it: each step can be done twice.
 
 use std::fs;
 use std::io;
@@ -23,12 +23,14 @@ use crate::driver::{self, Sandboxed, bridge, sub};
 use crate::endpoint::{EndpointRecord, Link, Owner, published_at, pull_out, way_out};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
+use crate::leases::Ledger;
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::networks::Networks;
-use crate::ports::Held;
+use crate::ports::{Held, PortMapping};
 use crate::publishing::Kept;
-use crate::reservation::{EndpointRequest, Ledger, Request, record, word_rules};
+use crate::records::Listing;
+use crate::reservation::{EndpointRequest, Request, record, word_rules};
 
 /// A container that runs, as `network connect` finds it.
 #[derive(Debug, Clone, Copy)]
@@ -92,12 +94,13 @@ impl Networks {
         half.maker = Some(Maker::that_joins(running.maker));
         let rules = self.lock_rules()?;
         let held = {
-            let mut ledger = Ledger::open(self, &mut netlink)?;
+            let mut ledger = Ledger::open(self)?;
             let others = self.of_container(&running.owner.container)?;
             check(&network, &running.owner.name, &others)?;
-            self.lease(&mut ledger, (&mut network, wanted), &mut half, &others)?;
-            let held = self.first_ports(&ledger, request, (&network, &mut half), &others)?;
-            self.put(&ledger.lock, &half)?;
+            self.lease((&mut ledger, &mut netlink), (&mut network, wanted), &mut half, &others)?;
+            let held = self.first_ports(&mut ledger, request, (&network, &mut half), &others)?;
+            self.mark(&ledger.lock, &half)?;
+            self.enter(&ledger.lock, &half)?;
             held
         };
         let made = self.make(&mut netlink, running, (&network, &half));
@@ -119,14 +122,14 @@ impl Networks {
         self.settle_ways(&half.owner.container, running.netns)?;
         let lock = self.lock()?;
         // As it is now: the container may have been given another name since.
-        let now = files::read_named::<EndpointRecord>(&self.endpoint_file(half))?.ok_or_else(|| gone(half))?;
+        let now = self.read_again(half)?.ok_or_else(|| gone(half))?;
         self.announce_under(&lock, &[now])
     }
 
     /// A container whose ports lead nowhere, for want of a network that they could lead to, gets them now.
     fn first_ports(
         &self,
-        ledger: &Ledger<'_>,
+        ledger: &mut Ledger<'_>,
         request: &Request,
         (network, half): (&Network, &mut EndpointRecord),
         others: &[EndpointRecord],
@@ -135,7 +138,7 @@ impl Networks {
             return Ok(Vec::new());
         }
         let mut parts = [(network.clone(), half.clone())];
-        let held = self.publish(&ledger.leases, request, &mut parts)?;
+        let held = self.publish(ledger, request, &mut parts)?;
         let [(_, published)] = parts;
         *half = published;
         Ok(held)
@@ -164,18 +167,10 @@ impl Networks {
         let lock = self.lock()?;
         let records = self.of_container(&running.owner.container)?;
         let found = records.into_iter().find(|record| record.id == endpoint.id).ok_or_else(|| gone(endpoint))?;
-        let half = EndpointRecord { maker: Some(Maker::that_leaves(running.maker)), ..found.clone() };
-        self.put_half(&lock, &found, &half)?;
+        let half = EndpointRecord { maker: Some(Maker::that_leaves(running.maker)), ..found };
+        self.mark(&lock, &half)?;
+        self.put(&lock, &half)?;
         Ok(half)
-    }
-
-    /// First the name, which has the record looked at; then who works at it.
-    pub(crate) fn put_half(&self, lock: &Lock, found: &EndpointRecord, half: &EndpointRecord) -> Result<()> {
-        self.forget_lease(lock, found)?;
-        let from = self.endpoint_file(found);
-        fs::rename(&from, self.endpoint_file(half)).doing(|| format!("rename {}", from.display()))?;
-        rbox_explain::mark("endpoint-half");
-        self.put(lock, half)
     }
 
     /// Take a running container's endpoint apart that has parted, and forget it.
@@ -205,40 +200,24 @@ impl Networks {
     /// `Gone`, where the container has ended meanwhile; `Os`.
     pub fn complete(&self, _changes: &Changes, half: &EndpointRecord) -> Result<()> {
         let lock = self.lock()?;
-        let from = self.endpoint_file(half);
         // It may have been changed since: by those who settled where the ports lead.
-        let mut record = files::read_named::<EndpointRecord>(&from)?.ok_or_else(|| gone(half))?;
-        record.maker = None;
-        // Before it was half its ports may have been others.
-        self.forget_lease(&lock, &record)?;
-        files::write(&lock, &from, &record)?;
-        fs::rename(&from, self.endpoint_file(&record)).doing(|| format!("rename {}", from.display()))?;
-        rbox_explain::mark("endpoint-whole");
-        Ok(())
+        let record = self.read_again(half)?.ok_or_else(|| gone(half))?;
+        self.put_whole(&lock, &EndpointRecord { maker: None, ..record })
     }
 
-    /// Every endpoint that is half and whose maker was killed over it, whoever its owner is. Of some only the name says half:
-    /// they were about to become whole, or nothing had been done to them, and they are whole now.
+    /// Every endpoint that is half and whose maker was killed over it, whoever its owner is.
     ///
     /// # Errors
     /// `Os`, `Record`: the state directory cannot be read or written.
     pub fn abandoned(&self, _changes: &Changes, alive: &dyn Fn(&Owner) -> bool) -> Result<Vec<EndpointRecord>> {
         let _lock = self.lock()?;
         let mut abandoned = Vec::new();
-        for file in files::entries(&self.endpoints_dir())?.records {
-            if !EndpointRecord::is_half(&file) {
-                continue;
-            }
+        for (container, endpoint) in Listing::of(&self.endpoints_dir(), |_| false)?.halves {
+            let file = self.endpoint_file_of(&container, &endpoint);
             // One that is damaged is named by the sweep, and is nobody's.
             let Ok(Some(record)) = files::read_named::<EndpointRecord>(&file) else { continue };
-            match &record.maker {
-                None => {
-                    let whole = self.endpoint_file(&record);
-                    fs::rename(&file, whole).doing(|| format!("rename {}", file.display()))?;
-                    rbox_explain::mark("endpoint-whole");
-                }
-                Some(maker) if maker.is_dead(alive) => abandoned.push(record),
-                Some(_) => {}
+            if record.maker.as_ref().is_some_and(|maker| maker.is_dead(alive)) {
+                abandoned.push(record);
             }
         }
         Ok(abandoned)
@@ -287,12 +266,28 @@ impl Networks {
     pub(crate) fn rewrite(&self, record: &EndpointRecord) -> Result<()> {
         let lock = self.lock()?;
         // As it is now: its owner may be another since.
-        let now = files::read_named::<EndpointRecord>(&self.endpoint_file(record))?.ok_or_else(|| gone(record))?;
+        let now = self.read_again(record)?.ok_or_else(|| gone(record))?;
         let EndpointRecord { ports, unheld, rules, .. } = record.clone();
-        let record = EndpointRecord { ports, unheld, rules, ..now };
-        self.forget_lease(&lock, &record)?;
-        self.put(&lock, &record)
+        let record = EndpointRecord { ports, unheld, rules, ..now.clone() };
+        // Until it is written it leases what it had, and from then on no more than it has.
+        let (gained, lost) = (ports_without(&record, &now), ports_without(&now, &record));
+        match gained.is_empty() {
+            true => self.put(&lock, &record)?,
+            false => {
+                let both = EndpointRecord { ports: [now.ports, gained].concat(), ..now };
+                self.put_after(&lock, &record, || self.note_lease(&lock, &both))?;
+            }
+        }
+        if !lost.is_empty() {
+            self.note_shrunk(&lock, &record);
+        }
+        Ok(())
     }
+}
+
+/// The ports of one that the other has not.
+fn ports_without(one: &EndpointRecord, other: &EndpointRecord) -> Vec<PortMapping> {
+    one.ports.iter().filter(|mapping| !other.ports.contains(mapping)).copied().collect()
 }
 
 pub(crate) fn gone(record: &EndpointRecord) -> Error {

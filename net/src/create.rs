@@ -14,6 +14,7 @@ use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
 use crate::firewall::Age;
 use crate::ipam::{self, Taken};
+use crate::leases::Ledger;
 use crate::netlink::Netlink;
 use crate::network::{Bridge, Driver, IPV6_MTU_BYTES_MIN, Network, Parent, Pool, Shim, SubMode};
 use crate::networks::{Networks, new_network};
@@ -248,9 +249,8 @@ impl Networks {
         if network.is_predefined() {
             return Err(Error::Predefined(network.name.clone()));
         }
-        let lock = self.lock()?;
-        if let Some(lease) = self.leases(&lock)?.into_iter().find(|lease| lease.network_id == network.id) {
-            let holder = format!("container {}", lease.owner.name);
+        let mut ledger = Ledger::open(self)?;
+        if let Some(holder) = ledger.holder_in(&network.id)? {
             return Err(Error::Busy { doing: format!("remove network {}", network.name), holder });
         }
         let (file, unmaking) = (self.network_file(&network.name), self.making_file(&network.name));
@@ -258,15 +258,16 @@ impl Networks {
         if files::read_named::<Network>(&file)?.is_none_or(|there| there.id != network.id) {
             return Err(Error::NetworkNotFound(network.name.clone()));
         }
-        self.put_making(&lock, &Making { maker: maker.clone(), network: network.clone() })?;
+        let lock = &ledger.lock;
+        self.put_making(lock, &Making { maker: maker.clone(), network: network.clone() })?;
         files::remove(&file)?;
         match self.take_down(network) {
             Ok(()) => {
-                self.forget_names(&lock, &network.id)?;
+                self.forget_names(lock, &network.id)?;
                 files::remove(&self.announced_file(&network.id))?;
             }
             Err(error) => {
-                files::write(&lock, &file, network)?;
+                files::write(lock, &file, network)?;
                 files::remove(&unmaking)?;
                 return Err(error);
             }

@@ -89,7 +89,11 @@ impl Networks {
             is_virtual: link.is_virtual,
         };
         half.device = Some(device.clone());
-        self.put(&self.lock()?, &half)?;
+        {
+            let lock = self.lock()?;
+            self.mark(&lock, &half)?;
+            self.put(&lock, &half)?;
+        }
         let made = device.move_in(&mut netlink, link.index, running.netns).and_then(|()| self.complete(changes, &half));
         // What cannot be taken back now is left to the next sweep.
         made.inspect_err(|_| drop(self.unplug(changes, running, &half)))

@@ -3,7 +3,6 @@
 //! Everything an endpoint owns stands in its record before it is made, so whoever finds the record can undo it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use crate::address::{MacAddress, Subnet};
 use crate::connect::Maker;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::{self, Lock};
+use crate::files::Lock;
 use crate::firewall::Rule;
 use crate::netlink::Netlink;
 use crate::network::SubMode;
@@ -151,46 +150,10 @@ pub struct EndpointRecord {
     pub rules: Vec<Rule>,
 }
 
-impl files::Filed for EndpointRecord {
-    fn check(&self, path: &Path) -> std::result::Result<(), &'static str> {
-        // Whether it is half made the name says alone, for a moment.
-        let own = path.file_name().map(|name| name.to_string_lossy().replace(HALF, ""));
-        if own != Some(self.file_name().replace(HALF, "")) {
-            return Err("it is of an endpoint that has another name");
-        }
-        if !self.network_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err("the identifier of a network is hex digits");
-        }
-        Ok(())
-    }
-}
-
 impl EndpointRecord {
     /// The comment of its rules: container and endpoint, so that no other endpoint's can be meant.
     pub(crate) fn comment(container: &str, id: &str) -> String {
         format!("{container}-{}", short(id))
-    }
-
-    /// Its file's name. While somebody works at it who is not its owner, the name says so: then it is looked into even
-    /// where the owner is alive. (Those of pods are looked into anyway.)
-    pub(crate) fn file_name(&self) -> String {
-        let half = if self.maker.is_some() && self.owner.netns.is_none() { HALF } else { "" };
-        format!("{}.{}{half}.json", self.owner.container, short(&self.id))
-    }
-
-    /// What its file is called while nobody works at it, and while somebody does.
-    pub(crate) fn file_names(&self) -> [String; 2] {
-        ["", HALF].map(|half| format!("{}.{}{half}.json", self.owner.container, short(&self.id)))
-    }
-
-    /// The container of the record in that file.
-    pub(crate) fn container_of(file: &Path) -> Option<&str> {
-        Some(file.file_name()?.to_str()?.split_once('.')?.0)
-    }
-
-    /// Whether the record in that file may be half made.
-    pub(crate) fn is_half(file: &Path) -> bool {
-        file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!("{HALF}.json")))
     }
 
     /// Whether it is on its way out of a container that lives: nobody is served by it any more.
@@ -256,9 +219,6 @@ impl EndpointRecord {
         self.has_gateway(false) && matches!(self.attachment, Some(Attachment { link: Link::Cable { .. }, .. }))
     }
 }
-
-/// What the name of a file says whose record is half made.
-const HALF: &str = ".half";
 
 /// Among a container's endpoints, that which leads out: the one of the highest priority, and of those the first by its
 /// network's name (libnetwork, `endpoint.Less`).

@@ -1,10 +1,16 @@
 //! State on disk: JSON files that are always whole, and the one lock.
 
-use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,7 +19,7 @@ use crate::error::{Doing, Error, Result};
 /// More than the record of a network or an endpoint is wont to have.
 const RECORD_BYTES: usize = 4096;
 
-/// Temporary files begin so. They are written under the lock only, so who holds the lock may delete any he sees.
+/// Temporary files begin so, and nothing else does. They are written under the lock only, so who holds the lock may delete any he sees.
 const TEMPORARY: &str = ".new-";
 
 /// A record's file ends so.
@@ -89,35 +95,52 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// The bytes of a file. One that is none, a FIFO for instance, is not waited for.
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
     }
-    // Of a shorter file one request reads all (read(2)); `read_to_end` makes four, and some commands read hundreds.
-    let mut text = vec![0; RECORD_BYTES];
+    // With room for one byte more one request reads all (read(2)); `read_to_end` makes four, and some commands read hundreds.
+    let room = usize::try_from(found.len()).map_or(RECORD_BYTES, |length| RECORD_BYTES.max(length.saturating_add(1)));
+    let mut text = vec![0; room];
     let length = file.read(&mut text)?;
     text.truncate(length);
-    if length == RECORD_BYTES {
+    if length == room {
         file.read_to_end(&mut text)?;
     }
     Ok(text)
 }
 
 /// Write a record: a reader sees the old one or the new one, never half of it. The caller has the lock.
-pub(crate) fn write<T: Serialize>(_lock: &Lock, path: &Path, record: &T) -> Result<()> {
+pub(crate) fn write<T: Serialize>(lock: &Lock, path: &Path, record: &T) -> Result<()> {
+    write_text(lock, (&beside(path), path), &to_text(path, record)?, || Ok(()))
+}
+
+/// What a record is on disk.
+pub(crate) fn to_text<T: Serialize>(path: &Path, record: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(io::Error::from).doing(|| format!("write {}", path.display()))
+}
+
+/// The same of what is there as text already, by way of the temporary file `by`; and do something in between: who is killed
+/// over that leaves the temporary file.
+pub(crate) fn write_text(
+    _lock: &Lock,
+    (by, path): (&Path, &Path),
+    text: &[u8],
+    between: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let doing = || format!("write {}", path.display());
-    let text = serde_json::to_vec(record).map_err(io::Error::from).doing(doing)?;
-    let temporary = beside(path);
-    let put = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
-        file.write_all(&text)?;
+    let put = || {
+        let opened = OpenOptions::new().write(true).create(true).truncate(true).open(by);
+        opened.and_then(|mut file| file.write_all(text)).doing(doing)?;
         rbox_explain::mark("net-file-beside");
-        fs::rename(&temporary, path)?;
+        between()?;
+        fs::rename(by, path).doing(doing)?;
         rbox_explain::mark("net-file-written");
         Ok(())
     };
-    put().inspect_err(|_| drop(fs::remove_file(&temporary))).doing(doing)
+    put().inspect_err(|_| drop(fs::remove_file(by)))
 }
 
 /// Remove what somebody has left beside a record who was killed while he wrote it. The caller has the lock.
@@ -127,17 +150,38 @@ pub(crate) fn remove_beside(_lock: &Lock, path: &Path) -> Result<()> {
 
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default();
-    path.with_file_name(format!("{TEMPORARY}{}", name.to_string_lossy()))
+    path.with_file_name(temporary(&name.to_string_lossy()))
+}
+
+/// What the temporary file is called by way of which a file of this name is written.
+pub(crate) fn temporary(name: &str) -> String {
+    format!("{TEMPORARY}{name}")
 }
 
 /// Remove a record. One that is gone already is no error.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove {}", path.display()))
+    remove_found(path).map(drop)
+}
+
+/// The same; answers whether it was there.
+pub(crate) fn remove_found(path: &Path) -> Result<bool> {
+    let is_found = match fs::remove_file(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).doing(|| format!("remove {}", path.display())),
+    };
+    rbox_explain::mark("net-file-removed");
+    Ok(is_found)
+}
+
+/// Remove a directory. One in which something is stays; one that is gone already is no error.
+pub(crate) fn remove_empty(dir: &Path) -> Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(error).doing(|| format!("remove {}", dir.display()))
         }
         _ => {
-            rbox_explain::mark("net-file-removed");
+            rbox_explain::mark("net-directory-removed");
             Ok(())
         }
     }
@@ -152,38 +196,41 @@ pub(crate) struct Entries {
 /// List the records in `dir`; none where there is no such directory.
 pub(crate) fn entries(dir: &Path) -> Result<Entries> {
     let mut entries = Entries { records: Vec::new(), temporary: Vec::new() };
-    list(dir, |name, entry| {
-        if name.starts_with(TEMPORARY.as_bytes()) {
-            entries.temporary.push(entry.path());
+    list(dir, |name, _| {
+        if is_temporary(name) {
+            entries.temporary.push(dir.join(OsStr::from_bytes(name)));
         } else if name.ends_with(RECORD) {
-            entries.records.push(entry.path());
+            entries.records.push(dir.join(OsStr::from_bytes(name)));
         }
     })?;
-    // By their bytes: paths as such are compared part by part, and some commands list a thousand several times.
+    // By their bytes: paths as such are compared part by part.
     entries.records.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
     Ok(entries)
 }
 
-/// Those of the records in `dir` whose names begin so, in any order.
-pub(crate) fn entries_of(dir: &Path, beginning: &str) -> Result<Vec<PathBuf>> {
-    let mut records = Vec::new();
-    list(dir, |name, entry| {
-        if name.starts_with(beginning.as_bytes()) && name.ends_with(RECORD) {
-            records.push(entry.path());
-        }
-    })?;
-    Ok(records)
+/// Whether it is the name of a temporary file.
+pub(crate) fn is_temporary(name: &[u8]) -> bool {
+    name.starts_with(TEMPORARY.as_bytes())
 }
 
-fn list(dir: &Path, mut see: impl FnMut(&[u8], &DirEntry)) -> Result<()> {
+/// Have each name in `dir` seen, and whether it is that of a directory, in any order; none where there is no such directory.
+///
+/// By readdir(3) as it is: `std::fs::read_dir` allocates for each, and some commands pass by a thousand.
+pub(crate) fn list(dir: &Path, mut see: impl FnMut(&[u8], bool)) -> Result<()> {
     let doing = || format!("list {}", dir.display());
-    let listed = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        listed => listed.doing(doing)?,
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listed = match Dir::open(dir, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(()),
+        listed => listed.map_err(io::Error::from).doing(doing)?,
     };
-    for entry in listed {
-        let entry = entry.doing(doing)?;
-        see(entry.file_name().as_encoded_bytes(), &entry);
+    for entry in listed.iter() {
+        let entry = entry.map_err(io::Error::from).doing(doing)?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            // Few file systems do not tell it here (readdir(3)).
+            let is_directory = || dir.join(OsStr::from_bytes(name)).is_dir();
+            see(name, entry.file_type().map_or_else(is_directory, |kind| kind == Type::Directory));
+        }
     }
     Ok(())
 }

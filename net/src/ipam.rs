@@ -1,7 +1,7 @@
 //! Addresses: which subnet a network gets, and which address of it a container gets.
 //!
 //! There is no table of what is free. A lease is the record of the endpoint that has it, and a record without
-//! a live owner is none; so the table cannot disagree with the world.
+//! a live owner is none; so the table cannot disagree with the world (leases.rs).
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::address::{Subnet, between};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
-use crate::leases::Leases;
+use crate::leases::{Leases, Place};
 use crate::network::{Network, Pool};
 use crate::reservation::EndpointRequest;
 
@@ -73,23 +73,22 @@ pub(crate) fn address<'a>(
     network: &'a Network,
     ipv6: bool,
     wanted: Option<IpAddr>,
-    leases: &[Leases],
+    leases: &Leases,
 ) -> Result<Option<(IpAddr, &'a Pool)>> {
-    let here = || leases.iter().filter(|lease| lease.network_id == network.id);
+    let here = || leases.in_network(&network.id);
     if let Some(wanted) = wanted {
         let pool = check(network, wanted)?;
-        if let Some(other) = here().find(|lease| lease.addresses().any(|address| address == wanted)) {
-            let holder = Some(format!("container {}", other.owner.name));
-            return Err(Error::AddressInUse { address: wanted, holder });
-        }
-        return Ok(Some((wanted, pool)));
+        return match here().find(|place| place.addresses().any(|address| address == wanted)) {
+            Some(other) => Err(Error::AddressInUse { address: wanted, holder: other.holder() }),
+            None => Ok(Some((wanted, pool))),
+        };
     }
-    let mut taken: HashSet<IpAddr> = here().flat_map(Leases::addresses).collect();
-    taken.extend(network.reserved());
     let mut pools = network.pools_of(ipv6).peekable();
     if pools.peek().is_none() {
         return Ok(None);
     }
+    let taken = here().flat_map(Place::addresses).chain(network.reserved());
+    let taken: HashSet<IpAddr> = taken.filter(|address| address.is_ipv6() == ipv6).collect();
     let found = pools.find_map(|pool| lowest_free(pool, &taken).map(|address| (address, pool)));
     found.map(Some).ok_or_else(|| Error::Exhausted {
         what: format!("address on network {}", network.name),

@@ -9,8 +9,8 @@
 //!     firewall                              another, held by each program that puts rules in
 //!     backend                               the packet filter that has them
 //!     networks/bridge.json host.json none.json    Network: those that are there from the beginning
-//!     endpoints/CONTAINER.ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
-//!     endpoints/leases                      Leases: what was read of those records
+//!     endpoints/CONTAINER/ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
+//!     leases                                Leases: what those records lease, in one text
 //!     making/NAME.json                      a network that is being made or taken away, and by whom
 //!     names/NETWORK-ID.json                 Names: who is known in a network, for its name servers
 //!     networks-announced/NETWORK-ID         everybody is announced there: see driver/mod.rs
@@ -24,16 +24,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Zoned;
 
-use crate::endpoint::{Attachment, EndpointRecord, Endpoints, Leaving, Owner, pull_out};
+use crate::endpoint::{Endpoints, Leaving, Owner};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, Lock};
-use crate::firewall::{Backend, Firewall, Meant, flows};
+use crate::firewall::{Backend, Firewall};
 use crate::inspection::Inspection;
 use crate::netlink::Netlink;
 use crate::network::{Driver, Network, is_predefined};
-use crate::ports::Protocol;
 use crate::service::{Naming, Service};
-use crate::{create, driver, pod};
+use crate::{create, driver};
 
 /// The networks and endpoints below one state directory. Cheap to open and to clone.
 ///
@@ -41,15 +40,6 @@ use crate::{create, driver, pod};
 /// worker of the kernel, where the end of the process would wait some milliseconds for it.
 #[derive(Clone)]
 pub struct Networks(Arc<Inner>);
-
-/// What a sweep has found.
-#[derive(Debug)]
-pub struct Swept {
-    /// What could not be undone.
-    pub errors: Vec<Error>,
-    /// Endpoints of containers that live are half, and nobody works at them: see [`Networks::abandoned`].
-    pub is_abandoned: bool,
-}
 
 struct Inner {
     dir: PathBuf,
@@ -196,64 +186,6 @@ impl Networks {
         Ok(Inspection::of(network, &self.endpoints()?))
     }
 
-    /// Read every endpoint's record, sorted by container.
-    ///
-    /// # Errors
-    /// `Os`, `Record`: the state directory cannot be read.
-    pub fn endpoints(&self) -> Result<Vec<EndpointRecord>> {
-        let mut endpoints = Vec::new();
-        for file in files::entries(&self.endpoints_dir())?.records {
-            endpoints.extend(files::read_named::<EndpointRecord>(&file)?);
-        }
-        Ok(endpoints)
-    }
-
-    /// Undo what the dead left: rules, links, leases of every endpoint whose owner is not `alive`.
-    ///
-    /// Costs one directory listing when there are no endpoints. Errors are collected.
-    pub fn sweep(&self, alive: &dyn Fn(&Owner) -> bool) -> Vec<Error> {
-        self.sweep_but(&|_| false, alive).errors
-    }
-
-    /// The same, but for containers that are known to be `held`: their records are not even read, unless they are half.
-    pub fn sweep_but(&self, held: &dyn Fn(&str) -> bool, alive: &dyn Fn(&Owner) -> bool) -> Swept {
-        let mut errors = self.sweep_makings(alive);
-        let mut is_abandoned = false;
-        let entries = match files::entries(&self.endpoints_dir()) {
-            Ok(entries) => entries,
-            Err(error) => return Swept { errors: vec![error], is_abandoned },
-        };
-        for file in entries.records {
-            let is_held = EndpointRecord::container_of(&file).is_some_and(held);
-            let is_half = EndpointRecord::is_half(&file);
-            if is_held && !is_half {
-                continue;
-            }
-            match files::read_named::<EndpointRecord>(&file) {
-                Ok(Some(record)) if is_held || pod::lives(&record, alive) => {
-                    is_abandoned |= is_half && record.maker.is_none_or(|maker| maker.is_dead(alive));
-                }
-                Ok(Some(record)) => {
-                    errors.extend(self.settle(&record).err());
-                    errors.extend(self.undo(&record));
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    // Records are written whole, so only a lost disk cache leaves half of one, and then the kernel
-                    // started anew too. Kept, it would be in the way of every reservation.
-                    errors.push(error);
-                    errors.extend(files::remove(&file).err());
-                }
-            }
-        }
-        if !entries.temporary.is_empty() {
-            errors.extend(
-                self.lock().map(|_lock| entries.temporary.iter().for_each(|file| drop(fs::remove_file(file)))).err(),
-            );
-        }
-        Swept { errors, is_abandoned }
-    }
-
     /// Whether something may have been left here though no process of ours has died: a pod ends with its namespace, and of that
     /// nobody is told; and a network is in the making as long as its file says so, whoever has written it.
     #[must_use]
@@ -283,10 +215,7 @@ impl Networks {
         for mut record in self.of_container(&owner.container)? {
             let is_renamed = record.owner.name != owner.name;
             record.owner = owner.clone();
-            if is_renamed {
-                self.forget_lease(&lock, &record)?;
-            }
-            files::write(&lock, &self.endpoint_file(&record), &record)?;
+            self.put(&lock, &record)?;
             if is_renamed {
                 self.announce_under(&lock, std::slice::from_ref(&record))?;
             }
@@ -339,70 +268,6 @@ impl Networks {
         self.firewall().choose(backend.map_or_else(Backend::of_this_host, Backend::settled))
     }
 
-    /// Read a container's records, in the order of its interfaces.
-    ///
-    /// # Errors
-    /// `Os`, `Record`: the state directory cannot be read.
-    pub fn of_container(&self, container: &str) -> Result<Vec<EndpointRecord>> {
-        let mut records = Vec::new();
-        for file in files::entries_of(&self.endpoints_dir(), &format!("{container}."))? {
-            records.extend(files::read_named::<EndpointRecord>(&file)?);
-        }
-        // In the order in which they were connected: that of their interfaces.
-        records.sort_by_key(|record| record.interface().map(|name| (name.len(), name.to_owned())));
-        Ok(records)
-    }
-
-    /// Those of a container's records that serve it: without those on their way out.
-    ///
-    /// # Errors
-    /// `Os`, `Record`: the state directory cannot be read.
-    pub fn staying(&self, container: &str) -> Result<Vec<EndpointRecord>> {
-        let records = self.of_container(container)?;
-        Ok(records.into_iter().filter(|record| !record.is_leaving()).collect())
-    }
-
-    /// Undo one endpoint whose container is dead.
-    pub(crate) fn undo(&self, record: &EndpointRecord) -> Vec<Error> {
-        let _rules = match self.share_rules() {
-            Ok(lock) => lock,
-            Err(error) => return vec![error],
-        };
-        let mut errors: Vec<Error> = self.withdraw(std::slice::from_ref(record)).err().into_iter().collect();
-        errors.extend(self.delete_rules(record).err());
-        if let Some(attachment) = &record.attachment {
-            errors.extend(Netlink::here().and_then(|mut netlink| pull_out(&mut netlink, attachment)).err());
-        }
-        errors.extend(record.device.as_ref().and_then(|device| device.give_back(None).err()));
-        if errors.is_empty() {
-            errors.extend(self.forget(record).err());
-        }
-        errors
-    }
-
-    /// Its owner may have been killed while a program put in its rules.
-    pub(crate) fn settle(&self, record: &EndpointRecord) -> Result<()> {
-        if record.rules.is_empty() { Ok(()) } else { self.firewall().settle() }
-    }
-
-    pub(crate) fn delete_rules(&self, record: &EndpointRecord) -> Result<()> {
-        if record.rules.is_empty() {
-            return Ok(());
-        }
-        self.firewall().delete(record.rules.iter(), &EndpointRecord::comment(&record.owner.container, &record.id))?;
-        let addresses = record.attachment.iter().flat_map(Attachment::addresses).collect::<Vec<_>>();
-        match record.ports.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
-            true => flows::forget(&Meant::To(&addresses)),
-            false => Ok(()),
-        }
-    }
-
-    /// Under the lock: who changes a record (`hand_over`) must not write one anew that has gone since it was read.
-    pub(crate) fn forget(&self, record: &EndpointRecord) -> Result<()> {
-        let _lock = self.lock()?;
-        files::remove(&self.endpoint_file(record))
-    }
-
     pub(crate) fn firewall(&self) -> &Firewall {
         &self.0.firewall
     }
@@ -449,19 +314,6 @@ impl Networks {
 
     pub(crate) fn making_file(&self, name: &str) -> PathBuf {
         self.making_dir().join(format!("{name}.json"))
-    }
-
-    pub(crate) fn endpoint_file(&self, record: &EndpointRecord) -> PathBuf {
-        self.endpoints_dir().join(record.file_name())
-    }
-
-    /// Among the records, so that a sweep removes what a killed process had written of it; and not called like one.
-    pub(crate) fn leases_file(&self) -> PathBuf {
-        self.endpoints_dir().join("leases")
-    }
-
-    pub(crate) fn endpoints_dir(&self) -> PathBuf {
-        self.0.dir.join("endpoints")
     }
 }
 

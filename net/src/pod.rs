@@ -23,12 +23,13 @@ use crate::connect::Maker;
 use crate::driver::{self, Sandboxed, bridge};
 use crate::endpoint::{Attachment, EndpointRecord, Link, Owner, published_at};
 use crate::error::{Doing, Error, Result};
+use crate::leases::Ledger;
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::networks::Networks;
 use crate::ports::{Held, Publish};
-use crate::reservation::{Ledger, Request, record};
-use crate::{files, steps, sysctl};
+use crate::reservation::{Request, record};
+use crate::{steps, sysctl};
 
 /// A file that keeps a network namespace: what is mounted there, or a link of /proc. namespaces(7).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,9 +167,9 @@ impl Networks {
         };
         let mut record = record(request, (&network, wanted))?;
         record.maker = Some(Maker::that_joins(joining.maker));
-        let mut ledger = Ledger::open(self, netlink)?;
+        let mut ledger = Ledger::open(self)?;
         let others = self.of_container(&request.owner.container)?;
-        self.lease(&mut ledger, (&mut network, wanted), &mut record, &others)?;
+        self.lease((&mut ledger, netlink), (&mut network, wanted), &mut record, &others)?;
         let mut held = Vec::new();
         // They lead to the first network of several.
         if published_at(&others).is_none() {
@@ -177,10 +178,10 @@ impl Networks {
             let carried = request.publish.iter().map(|publish| by_rules(publish, binding, has_ipv6));
             let request = Request { publish: carried.collect::<Result<_>>()?, ..request.clone() };
             let mut parts = [(network, record)];
-            held = self.publish(&ledger.leases, &request, &mut parts)?;
+            held = self.publish(&mut ledger, &request, &mut parts)?;
             [(network, record)] = parts;
         }
-        self.put(&ledger.lock, &record)?;
+        self.enter(&ledger.lock, &record)?;
         Ok((network, record, held))
     }
 
@@ -217,7 +218,7 @@ impl Networks {
     fn complete_pod(&self, record: EndpointRecord) -> Result<EndpointRecord> {
         let lock = self.lock()?;
         let whole = EndpointRecord { maker: None, ..record };
-        files::write(&lock, &self.endpoint_file(&whole), &whole)?;
+        self.put(&lock, &whole)?;
         rbox_explain::mark("endpoint-whole");
         Ok(whole)
     }

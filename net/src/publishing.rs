@@ -16,8 +16,8 @@ use crate::connect::{Changes, Maker, Running, gone};
 use crate::driver::bridge;
 use crate::endpoint::{EndpointRecord, published_at};
 use crate::error::{Error, Result};
-use crate::files::{self, Lock};
 use crate::firewall::Rule;
+use crate::leases::Ledger;
 use crate::network::Network;
 use crate::networks::Networks;
 use crate::ports::{Held, PortMapping};
@@ -69,16 +69,17 @@ impl Networks {
         request: &Request,
         words: &[String],
     ) -> Result<(EndpointRecord, EndpointRecord, Vec<Held>)> {
-        let lock = self.lock()?;
+        let mut ledger = Ledger::open(self)?;
         let (whole, network) = self.publishing(running)?;
-        let taken = lease_ports(request, &network, &whole, &self.leases(&lock)?)?;
+        let taken = ledger.choose(|leases| lease_ports(request, &network, &whole, leases))?;
         let mut half = whole.clone();
         half.ports.extend(taken.mappings);
         half.unheld.extend(taken.unheld);
         word_rules(&network, &mut half);
         let kept = Kept { ports: whole.ports.clone(), words: words.to_vec() };
         half.maker = Some(Maker::that_publishes(running.maker, kept));
-        self.halve_ports(&lock, &whole, &half)?;
+        self.mark(&ledger.lock, &half)?;
+        self.enter(&ledger.lock, &half)?;
         Ok((whole, half, taken.held))
     }
 
@@ -94,9 +95,9 @@ impl Networks {
         let (half, network) = {
             let lock = self.lock()?;
             let (whole, network) = self.publishing(running)?;
-            let half =
-                EndpointRecord { maker: Some(Maker::that_publishes(running.maker, kept.clone())), ..whole.clone() };
-            self.halve_ports(&lock, &whole, &half)?;
+            let half = EndpointRecord { maker: Some(Maker::that_publishes(running.maker, kept.clone())), ..whole };
+            self.mark(&lock, &half)?;
+            self.put(&lock, &half)?;
             (half, network)
         };
         let left = with_ports(&half, &network, &kept.ports);
@@ -126,7 +127,7 @@ impl Networks {
             EndpointRecord { maker: Some(Maker::that_publishes(running.maker, kept.clone())), ..half.clone() };
         {
             let lock = self.lock()?;
-            files::read_named::<EndpointRecord>(&self.endpoint_file(half))?.ok_or_else(|| gone(half))?;
+            self.read_again(half)?.ok_or_else(|| gone(half))?;
             self.put(&lock, &taken_over)?;
         }
         let network = self.find_pinned(&half.network, &half.network_id)?;
@@ -153,12 +154,6 @@ impl Networks {
             return Err(Error::Invalid { object: object(), why: why.into() });
         }
         Ok((record.clone(), self.find_pinned(&record.network, &record.network_id)?))
-    }
-
-    /// Say on disk that ports come or go. What was read of the record before is not true any more.
-    fn halve_ports(&self, lock: &Lock, whole: &EndpointRecord, half: &EndpointRecord) -> Result<()> {
-        self.forget_leases(lock)?;
-        self.put_half(lock, whole, half)
     }
 }
 

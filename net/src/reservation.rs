@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Lock};
 use crate::firewall::published;
 use crate::ipam;
-use crate::leases::Leases;
+use crate::leases::{Leases, Ledger};
 use crate::netlink::Netlink;
 use crate::network::{Driver, Network};
 use crate::networks::Networks;
@@ -93,21 +93,6 @@ pub struct Reservation {
     _rules: Lock,
 }
 
-/// What a reservation looks at, all of it under one lock.
-pub(crate) struct Ledger<'a> {
-    pub(crate) lock: Lock,
-    pub(crate) leases: Vec<Leases>,
-    pub(crate) netlink: &'a mut Netlink,
-}
-
-impl<'a> Ledger<'a> {
-    pub(crate) fn open(networks: &Networks, netlink: &'a mut Netlink) -> Result<Ledger<'a>> {
-        let lock = networks.lock()?;
-        let leases = networks.leases(&lock)?;
-        Ok(Ledger { lock, leases, netlink })
-    }
-}
-
 impl Networks {
     /// Check everything a container wants of its networks, and lease it.
     ///
@@ -125,7 +110,7 @@ impl Networks {
             let lock = self.lock()?;
             for (network, wanted) in wanted {
                 let record = record(request, (&network, wanted))?;
-                self.put(&lock, &record)?;
+                self.enter(&lock, &record)?;
                 parts.push((network, record));
             }
             let (networks, container) = (self.clone(), request.owner.container.clone());
@@ -142,21 +127,21 @@ impl Networks {
             });
         }
         let mut here = Netlink::here()?;
-        let mut ledger = Ledger::open(self, &mut here)?;
-        if ledger.leases.iter().any(|lease| lease.container == request.owner.container) {
+        let mut ledger = Ledger::open(self)?;
+        if self.container_dir(&request.owner.container).exists() {
             drop(ledger);
             self.end_earlier_life(&request.owner)?;
-            ledger = Ledger::open(self, &mut here)?;
+            ledger = Ledger::open(self)?;
         }
         for (mut network, wanted) in wanted {
             let mut record = record(request, (&network, wanted))?;
             let before: Vec<EndpointRecord> = parts.iter().map(|(_, record)| record.clone()).collect();
-            self.lease(&mut ledger, (&mut network, wanted), &mut record, &before)?;
+            self.lease((&mut ledger, &mut here), (&mut network, wanted), &mut record, &before)?;
             parts.push((network, record));
         }
-        let held = self.publish(&ledger.leases, request, &mut parts)?;
+        let held = self.publish(&mut ledger, request, &mut parts)?;
         for (_, record) in &parts {
-            self.put(&ledger.lock, record)?;
+            self.enter(&ledger.lock, record)?;
         }
         let (networks, container) = (self.clone(), request.owner.container.clone());
         let egress = request.egress.clone();
@@ -205,7 +190,7 @@ impl Networks {
     /// Lease what a container has in one network; `others` are its endpoints that stand beside it.
     pub(crate) fn lease(
         &self,
-        ledger: &mut Ledger<'_>,
+        (ledger, netlink): (&mut Ledger<'_>, &mut Netlink),
         (network, wanted): (&mut Network, &EndpointRequest),
         record: &mut EndpointRecord,
         others: &[EndpointRecord],
@@ -215,27 +200,27 @@ impl Networks {
             *network = self.find_pinned(&network.name, &network.id)?;
         }
         if network.driver == Driver::Bridge {
-            self.check_plan(ledger, network)?;
+            self.check_plan((ledger, netlink), network)?;
         }
         let interface = ipam::interface(network, wanted, others)?;
-        let attachment = driver::attachment(ledger, (network, wanted), &record.id, interface)?;
+        let attachment = driver::attachment((ledger, netlink), (network, wanted), &record.id, interface)?;
         self.announce_after(&network.id, &attachment)?;
         record.attachment = Some(attachment);
         Ok(())
     }
 
     /// Whether the plan of the network's bridge still holds. The default network's is made anew where it does not.
-    fn check_plan(&self, ledger: &mut Ledger<'_>, network: &mut Network) -> Result<()> {
+    fn check_plan(&self, (ledger, netlink): (&mut Ledger<'_>, &mut Netlink), network: &mut Network) -> Result<()> {
         let conflict = match &network.bridge {
-            Some(_) => bridge::conflict(ledger.netlink, network)?,
+            Some(_) => bridge::conflict(netlink, network)?,
             None => Some(String::new()),
         };
         match conflict {
             None => Ok(()),
-            _ if ledger.leases.iter().any(|lease| lease.network_id == network.id) => Ok(()),
+            _ if ledger.holder_in(&network.id)?.is_some() => Ok(()),
             // Since then somebody else took its subnet or its name.
             Some(_) if network.is_predefined() => {
-                bridge::plan(self, ledger.netlink, network)?;
+                bridge::plan(self, netlink, network)?;
                 files::write(&ledger.lock, &self.network_file(&network.name), network)
             }
             Some(why) => Err(Error::Invalid { object: format!("network {}", network.name), why }),
@@ -245,7 +230,7 @@ impl Networks {
     /// Lease the ports, and word the rules: from here on the records tell all that will be made.
     pub(crate) fn publish(
         &self,
-        leases: &[Leases],
+        ledger: &mut Ledger<'_>,
         request: &Request,
         parts: &mut [(Network, EndpointRecord)],
     ) -> Result<Vec<Held>> {
@@ -253,14 +238,10 @@ impl Networks {
         let Some(id) = published_at(&records).map(|record| record.id.clone()) else { return Ok(Vec::new()) };
         let part = parts.iter_mut().find(|(_, record)| record.id == id);
         let (network, record) = part.expect("it is one of them");
-        let taken = lease_ports(request, network, record, leases)?;
+        let taken = ledger.choose(|leases| lease_ports(request, network, record, leases))?;
         (record.ports, record.unheld) = (taken.mappings, taken.unheld);
         word_rules(network, record);
         Ok(taken.held)
-    }
-
-    pub(crate) fn put(&self, lock: &Lock, record: &EndpointRecord) -> Result<()> {
-        files::write(lock, &self.endpoint_file(record), record)
     }
 }
 
@@ -310,15 +291,12 @@ pub(crate) fn lease_ports(
     request: &Request,
     network: &Network,
     record: &EndpointRecord,
-    leases: &[Leases],
+    leases: &Leases,
 ) -> Result<Taken> {
     if request.publish.is_empty() {
         return Ok(Taken::default());
     }
-    let leased: Vec<Leased> = leases
-        .iter()
-        .flat_map(|lease| lease.ports.iter().map(|mapping| (*mapping, lease.owner.name.clone())))
-        .collect();
+    let leased: Vec<Leased> = leases.ports().map(|(ports, place)| (ports, place.holder())).collect();
     let binding = network.bridge.as_ref().and_then(|bridge| bridge.binding).or(request.publish_at);
     let has_ipv6 = record.attachment.as_ref().is_some_and(|it| it.v6.is_some());
     // What is published over IPv4 and IPv6 is one port.

@@ -267,11 +267,27 @@ fn what_is_leased_is_known_whatever_became_of_the_file_that_keeps_it() {
     let host = Host::new();
     let web = host.reserve("web", &["8080:80"]).unwrap();
     let mut held: Vec<_> = (0..20).map(|number| host.reserve(&format!("c{number}"), &[]).unwrap()).collect();
-    let kept = host.state.path().join("net/endpoints/leases");
-    assert!(kept.exists(), "so many are worth keeping");
-    for text in [None, Some(""), Some("{"), Some("{}"), Some(r#"{"gone.json":{}}"#)] {
-        match text {
-            None => {}
+    let kept = host.state.path().join("net/leases");
+    assert!(kept.exists(), "it is kept");
+    let whole = || std::fs::read_to_string(&kept).unwrap();
+    let torn = |text: String| text[..text.len() - 9].to_owned();
+    let damages: [&dyn Fn() -> Option<String>; 9] = [
+        &|| Some(whole()),
+        &|| None,
+        &|| Some(String::new()),
+        // As it was once.
+        &|| Some(r#"{"gone.json":{}}"#.into()),
+        &|| Some("leases".into()),
+        // Cut off, and cut off and gone on with.
+        &|| Some(torn(whole())),
+        &|| Some(torn(whole()) + "-0123456789ab\n"),
+        &|| Some(whole() + "\n"),
+        &|| Some(whole() + "+0123456789ab 0123456789ab 172.17.0.300 -\n"),
+    ];
+    for damage in damages {
+        let text = damage();
+        match &text {
+            None => std::fs::remove_file(&kept).unwrap(),
             Some(text) => std::fs::write(&kept, text).unwrap(),
         }
         held.push(host.reserve("one more", &[]).unwrap());
@@ -287,6 +303,87 @@ fn what_is_leased_is_known_whatever_became_of_the_file_that_keeps_it() {
     drop(held);
     host.networks.reset(&|_| true, None).unwrap();
     assert!(!kept.exists());
+}
+
+#[test]
+fn nobody_is_refused_for_what_only_a_killed_one_was_about_to_lease() {
+    need!(Root, Iptables);
+    let host = Host::new();
+    let web = host.reserve("web", &["8080:80"]).unwrap();
+    let (network, kept) = (host.networks.find("bridge").unwrap(), host.state.path().join("net/leases"));
+    let text = std::fs::read_to_string(&kept).unwrap();
+    // Everything is nobody's: the next address and a port, and then all that there are.
+    let stale =
+        |number: u32, address: &str, ports: &str| format!("+{number:012x} {} {address} -{ports}\n", &network.id[..12]);
+    let is_stale = || std::fs::read_to_string(&kept).unwrap().contains("+000000000001");
+    std::fs::write(&kept, format!("{text}{}", stale(1, "172.17.0.3", " 0.0.0.0:9090/tcp"))).unwrap();
+    let passes = host.reserve("passes", &[]).unwrap();
+    assert_eq!(address(&passes).as_deref(), Some("172.17.0.4"), "it is passed over");
+    drop(passes);
+    assert!(is_stale(), "and nothing is read for that");
+    let nine = host.reserve("nine", &["9090:80"]).unwrap();
+    assert!(!is_stale(), "the records have been asked");
+    drop(nine);
+    let mut all: String = (3..=0xfffe)
+        .map(|low: u32| stale(low, &std::net::Ipv4Addr::from(0xac11_0000 + low).to_string(), " 0.0.0.0:1-65535/tcp"))
+        .collect();
+    all.push_str(&stale(1, "172.17.255.255", ""));
+    for (wanted, publish) in [(None, "9090:80"), (None, "80"), (Some("172.17.0.3"), "9091:80")] {
+        std::fs::write(&kept, format!("{text}{all}")).unwrap();
+        let mut request = crate::world::request("other", &[publish]).unwrap();
+        request.networks[0].ip = wanted.map(|ip| ip.parse().unwrap());
+        let got = host.networks.reserve(&request).unwrap();
+        assert_eq!(address(&got).as_deref(), Some("172.17.0.3"), "{publish}");
+        assert!(!is_stale(), "{publish}");
+    }
+    // Who is there is in the way, and named.
+    std::fs::write(&kept, format!("{text}{all}")).unwrap();
+    let refused = host.reserve("other", &["8080:80"]).err().unwrap().to_string();
+    assert_eq!(refused, "cannot publish port 8080: address already in use (by container web)");
+    drop(web);
+}
+
+#[test]
+fn a_network_is_not_kept_by_what_only_a_killed_one_was_about_to_lease() {
+    need!(Root, Iptables);
+    let host = Host::new();
+    drop(host.reserve("web", &[]).unwrap());
+    let request = rbox_net::NetworkRequest {
+        name: "shop".into(),
+        driver: rbox_net::Driver::Bridge,
+        ipv6: false,
+        internal: false,
+        subnets: vec!["10.9.0.0/30".parse().unwrap()],
+        gateways: Vec::new(),
+        ranges: Vec::new(),
+        spans: Vec::new(),
+        reserved: Vec::new(),
+        options: Default::default(),
+        labels: Default::default(),
+    };
+    let (maker, kept) = (crate::world::owner("maker"), host.state.path().join("net/leases"));
+    let shop = host.networks.create(&request, &maker).unwrap();
+    let line = format!("+000000000001 {} 10.9.0.2 -\n", &shop.id[..12]);
+    std::fs::write(&kept, format!("leases\n{line}")).unwrap();
+    host.networks.has_room(&shop).unwrap();
+    std::fs::write(&kept, format!("leases\n{line}")).unwrap();
+    host.networks.remove(&shop, &maker).unwrap();
+}
+
+#[test]
+fn what_is_past_does_not_make_the_leases_long() {
+    need!(Root, Iptables);
+    let host = Host::new();
+    let web = host.reserve("web", &[]).unwrap();
+    let kept = host.state.path().join("net/leases");
+    let longest = (0..400)
+        .map(|_| {
+            drop(host.reserve("other", &[]).unwrap());
+            std::fs::read_to_string(&kept).unwrap().lines().count()
+        })
+        .max();
+    assert!((200..300).contains(&longest.unwrap()), "{longest:?}");
+    assert_ne!(address(&host.reserve("other", &[]).unwrap()), address(&web));
 }
 
 #[test]

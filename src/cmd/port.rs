@@ -20,8 +20,9 @@ pub(crate) fn run(global: &Global, args: &PortArgs) -> Result<ExitCode> {
     let networks = dirs.networks()?;
     sweep::sweep(&dirs, &networks).iter().for_each(report::warn);
     let container = find(&dirs, &args.container)?;
-    let mine = networks.endpoints()?.into_iter().filter(|endpoint| endpoint.owner.container == container.id);
-    let mut ports: Vec<Published> = mine.flat_map(|endpoint| endpoint.ports).flat_map(|it| published(&it)).collect();
+    let mine = networks.of_container(&container.id)?;
+    let mut ports: Vec<Published> =
+        mine.into_iter().flat_map(|endpoint| endpoint.ports).flat_map(|it| published(&it)).collect();
     ports.sort();
     let text: String = match &args.port {
         None => ports.iter().map(|port| format!("{}/{} -> {}\n", port.inside, port.protocol, port.outside)).collect(),

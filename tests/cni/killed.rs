@@ -90,7 +90,7 @@ fn traces(stage: &Stage) -> String {
 
 /// Whether the pod has all it should: only what was cut in the middle is nobody's.
 fn is_whole(stage: &Stage) -> bool {
-    stage.host.shell("cat state/net/endpoints/*.json | grep -c '\"maker\":null'").stdout.trim() == "1"
+    stage.host.shell("cat state/net/endpoints/*/*.json | grep -c '\"maker\":null'").stdout.trim() == "1"
 }
 
 #[test]

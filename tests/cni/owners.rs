@@ -53,7 +53,7 @@ fn a_pod_lives_as_long_as_anybody_is_in_its_namespace() {
     assert_eq!(stage.leases(), [ip.as_str()]);
     assert!(stage.host.connect(&ip, 80, "tcp").stdout.contains(&ip));
     // Of another boot nobody lives.
-    stage.host.shell("sed -i 's/\"boot_id\":\"[^\"]*\"/\"boot_id\":\"another\"/' state/net/endpoints/*.json").ok();
+    stage.host.shell("sed -i 's/\"boot_id\":\"[^\"]*\"/\"boot_id\":\"another\"/' state/net/endpoints/*/*.json").ok();
     stage.host.rbox(&["network", "prune", "-f"]).ok();
     assert!(!stage.host.rbox(&["network", "ls"]).ok().stdout.contains("pods"), "nobody is in it, so it is pruned");
 }

@@ -66,7 +66,7 @@ fn both_families_reach_and_publish_and_what_only_a_process_could_carry_is_refuse
     let inside = stage.conf(&json!({ "name": "inside", "internal": true }));
     stage.call("ADD", &pod, &told(&inside, &port(""))).fails(7, "it is internal, so no port of the host leads there");
     assert_eq!(
-        stage.host.shell("ls state/net/endpoints | wc -l").stdout.trim(),
+        stage.host.shell("find state/net/endpoints -name '*.json' | wc -l").stdout.trim(),
         "2",
         "what was refused has left nothing"
     );

@@ -224,7 +224,7 @@ fn a_device_that_is_moved_into_a_container_and_back_is_killed_at_each_step() {
             let inside = stage.host.rbox(&["exec", "cat", "ip", "address", "show", "lab0"]).stdout;
             assert!(is_whole(&here) != is_whole(&inside), "{told}:\n{here}\n{inside}");
             assert!(here.is_empty() || inside.is_empty(), "{told}:\n{here}\n{inside}");
-            let half = stage.host.shell("ls state/net/endpoints | grep half").stdout;
+            let half = stage.host.shell("ls state/net/endpoints | grep '~'").stdout;
             assert_eq!(half, "", "{told}");
             stage.clear_with(&told, remove);
         }

@@ -148,10 +148,10 @@ impl Host {
             entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
         };
         let mut endpoints: BTreeMap<String, usize> = BTreeMap::new();
-        for file in files("endpoints").iter().filter(|file| *file != "leases") {
-            let words: Vec<&str> = file.split('.').collect();
-            assert!(words.len() == 3 && words[2] == "json", "{told}: endpoint {file}");
-            *endpoints.entry(words[0].to_owned()).or_default() += 1;
+        for container in files("endpoints") {
+            let records = files(&format!("endpoints/{container}"));
+            assert!(records.iter().all(|file| file.ends_with(".json")), "{told}: {container} has {records:?}");
+            endpoints.insert(container, records.len());
         }
         let running = || all.values().filter(|one| one.runs());
         let wanted: BTreeMap<String, usize> =

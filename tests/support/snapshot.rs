@@ -100,16 +100,8 @@ fn is_base_rule(line: &str) -> bool {
 /// What of the state folder is kept with the bridge: locks, the network's own description, what was read of leases, and the
 /// place of networks that are being made; where the rules are, and who looks after them.
 fn is_base_state(line: &str) -> bool {
-    let kept = [
-        ".lock",
-        "/lock",
-        "/net/changes",
-        "/net/rules",
-        "/net/endpoints/leases",
-        "/net/making",
-        "/net/watcher",
-        "/net/backend",
-    ];
+    let kept =
+        [".lock", "/lock", "/net/changes", "/net/rules", "/net/leases", "/net/making", "/net/watcher", "/net/backend"];
     kept.iter().any(|end| line.ends_with(end)) || line.contains("network")
 }
 

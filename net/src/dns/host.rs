@@ -22,6 +22,7 @@ use super::watched::Watched;
 use super::zone::{Found, address_of, record, text_of};
 use crate::endpoint::{EndpointRecord, Link};
 use crate::files;
+use crate::records::files_of_all;
 
 /// The names below one domain.
 pub(super) struct HostZone {
@@ -40,7 +41,7 @@ struct Known {
 }
 
 impl HostZone {
-    /// The containers whose endpoints have their records in `dir`, below `domain`.
+    /// The containers whose endpoints have their records below `dir`, below `domain`.
     pub(super) fn new(dir: PathBuf, domain: &str) -> HostZone {
         HostZone { domain: domain.to_ascii_lowercase(), known: Watched::new(dir) }
     }
@@ -80,9 +81,9 @@ impl HostZone {
     }
 }
 
-/// All endpoints in `dir` that the host reaches.
+/// All endpoints below `dir` that the host reaches.
 fn read(dir: &Path) -> Known {
-    let files = files::entries(dir).map(|entries| entries.records).unwrap_or_default();
+    let files = files_of_all(dir).unwrap_or_default();
     // One that cannot be understood hides none of the others.
     let records = files.iter().filter_map(|file| files::read_named::<EndpointRecord>(file).ok().flatten());
     let mut known = Known::default();

@@ -22,11 +22,12 @@ use crate::address::MacAddress;
 use crate::endpoint::{Attachment, Attachment6, EndpointRecord, Link};
 use crate::error::{Doing, Error, Result};
 use crate::ipam;
+use crate::leases::Ledger;
 use crate::netlink::Netlink;
 use crate::netns;
 use crate::network::{Network, SubMode};
 use crate::networks::Networks;
-use crate::reservation::{EndpointRequest, Ledger};
+use crate::reservation::EndpointRequest;
 use crate::{steps, sysctl};
 
 /// `lo` is the first link of every network namespace. linux/net/loopback.h, LOOPBACK_IFINDEX.
@@ -36,17 +37,17 @@ pub(crate) const LOOPBACK_INDEX: u32 = 1;
 ///
 /// Errors: those of [`ipam::address`] and of [`sub::parents_mac`].
 pub(crate) fn attachment(
-    ledger: &mut Ledger<'_>,
+    (ledger, netlink): (&mut Ledger<'_>, &mut Netlink),
     (network, wanted): (&Network, &EndpointRequest),
     id: &str,
     interface: String,
 ) -> Result<Attachment> {
-    let v4 = ipam::address(network, false, wanted.ip.map(IpAddr::V4), &ledger.leases)?;
+    let v4 = ledger.choose(|leases| ipam::address(network, false, wanted.ip.map(IpAddr::V4), leases))?;
     let Some((IpAddr::V4(address), pool)) = v4 else {
         let (file, why) = (format!("network {}", network.name), "it has no IPv4 subnet".into());
         return Err(Error::Record { file, why });
     };
-    let v6 = match ipam::address(network, true, wanted.ip6.map(IpAddr::V6), &ledger.leases)? {
+    let v6 = match ledger.choose(|leases| ipam::address(network, true, wanted.ip6.map(IpAddr::V6), leases))? {
         Some((IpAddr::V6(address), pool)) if network.ipv6 => {
             let gateway = match pool.gateway {
                 Some(IpAddr::V6(gateway)) if !network.internal => Some(gateway),
@@ -65,14 +66,14 @@ pub(crate) fn attachment(
         subnet: pool.subnet,
         gateway,
         v6,
-        mac: match sub::parents_mac(ledger, (network, wanted))? {
+        mac: match sub::parents_mac((ledger, netlink), (network, wanted))? {
             Some(parents) => parents,
             None => wanted.mac.unwrap_or_else(|| MacAddress::of(address)),
         },
         mtu_bytes: match (&network.mtu_bytes, &network.parent) {
             (Some(mtu_bytes), _) => *mtu_bytes,
-            (None, Some(parent)) => sub::mtu(ledger.netlink, network, parent)?,
-            (None, None) => bridge::mtu(ledger.netlink, network)?,
+            (None, Some(parent)) => sub::mtu(netlink, network, parent)?,
+            (None, None) => bridge::mtu(netlink, network)?,
         },
         interface,
         link: link(network, id),

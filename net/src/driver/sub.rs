@@ -20,9 +20,10 @@ use super::gone;
 use crate::address::{MacAddress, Subnet};
 use crate::endpoint::{Attachment, Link};
 use crate::error::{Error, Result};
+use crate::leases::Ledger;
 use crate::netlink::{Netlink, SubLink};
 use crate::network::{Driver, IPV6_MTU_BYTES_MIN, Network, Parent, SubMode};
-use crate::reservation::{EndpointRequest, Ledger};
+use crate::reservation::EndpointRequest;
 use crate::{steps, sysctl};
 
 /// What a parent without one of its own stands for: Ethernet's.
@@ -47,7 +48,7 @@ pub(crate) fn mtu(netlink: &mut Netlink, network: &Network, parent: &Parent) -> 
 ///
 /// Errors: `Invalid` where another is asked for; `Exhausted` where one container has the parent to itself.
 pub(crate) fn parents_mac(
-    ledger: &mut Ledger<'_>,
+    (ledger, netlink): (&mut Ledger<'_>, &mut Netlink),
     (network, wanted): (&Network, &EndpointRequest),
 ) -> Result<Option<MacAddress>> {
     let Some(parent) = &network.parent else { return Ok(None) };
@@ -60,11 +61,11 @@ pub(crate) fn parents_mac(
         let why = format!("{which} link has the hardware address of its parent");
         return Err(Error::Invalid { object: format!("network {}", network.name), why });
     }
-    if is_passthru && let Some(lease) = ledger.leases.iter().find(|lease| lease.network_id == network.id) {
-        let why = format!("in mode passthru one container has it to itself, now container {}", lease.owner.name);
+    if is_passthru && let Some(holder) = ledger.holder_in(&network.id)? {
+        let why = format!("in mode passthru one container has it to itself, now {holder}");
         return Err(Error::Exhausted { what: format!("place on network {}", network.name), why });
     }
-    Ok(ledger.netlink.show_link(&parent.link)?.and_then(|link| link.mac))
+    Ok(netlink.show_link(&parent.link)?.and_then(|link| link.mac))
 }
 
 /// Make the parent, where rbox has to, and the shim, where they are missing; answers the parent's index.

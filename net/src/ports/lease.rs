@@ -6,12 +6,12 @@ use std::ops::RangeInclusive;
 
 use super::hold::{HELD_PORTS_MAX, Held, hold};
 use super::sockets::Bound;
-use super::{PortMapping, PortRange, Protocol, Publish, holder};
+use super::{HostPorts, PortMapping, PortRange, Protocol, Publish, holder};
 use crate::error::{Error, Result};
 use crate::sysctl;
 
-/// A port that another endpoint has: the mapping, and the container's name.
-pub(crate) type Leased = (PortMapping, String);
+/// Ports that another endpoint has, and whose they are, as an error says it.
+pub(crate) type Leased = (HostPorts, Option<String>);
 
 /// Ports taken for one container: what leads where, and the sockets that keep them.
 #[derive(Debug, Default)]
@@ -94,7 +94,13 @@ impl<'a> Lease<'a> {
         candidates: impl Iterator<Item = PortRange>,
         what: impl Fn() -> String,
     ) -> Result<()> {
+        let mut leased: Option<Vec<bool>> = None;
         for host in candidates {
+            // Of hundreds that others have none is tried one by one.
+            let leased = leased.get_or_insert_with(|| self.leased_for(publish, host));
+            if leased.get(host.range()).is_some_and(|ports| ports.contains(&true)) {
+                continue;
+            }
             self.chooses = true;
             let taken = self.try_take(publish, host);
             self.chooses = false;
@@ -104,6 +110,18 @@ impl<'a> Lease<'a> {
             }
         }
         Err(Error::Exhausted { what: what(), why: format!("all are in use, for container port {}", publish.container) })
+    }
+
+    /// By number, which ports others have where this `-p` wants as many as these; empty where it cannot have any.
+    fn leased_for(&self, publish: &Publish, host: PortRange) -> Vec<bool> {
+        let few = usize::from(host.count()) <= self.room;
+        let Ok(mappings) = wanted(publish, host, few, self.has_ipv6) else { return Vec::new() };
+        let mut leased = vec![false; usize::from(u16::MAX) + 1];
+        for mapping in mappings {
+            let there = self.leased.iter().filter(|(other, _)| other.is_beside(mapping.of_host()));
+            there.for_each(|(other, _)| leased[other.ports.range()].fill(true));
+        }
+        leased
     }
 
     /// Take exactly these host ports, on every address that was asked for, or none.
@@ -152,14 +170,17 @@ impl<'a> Lease<'a> {
     }
 
     fn check_leases(&self, mapping: &PortMapping) -> Result<()> {
-        let own = self.taken.mappings.iter().map(|mapping| (mapping, self.own_name));
-        let others = self.leased.iter().map(|(mapping, name)| (mapping, name.as_str()));
-        match own.chain(others).find(|(other, _)| other.collides(mapping)) {
+        let wanted = mapping.of_host();
+        let in_use = |other: HostPorts, holder: Option<String>| {
+            let port = mapping.named(wanted.ports.first().max(other.ports.first()));
+            Err(Error::PortInUse { port, holder })
+        };
+        if let Some(own) = self.taken.mappings.iter().map(PortMapping::of_host).find(|own| own.collides(wanted)) {
+            return in_use(own, Some(format!("container {}", self.own_name)));
+        }
+        match self.leased.iter().find(|(other, _)| other.collides(wanted)) {
             None => Ok(()),
-            Some((other, name)) => Err(Error::PortInUse {
-                port: mapping.named(mapping.host.first().max(other.host.first())),
-                holder: Some(format!("container {name}")),
-            }),
+            Some((other, holder)) => in_use(*other, holder.clone()),
         }
     }
 }
@@ -211,7 +232,7 @@ mod tests {
         let publish: Publish = text.parse().unwrap();
         let host = publish.host.unwrap();
         let host_ip = publish.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        (PortMapping { host_ip, host, container: publish.container, protocol: publish.protocol }, "web".into())
+        (HostPorts { ip: host_ip, ports: host, protocol: publish.protocol }, Some("container web".into()))
     }
 
     #[test]
@@ -238,6 +259,14 @@ mod tests {
             error.to_string(),
             "cannot find a free host port in 50201-50201: all are in use, for container port 80"
         );
+    }
+
+    #[test]
+    fn what_others_have_elsewhere_or_of_another_protocol_is_free() {
+        let others = [leased("127.0.0.2:50250:80"), leased("50250:80/udp"), leased("50251-50253:80-82")];
+        assert_eq!(lease(&others, 50250..=50259, &["127.0.0.1::80"]).unwrap(), ["127.0.0.1:50250->80/tcp"]);
+        assert_eq!(lease(&others, 50250..=50259, &["127.0.0.1::80-81"]).unwrap(), ["127.0.0.1:50254-50255->80-81/tcp"]);
+        assert_eq!(lease(&others, 50250..=50259, &["80"]).unwrap(), ["0.0.0.0:50254->80/tcp"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,15 +20,22 @@ pub enum Protocol {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        })
+        f.write_str(self.name())
     }
 }
 
+/// All of them.
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
 impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
+    }
+
     /// Its number in the header of IP (IANA, Assigned Internet Protocol Numbers).
     pub(crate) fn number(self) -> u8 {
         match self {
@@ -39,7 +47,7 @@ impl Protocol {
 
     /// Whose number this is.
     pub(crate) fn of_number(number: u8) -> Option<Protocol> {
-        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol.number() == number)
+        PROTOCOLS.into_iter().find(|protocol| protocol.number() == number)
     }
 
     /// Whether a process can carry it from one address to another by reading and writing.
@@ -49,9 +57,9 @@ impl Protocol {
 
     /// Read `tcp`, `udp` or `sctp`, in capitals too; the error is the reason as words.
     pub(crate) fn read(text: &str) -> Result<Protocol, String> {
-        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        PROTOCOLS
             .into_iter()
-            .find(|protocol| text.eq_ignore_ascii_case(&protocol.to_string()))
+            .find(|protocol| text.eq_ignore_ascii_case(protocol.name()))
             .ok_or_else(|| format!("protocol {text} is not one of tcp, udp, sctp"))
     }
 }
@@ -94,6 +102,11 @@ impl PortRange {
         self.first..=self.last
     }
 
+    /// The same as places in a table by number.
+    pub(crate) fn range(self) -> RangeInclusive<usize> {
+        usize::from(self.first)..=usize::from(self.last)
+    }
+
     /// Whether any port lies in both.
     pub fn overlaps(self, other: PortRange) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -129,6 +142,45 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// Ports of the host: what one container alone can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostPorts {
+    pub(crate) ip: IpAddr,
+    pub(crate) ports: PortRange,
+    pub(crate) protocol: Protocol,
+}
+
+impl HostPorts {
+    /// Whether both want the same port of the host somewhere.
+    pub(crate) fn collides(self, other: HostPorts) -> bool {
+        self.is_beside(other) && self.ports.overlaps(other.ports)
+    }
+
+    /// Whether both would, if their numbers were the same.
+    pub(crate) fn is_beside(self, other: HostPorts) -> bool {
+        let same_place = self.ip.is_ipv4() == other.ip.is_ipv4()
+            && (self.ip == other.ip || self.ip.is_unspecified() || other.ip.is_unspecified());
+        self.protocol == other.protocol && same_place
+    }
+
+    /// Read what its `Display` writes; nothing where it is something else.
+    pub(crate) fn read(text: &str) -> Option<HostPorts> {
+        let (place, protocol) = text.split_once('/')?;
+        let (ip, ports) = place.rsplit_once(':')?;
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let ports = PortRange::new(first.parse().ok()?, last.parse().ok()?)?;
+        let protocol = PROTOCOLS.into_iter().find(|it| it.name() == protocol)?;
+        Some(HostPorts { ip: ip.parse().ok()?, ports, protocol })
+    }
+}
+
+impl fmt::Display for HostPorts {
+    /// `0.0.0.0:8080/tcp`, `:::8000-8010/udp`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.ip, self.ports, self.protocol)
+    }
+}
+
 /// Ports of the host that lead to ports of a container, as they really are: every number is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortMapping {
@@ -143,11 +195,14 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
+    /// Its end at the host.
+    pub(crate) fn of_host(&self) -> HostPorts {
+        HostPorts { ip: self.host_ip, ports: self.host, protocol: self.protocol }
+    }
+
     /// Whether both want one host port of one address: `0.0.0.0` stands for every IPv4 address, `::` for every IPv6 address.
     pub fn collides(&self, other: &PortMapping) -> bool {
-        let same_place = self.host_ip.is_ipv4() == other.host_ip.is_ipv4()
-            && (self.host_ip == other.host_ip || self.host_ip.is_unspecified() || other.host_ip.is_unspecified());
-        self.protocol == other.protocol && same_place && self.host.overlaps(other.host)
+        self.of_host().collides(other.of_host())
     }
 
     /// Whether a process must carry the bytes: where the container has no IPv6 address that the kernel could translate to,

@@ -16,6 +16,7 @@ mod squatter;
 pub use expose::Expose;
 pub(crate) use hold::{HELD_PORTS_MAX, Held, hold};
 pub(crate) use lease::{Lease, Leased, Taken};
+pub(crate) use mapping::HostPorts;
 pub use mapping::{PortMapping, PortRange, Protocol};
 pub use publish::Publish;
 pub use squatter::Squatter;
