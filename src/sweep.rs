@@ -34,7 +34,7 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
     if register.as_ref().is_some_and(Register::is_quiet) && !networks.may_have_left_something() {
         return errors;
     }
-    errors.extend(look_through(dirs, networks));
+    errors.extend(look_through(dirs, networks, register.as_ref()));
     if let (Some(register), true) = (register, errors.is_empty()) {
         register.looked_through(dirs);
     }
@@ -42,9 +42,9 @@ pub(crate) fn sweep(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
 }
 
 /// Take apart what the dead have left, or give it to somebody else; also where the register says that there is nothing.
-pub(crate) fn look_through(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
-    let found =
-        Claim::ids_and_unfinished(dirs).and_then(|(ids, left)| Ok((Claim::dead(dirs, &ids)?.is_empty(), ids, left)));
+pub(crate) fn look_through(dirs: &Dirs, networks: &Networks, register: Option<&Register>) -> Vec<Error> {
+    let found = Claim::ids_and_unfinished(dirs)
+        .and_then(|(ids, left)| Ok((Claim::dead(dirs, &ids, register)?.is_empty(), ids, left)));
     let (all_live, ids, unfinished) = match found {
         Ok(found) => found,
         Err(error) => return vec![error],
@@ -56,7 +56,7 @@ pub(crate) fn look_through(dirs: &Dirs, networks: &Networks) -> Vec<Error> {
             Err(error) => errors.push(error),
             // Read again under the lock: another rbox may have swept meanwhile.
             Ok(_lock) => {
-                for claim in Claim::dead(dirs, &ids).unwrap_or_default() {
+                for claim in Claim::dead(dirs, &ids, register).unwrap_or_default() {
                     match orphan(dirs, &claim) {
                         // From now on it is ours, until its new monitor takes it over: no other sweep takes it for dead.
                         true => match claim.rewritten(dirs, Purpose::Hold) {

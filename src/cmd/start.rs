@@ -125,7 +125,7 @@ fn hold(engine: &Engine, record: &Record) -> Result<Option<Claim>> {
     loop {
         if Claim::of(dirs, &record.id)?.is_some_and(|claim| !claim.is_alive()) {
             // Who held it was killed since this command began.
-            sweep::look_through(dirs, &engine.networks).iter().for_each(report::warn);
+            sweep::look_through(dirs, &engine.networks, None).iter().for_each(report::warn);
         }
         if let Some(claim) = Claim::hold(dirs, &record.id, &record.name, Purpose::Hold)? {
             let noted = Record::update(dirs, &record.id, |record| {

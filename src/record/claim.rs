@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
+use super::register::Register;
 use super::{Record, entries, make_private, remove_file, short};
 use crate::dirs::Dirs;
 use crate::report::Problem;
@@ -236,6 +237,10 @@ impl Claim {
         is_alive(self.pid, self.start_time, &self.boot_id)
     }
 
+    fn is_of_this_boot(&self) -> bool {
+        boot_id().is_ok_and(|now| now == self.boot_id)
+    }
+
     /// Whether the container is being made: of one that is never finished nothing stays.
     pub(crate) fn is_making(&self) -> bool {
         self.purpose == Purpose::Make
@@ -272,12 +277,15 @@ impl Claim {
         ids.iter().filter_map(|id| Claim::of(dirs, id).transpose()).collect()
     }
 
-    /// Those of these containers' claims whose process is gone.
+    /// Those of these containers' claims whose process is gone. Where it stands in the register it is not asked for.
     ///
     /// Errors: one cannot be read.
-    pub(crate) fn dead(dirs: &Dirs, ids: &[String]) -> Result<Vec<Claim>> {
+    pub(crate) fn dead(dirs: &Dirs, ids: &[String], register: Option<&Register>) -> Result<Vec<Claim>> {
+        let living = register.map(Register::living).unwrap_or_default();
+        let stands = |claim: &Claim| living.contains(&(claim.pid, claim.start_time));
+        let lives = |claim: &Claim| stands(claim) && claim.is_of_this_boot() || claim.is_alive();
         let claims = ids.iter().filter_map(|id| Claim::of(dirs, id).transpose());
-        claims.filter(|claim| !claim.as_ref().is_ok_and(|claim| claim.is_alive())).collect()
+        claims.filter(|claim| !claim.as_ref().is_ok_and(lives)).collect()
     }
 
     /// The containers that are claimed, and the claims that somebody is about to put in place.

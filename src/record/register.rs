@@ -17,6 +17,7 @@
 //! Two things make the next command look in any case. Where the register has no room, or is not what rbox wrote, it says
 //! nothing; and a look is good for [`LOOK_LASTS`], lest something that no death has told of stay for ever.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -107,9 +108,8 @@ impl Register {
         let mut bytes = vec![0; OWNERS_AT];
         file.read_exact_at(&mut bytes, 0).ok()?;
         let head = Head::parse(&bytes)?;
-        let words = bytes.chunks_exact(WORD_BYTES).map(|word| u32::from_ne_bytes(word.try_into().unwrap_or_default()));
         let is_dead = |(number, word): (usize, u32)| (word & robust::DIED != 0).then_some(number);
-        let dead = words.enumerate().skip(HEAD_WORDS).filter_map(is_dead).collect();
+        let dead = numbers(&bytes).enumerate().skip(HEAD_WORDS).filter_map(is_dead).collect();
         Some(Register { file, head, dead })
     }
 
@@ -117,6 +117,18 @@ impl Register {
     pub(crate) fn is_quiet(&self) -> bool {
         let since = now().checked_sub(self.head.looked);
         !self.head.is_short && self.dead.is_empty() && since.is_some_and(|since| since < LOOK_LASTS.as_secs())
+    }
+
+    /// Those who stand in it and live: their numbers and when they started.
+    pub(crate) fn living(&self) -> HashSet<(i32, u64)> {
+        let mut bytes = vec![0; usize::try_from(LENGTH).unwrap_or_default()];
+        if self.file.read_exact_at(&mut bytes, 0).is_err() {
+            return HashSet::new();
+        }
+        let (words, owners) = bytes.split_at(OWNERS_AT);
+        let owners = owners.chunks_exact(OWNER_BYTES).map(owner);
+        let is_own = |(word, (pid, _)): &(u32, (i32, u64))| *word != 0 && *word == pid.unsigned_abs();
+        numbers(words).zip(owners).skip(HEAD_WORDS).filter(is_own).map(|(_, owner)| owner).collect()
     }
 
     /// Whoever had died by then, all that he left is gone.
@@ -138,11 +150,12 @@ impl Register {
 
     /// The mark is there before the process has ended: until then others take it for alive, by what /proc says of it.
     fn is_gone(&self, number: usize) -> bool {
-        let mut owner = [0; OWNER_BYTES];
-        let read = self.file.read_exact_at(&mut owner, owner_at(number));
-        let (pid, start) = owner.split_at(8);
-        let pid = pid.first_chunk().map(|pid| i32::from_ne_bytes(*pid)).unwrap_or_default();
-        read.is_ok() && start_time(pid) != start.first_chunk().map(|start| u64::from_ne_bytes(*start))
+        let mut bytes = [0; OWNER_BYTES];
+        let (pid, start) = match self.file.read_exact_at(&mut bytes, owner_at(number)) {
+            Ok(()) => owner(&bytes),
+            Err(_) => return false,
+        };
+        start_time(pid) != Some(start)
     }
 }
 
@@ -221,6 +234,16 @@ fn change(dirs: &Dirs, file: &File, change: impl FnOnce(&mut Head)) -> Result<()
     let mut head = Head::parse(&bytes).context("not what rbox wrote")?;
     change(&mut head);
     Ok(file.write_all_at(&head.bytes()?, 0)?)
+}
+
+fn numbers(words: &[u8]) -> impl Iterator<Item = u32> {
+    words.chunks_exact(WORD_BYTES).map(|word| word.try_into().map_or(0, u32::from_ne_bytes))
+}
+
+/// Whose a word is: a process's number, and when it started.
+fn owner(bytes: &[u8]) -> (i32, u64) {
+    let (pid, start) = bytes.split_at(OWNER_BYTES / 2);
+    (pid.first_chunk().map_or(0, |pid| i32::from_ne_bytes(*pid)), start.try_into().map_or(0, u64::from_ne_bytes))
 }
 
 fn owner_at(number: usize) -> u64 {

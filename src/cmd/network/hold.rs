@@ -69,7 +69,7 @@ impl<'a> Hold<'a> {
             }
             if Claim::of(dirs, id)?.is_some_and(|claim| !claim.is_alive()) {
                 // Who held it was killed since this command began.
-                sweep::look_through(dirs, &engine.networks).iter().for_each(report::warn);
+                sweep::look_through(dirs, &engine.networks, None).iter().for_each(report::warn);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
