@@ -90,9 +90,9 @@ pub(crate) fn tell(engine: &Engine, claim: &Claim) {
 /// Write where the one that is followed is by now; one that does not run keeps its line.
 fn point(engine: &Engine, follower: &str, flag: &LinkFlag) -> Result<()> {
     in_place::change(&engine.dirs.container(follower).join("hosts"), |text| {
-        // By its name first: whoever has that is meant.
+        // By its name first: whoever has that is meant, and nobody whose id begins so.
         let found = |typed: &str| linked(engine, typed, &flag.alias).ok().flatten();
-        let by_name = flag.follow.as_deref().and_then(found);
+        let by_name = flag.follow.as_deref().and_then(|name| found(name).filter(|link| link.name == name));
         match by_name.or_else(|| found(&flag.other)) {
             Some(found) => hosts::relink_hosts(text, &flag.alias, &line_of(&found)),
             None => text.to_owned(),

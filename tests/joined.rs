@@ -178,6 +178,21 @@ fn joiners_live_on_without_the_network_when_its_container_ends() {
 }
 
 #[test]
+fn a_link_that_follows_a_name_means_nobody_whose_id_begins_so() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let idle = |flags: &[&str]| host.detached(flags, &["sleep", "1000"]);
+    let id = idle(&[]);
+    let name = id.trim()[..6].to_owned();
+    idle(&["--name", &name]);
+    idle(&["--name", "app", "--link", &format!("{name}:store,follow")]);
+    host.rbox(&["rm", "-f", &name]).ok();
+    host.rbox(&["restart", "-t", "0", "app"]).ok();
+    let hosts = host.rbox(&["exec", "app", "cat", "/etc/hosts"]).ok().stdout;
+    assert!(!hosts.contains("store"), "{hosts}");
+}
+
+#[test]
 fn a_115_a_link_that_follows_goes_with_the_other_container() {
     need!(Root);
     let host = Host::with_busybox();
