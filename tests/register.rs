@@ -125,7 +125,7 @@ fn a_link_in_its_place_is_not_followed() {
     assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
 }
 
-/// Two that stand in it at once have two words, and a hundred have a hundred.
+/// Twelve that begin at once have twelve words.
 #[test]
 fn everybody_has_a_word_of_his_own() {
     need!(Root);

@@ -50,8 +50,6 @@ fn killed_after_any_step_nothing_is_left_by_the_next_del_gc_or_sweep() {
     stage.call("ADD", &pod, &ports).ok();
     stage.call("DEL", &pod, &ports).ok();
     undo(&stage, "sweep", &pod, &conf);
-    // The first question for a process that is dead makes them.
-    stage.host.shell("mkdir -p state/alive && cd state/alive && touch $(seq 0 12)").ok();
     stage.until_idle();
     let before = stage.host.snapshot();
     let bare = traces(&stage);

@@ -39,8 +39,8 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub struct Word(&'static AtomicU32);
 
-/// Take the first word that is 0, of the `count` words that `file` begins with: it gets the number of the calling thread,
-/// which must be the process's first for the word to last as long as the process.
+/// Take a word that is 0, of the `count` words that `file` begins with, those before `first` left out: it gets the number of
+/// the calling thread, which must be the process's first for the word to last as long as the process.
 ///
 /// Answers with the number of the word, from 0; with nothing, where all are others'. The file must be that long, and stay
 /// so: a process that touches what a file does not have ends by SIGBUS.
