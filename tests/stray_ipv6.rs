@@ -137,6 +137,20 @@ fn no_container_of_a_network_with_ipv6_becomes_the_hosts_router() {
 }
 
 #[test]
+fn the_hosts_end_of_a_cable_has_no_ipv6_of_its_own() {
+    need!(Root, Ipv6);
+    let host = Host::with_busybox();
+    host.rbox(&["network", "create", "--ipv6", "--subnet", "fd00:1::/64", "-o", "name=six0", "six"]).ok();
+    for (network, bridge) in [("bridge", "rbox0"), ("six", "six0")] {
+        let (_container, [_, port]) = container(&host, network, bridge);
+        let shown = || host.shell(&format!("ip -6 addr show dev {port}; ip -6 route show table all dev {port}")).stdout;
+        assert_eq!(shown(), "", "{network}");
+        open(&host, &port);
+        wait_for(&format!("the twin: {network}"), || shown().contains("fe80::"));
+    }
+}
+
+#[test]
 fn no_container_on_the_hosts_segment_becomes_its_router_by_the_shim() {
     need!(Root, Ipv6);
     let host = Host::with_busybox();

@@ -222,8 +222,9 @@ pub(crate) fn plug(
     let index = ensure(netlink, networks, (network, Age::Known), it.mtu_bytes)?;
     let cable = Cable { host, inside: &it.interface, bridge: (index, bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
-    // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel.
-    sysctl::believe_no_router(host)?;
+    // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel. And
+    // without IPv6 the port has no address and no route of its own, which the kernel would look for among those of all ports.
+    sysctl::shut_ipv6(host)?;
     netlink.set_port(host, *isolated, alias)
 }
 
