@@ -227,3 +227,57 @@ fn rules_move_to_another_packet_filter_by_a_reset() {
         host.rbox(&["rm", "-f", "web"]).ok();
     }
 }
+
+/// Of a line `ip nat RBOX 57` of this table the chain and the number.
+fn place<'a>(line: &'a str, table: &str) -> Option<(&'a str, u64)> {
+    let (chain, number) = line.strip_prefix(&format!("ip {table} "))?.split_once(' ')?;
+    Some((chain, number.parse().unwrap()))
+}
+
+#[test]
+fn rules_go_by_the_numbers_that_were_noted_and_never_those_of_others() {
+    need!(Root, Iptables);
+    let host = Host::with_busybox();
+    host.leave_rules_alone();
+    host.detached(&["--name", "web", "-p", "8080:80", "-p", "8081:81/udp"], &["/probe", "signal-wait"]);
+    let comment = host.shell("ls state/net/handles").ok().text().to_owned();
+    let noted = host.shell("cat state/net/handles/*").ok().stdout;
+    let ours = || host.shell(&format!("iptables-save | grep -c -e {comment}")).text().parse::<usize>().unwrap();
+    assert_eq!(noted.lines().count(), ours(), "{noted}");
+    let at = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [family, table, chain, number] = words[..] else { panic!("{noted}") };
+        let listed = host.shell(&format!("nft -a list chain {family} {table} {chain}")).ok().stdout;
+        let rule = listed.lines().find(|rule| rule.ends_with(&format!("# handle {number}")));
+        rule.unwrap_or_else(|| panic!("no {line}: {listed}")).to_owned()
+    };
+    for line in noted.lines() {
+        assert!(at(line).contains("172.17.0.2"), "{line}: {}", at(line));
+    }
+    // Somebody has the tables anew, and rules of his own stand there by those very numbers.
+    let script = "set -e
+        iptables-save >saved
+        for table in raw filter nat; do nft delete table ip $table; done
+        grep -e '^[:*]' -e '^COMMIT' saved | iptables-restore";
+    host.shell(script).ok();
+    for table in ["filter", "nat"] {
+        let rules: Vec<(&str, u64)> = noted.lines().filter_map(|line| place(line, table)).collect();
+        let last = rules.iter().map(|(_, number)| *number).max().unwrap();
+        let mut at = 0;
+        while at < last {
+            let chain = rules.iter().find(|(_, number)| *number == at + 1).unwrap_or(&rules[0]).0;
+            let add = format!("nft --echo --handle add rule ip {table} {chain} ip saddr 203.0.113.1 counter return");
+            let told = host.shell(&add).ok().stdout;
+            let number = told.split_once("# handle ").and_then(|(_, rest)| rest.split_whitespace().next());
+            at = number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
+        }
+    }
+    host.shell("grep -v '^:' saved | iptables-restore --noflush").ok();
+    let others = || host.shell("iptables-save | grep 203.0.113.").ok().stdout;
+    let before = others();
+    assert!(noted.lines().all(|line| at(line).contains("203.0.113.")), "{noted}");
+    assert_eq!(noted.lines().count(), ours());
+    host.rbox(&["rm", "-f", "web"]).ok();
+    assert_eq!((ours(), host.shell("ls state/net/handles").text()), (0, ""));
+    assert_eq!(others(), before);
+}

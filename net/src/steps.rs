@@ -150,9 +150,19 @@ pub(crate) static RULES_ADD: Row = Row {
 };
 pub(crate) static RULES_LIST: Row =
     Row { key: "rules-list", why: "what is there already is not written twice", see: "iptables(8)" };
+pub(crate) static RULES_HEAR: Row = Row {
+    key: "rules-hear",
+    why: "the kernel tells by which numbers the new rules go, so nobody has to look for them among all",
+    see: "nft(8), monitor; netlink(7), NETLINK_ADD_MEMBERSHIP; linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES",
+};
+pub(crate) static RULES_LOOK: Row = Row {
+    key: "rules-look",
+    why: "a number that was noted may have become another rule's",
+    see: "linux/netfilter/nf_tables.h, NFT_MSG_GETRULE",
+};
 pub(crate) static RULES_DELETE: Row = Row {
     key: "rules-delete",
-    why: "the ports lead nowhere now; found by their comment, taken out in one transaction",
+    why: "the ports lead nowhere now; found by number and comment, taken out in one transaction",
     see: "nft(8), libnftables nfnetlink batch",
 };
 pub(crate) static RULES_LIFT: Row = Row {

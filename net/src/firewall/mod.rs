@@ -4,6 +4,7 @@
 //!   bridge.rs    what a network needs once (chains, jumps, masquerade)  ┐             ┌▶ iptables.rs (one restore)
 //!   published.rs what one endpoint's ports need                         ┴─▶ Vec<Rule> ┴▶ nft/ (one batch, maps)
 //!   nfnetlink.rs taking iptables' rules out again, in one transaction of the kernel's own
+//!   handles.rs   where the kernel keeps them, noted when they are put in
 //!   batch.rs, expression.rs, wire.rs  the kernel's messages
 //!   respect.rs   what the host's own firewall allows, where published ports are to obey it
 //!   watch.rs     hearing of what others change
@@ -19,6 +20,7 @@ pub(crate) mod batch;
 mod bridge;
 pub(crate) mod expression;
 pub(crate) mod flows;
+mod handles;
 mod iptables;
 mod nfnetlink;
 mod nft;
@@ -37,6 +39,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use handles::{Ear, Handles};
 use iptables::Iptables;
 use nfnetlink::{Place, RuleSocket};
 
@@ -96,6 +99,7 @@ pub(crate) struct Firewall {
     running: PathBuf,
     backends: [OnceLock<Iptables>; 2],
     socket: RuleSocket,
+    handles: Handles,
     /// Whose decision counts for published ports.
     respect: PathBuf,
 }
@@ -109,6 +113,7 @@ impl Firewall {
             running: dir.join("firewall"),
             backends: Default::default(),
             socket: RuleSocket::default(),
+            handles: Handles::kept_in(dir.join("handles")),
             respect: dir.join("respect"),
         }
     }
@@ -216,8 +221,14 @@ impl Firewall {
         }
         for ipv6 in [false, true] {
             let these: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv6 == ipv6).collect();
-            if !these.is_empty() {
-                self.of(ipv6)?.append(&these)?;
+            if these.is_empty() {
+                continue;
+            }
+            let backend = self.of(ipv6)?;
+            let ear = backend.is_nft.then(Ear::open);
+            backend.append(&these)?;
+            if let Some(ear) = ear {
+                self.handles.note(&ear, &these);
             }
         }
         Ok(())
@@ -246,7 +257,12 @@ impl Firewall {
         }
         places.sort_unstable();
         places.dedup();
-        if places.is_empty() { Ok(()) } else { self.socket.delete(&places, owner) }
+        if places.is_empty() {
+            return Ok(());
+        }
+        let noted = self.handles.of(owner, rules.count());
+        self.socket.delete(&places, owner, noted.as_deref())?;
+        self.handles.forget(owner)
     }
 
     /// Take out these rules alone, in one transaction of each table, and leave their owner's others, `left`.

@@ -18,19 +18,24 @@ use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
+use memchr::memmem;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use rtnetlink::sys::Socket;
 
 use super::Table;
 use super::batch::{Batch, NFT_MSG_DELRULE, NFT_MSG_GETRULE, NFT_MSG_NEWRULE, NLM_F_CREATE};
-use super::wire::{Dumped, NLM_F_DUMP, NLM_F_REQUEST, attribute, family, message, open, read_dump, text};
+use super::handles::Handle;
+use super::wire::{
+    DUMP_BYTES, Dumped, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer as said, attribute, family, message, messages,
+    open, read_dump, text,
+};
 use crate::error::{Doing, Result};
 use crate::steps;
 
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_HANDLE: u16 = 3;
+pub(super) const NFTA_RULE_TABLE: u16 = 1;
+pub(super) const NFTA_RULE_CHAIN: u16 = 2;
+pub(super) const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_RULE_USERDATA: u16 = 7;
 /// What stands before a message's attributes: family, version, resource.
@@ -77,25 +82,27 @@ struct Found<'a> {
 pub(crate) type Place<'a> = (bool, Table, &'a str);
 
 /// The family as nft calls it.
-fn word(ipv6: bool) -> &'static str {
+pub(super) fn word(ipv6: bool) -> &'static str {
     if ipv6 { "ip6" } else { "ip" }
 }
 
 impl RuleSocket {
-    /// Delete every rule of `chains` that carries the comment `owner`, all or none.
+    /// Delete every rule of `chains` that carries the comment `owner`, all or none; they are looked for unless all that is
+    /// noted of them holds.
     ///
     /// Same as: `nft delete rule ip TABLE CHAIN handle N` for each, in one `nft -f`.
     /// Rules that are gone already are no error.
-    pub(crate) fn delete(&self, chains: &[Place<'_>], owner: &str) -> Result<()> {
+    pub(crate) fn delete(&self, chains: &[Place<'_>], owner: &str, noted: Option<&[Handle]>) -> Result<()> {
         let doing = || format!("delete the rules of {owner}");
         self.ask(doing, |socket| {
+            let mut known = noted.map_or(Ok(None), |noted| known(socket, noted, owner))?;
             // Another process may delete the same rules between our dump and our batch: look again.
             for _ in 0..100 {
-                let found = find(socket, chains, owner)?;
+                let found = known.take().map_or_else(|| find(socket, chains, owner), Ok)?;
                 if found.is_empty() {
                     return Ok(());
                 }
-                let words = || found.iter().map(Found::words).collect::<Vec<_>>().join("; ");
+                let words = || found.iter().map(|it| it.command("delete")).collect::<Vec<_>>().join("; ");
                 match rbox_explain::step(&steps::RULES_DELETE, words, || delete(socket, &found)) {
                     Err(error) if error.raw_os_error().is_some_and(is_race) => {}
                     answer => return answer,
@@ -189,7 +196,7 @@ impl Seen {
     }
 
     fn lift(&self, place: Place<'_>, batch: &mut Batch) -> io::Result<()> {
-        delete_rule(batch, place, self.handle()?);
+        delete_rule(batch, &Found { place, handle: self.handle()? });
         let mut attributes = names(place);
         for kind in [NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA] {
             let nested = if kind == NFTA_RULE_EXPRESSIONS { NLA_F_NESTED } else { 0 };
@@ -268,6 +275,20 @@ fn find<'a>(socket: &Socket, chains: &[Place<'a>], owner: &str) -> io::Result<Ve
     Ok(found)
 }
 
+/// The rules that are noted, where each is still there and still the owner's.
+fn known<'a>(socket: &Socket, noted: &'a [Handle], owner: &str) -> io::Result<Option<Vec<Found<'a>>>> {
+    let owner = memmem::Finder::new(owner);
+    let mut found = Vec::new();
+    for noted in noted {
+        let rule = Found { place: noted.place(), handle: noted.number };
+        if !rbox_explain::step(&steps::RULES_LOOK, || rule.command("look at"), || rule.is_of(socket, &owner))? {
+            return Ok(None);
+        }
+        found.push(rule);
+    }
+    Ok(Some(found))
+}
+
 /// The request for the rules of a chain.
 fn listing(place: Place<'_>) -> Vec<u8> {
     let mut request = Vec::new();
@@ -278,8 +299,9 @@ fn listing(place: Place<'_>) -> Vec<u8> {
 /// The handles of the rules with a comment. Nothing when the rules changed meanwhile and it must be repeated.
 fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
     let mut handles = Vec::new();
+    let owner = memmem::Finder::new(owner);
     let dumped = read_dump(socket, |kind, body| {
-        if kind == NFT_MSG_NEWRULE && body.windows(owner.len()).any(|bytes| bytes == owner) {
+        if kind == NFT_MSG_NEWRULE && owner.find(body).is_some() {
             handles
                 .extend(attribute(body.get(NFGENMSG_BYTES..).unwrap_or_default(), NFTA_RULE_HANDLE).and_then(number));
         }
@@ -291,15 +313,13 @@ fn dump(socket: &Socket, owner: &[u8]) -> io::Result<Option<Vec<u64>>> {
 fn delete(socket: &Socket, found: &[Found<'_>]) -> io::Result<()> {
     let mut batch = Batch::default();
     for rule in found {
-        delete_rule(&mut batch, rule.place, rule.handle);
+        delete_rule(&mut batch, rule);
     }
     batch.commit(socket)
 }
 
-fn delete_rule(batch: &mut Batch, place: Place<'_>, handle: u64) {
-    let mut attributes = names(place);
-    attributes.push((NFTA_RULE_HANDLE, handle.to_be_bytes().to_vec()));
-    batch.add(NFT_MSG_DELRULE, 0, family(place.0), &attributes);
+fn delete_rule(batch: &mut Batch, rule: &Found<'_>) {
+    batch.add(NFT_MSG_DELRULE, 0, family(rule.place.0), &rule.attributes());
 }
 
 /// The attributes that say where a rule is.
@@ -308,13 +328,41 @@ fn names((_, table, chain): Place<'_>) -> Vec<(u16, Vec<u8>)> {
 }
 
 impl Found<'_> {
-    fn words(&self) -> String {
+    fn command(&self, verb: &str) -> String {
         let (ipv6, table, chain) = self.place;
-        format!("nft delete rule {} {table} {chain} handle {}", word(ipv6), self.handle)
+        format!("nft {verb} rule {} {table} {chain} handle {}", word(ipv6), self.handle)
+    }
+
+    /// Whether there is such a rule, and it has this comment.
+    fn is_of(&self, socket: &Socket, owner: &memmem::Finder<'_>) -> io::Result<bool> {
+        let mut request = Vec::new();
+        let attributes = self.attributes();
+        message(&mut request, NFT_MSG_GETRULE, NLM_F_REQUEST, (family(self.place.0), 0), &attributes);
+        socket.send(&request, 0)?;
+        let mut datagram = Vec::with_capacity(DUMP_BYTES);
+        socket.recv(&mut datagram, 0)?;
+        for (kind, _, body) in messages(&datagram) {
+            match kind {
+                NFT_MSG_NEWRULE => return Ok(owner.find(body).is_some()),
+                NLMSG_ERROR => match said(body) {
+                    Err(error) if error.raw_os_error().is_some_and(is_race) => return Ok(false),
+                    said => said?,
+                },
+                _ => {}
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    /// The attributes that say which rule it is.
+    fn attributes(&self) -> Vec<(u16, Vec<u8>)> {
+        let mut attributes = names(self.place);
+        attributes.push((NFTA_RULE_HANDLE, self.handle.to_be_bytes().to_vec()));
+        attributes
     }
 }
 
-fn number(bytes: &[u8]) -> Option<u64> {
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 

@@ -30,6 +30,13 @@ impl fmt::Display for Table {
     }
 }
 
+impl Table {
+    /// The one of this name.
+    pub(super) fn of_name(name: &str) -> Option<Table> {
+        [Table::Raw, Table::Filter, Table::Nat].into_iter().find(|table| table.to_string() == name)
+    }
+}
+
 /// A match that may be turned round by `!`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Is<T> {
