@@ -176,6 +176,18 @@ fn a_free_port_is_found_where_none_is_named() {
 }
 
 #[test]
+fn hundreds_of_ports_that_no_range_joins_come_and_go() {
+    need!(Root);
+    let host = Host::with_busybox();
+    let ports: Vec<String> = (0..400).map(|number| format!("-p{}:{}", 20000 + number, 40000 - number)).collect();
+    let mut flags: Vec<&str> = ports.iter().map(String::as_str).collect();
+    flags.push("--rm");
+    let web = host.run(&flags, &["true"]).ok();
+    assert_eq!(web.stderr, "", "what cannot be taken away is said");
+    assert_eq!(host.translated(), []);
+}
+
+#[test]
 fn a_105_a_205_capital_p_publishes_what_is_exposed() {
     need!(Root);
     let host = Host::with_busybox();

@@ -4,10 +4,13 @@ use std::io;
 use std::ops::ControlFlow;
 
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
+use nix::sys::socket::{MsgFlags, setsockopt};
 use rtnetlink::sys::Socket;
 
-use super::wire::{Dumped, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, message, messages, read_dump};
+use super::wire::{
+    DUMP_BYTES, Dumped, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, message, messages, read_dump,
+};
 
 pub(crate) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const fn kind(number: u16) -> u16 {
@@ -37,17 +40,22 @@ const NFPROTO_UNSPEC: u8 = 0;
 pub(crate) const NFGENMSG_BYTES: usize = 4;
 /// A batch longer than this needs more room than a socket has by itself (net.core.wmem_max).
 const ROOM_BYTES: usize = 100 * 1024;
+/// What an answer takes of a socket's room.
+const ANSWER_BYTES: usize = 1024;
 
 /// Changes that are made all or none.
 #[derive(Default)]
 pub(crate) struct Batch {
     messages: Vec<u8>,
     count: usize,
+    /// Where the last one begins.
+    last: usize,
 }
 
 impl Batch {
     pub(crate) fn add(&mut self, kind: u16, flags: u16, family: u8, attributes: &[(u16, Vec<u8>)]) {
-        message(&mut self.messages, kind, NLM_F_REQUEST | NLM_F_ACK | flags, (family, 0), attributes);
+        self.last = self.messages.len();
+        message(&mut self.messages, kind, NLM_F_REQUEST | flags, (family, 0), attributes);
         self.count += 1;
     }
 
@@ -58,26 +66,45 @@ impl Batch {
 
     /// Make the changes.
     ///
+    /// What fails is answered in any case. Of all else only the last asks for an answer: those to some hundreds of changes
+    /// would be more than a socket has room for.
+    ///
     /// Errors: the first that the kernel has against any of them; then none is made.
     pub(crate) fn commit(&self, socket: &Socket) -> io::Result<()> {
         let mut all = Vec::with_capacity(self.messages.len() + 64);
         message(&mut all, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
+        let last = all.len() + self.last;
         all.extend(&self.messages);
+        ask_for_answer(&mut all[last..]);
         message(&mut all, NFNL_MSG_BATCH_END, NLM_F_REQUEST, (NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES), &[]);
         if all.len() > ROOM_BYTES {
             setsockopt(socket, SndBufForce, &(2 * all.len()))?;
+            // Each may fail.
+            setsockopt(socket, RcvBufForce, &(self.count * ANSWER_BYTES))?;
         }
         socket.send(&all, 0)?;
-        let mut result = Ok(());
-        let mut answers = 0;
-        while answers < self.count {
-            let (datagram, _) = socket.recv_from_full()?;
+        // The kernel has said all before `send` comes back. None is left for who asks next.
+        let mut result = if self.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        let (mut datagram, mut is_first) = (Vec::with_capacity(DUMP_BYTES), true);
+        loop {
+            datagram.clear();
+            match socket.recv(&mut datagram, MsgFlags::MSG_DONTWAIT.bits()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return result,
+                received => received?,
+            };
             for (_, _, body) in messages(&datagram).filter(|(kind, ..)| *kind == NLMSG_ERROR) {
-                answers += 1;
-                result = result.and(answer(body));
+                let said = answer(body);
+                result = if std::mem::take(&mut is_first) { said } else { result.and(said) };
             }
         }
-        result
+    }
+}
+
+/// Set NLM_F_ACK in the message that begins here.
+fn ask_for_answer(message: &mut [u8]) {
+    if let Some(flags) = message.get_mut(6..8) {
+        let asked = u16::from_ne_bytes([flags[0], flags[1]]) | NLM_F_ACK;
+        flags.copy_from_slice(&asked.to_ne_bytes());
     }
 }
 
