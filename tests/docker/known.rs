@@ -48,6 +48,8 @@ pub(super) const KNOWN: &[Known] = &[
         on: On::Every,
         lines: &[
             "host listening with a published port: -0.0.0.0:8080",
+            // Of the cable's link-local address, which is another at each start.
+            "cable with a published port: -       valid_lft forever preferred_lft forever",
             "cable settings with a published port: -hairpin_mode:0",
             "cable settings with a published port: +hairpin_mode:1",
             "*: -conf/docker0/route_localnet:0",
