@@ -4,13 +4,11 @@ use std::io;
 use std::ops::ControlFlow;
 
 use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
-use nix::sys::socket::{MsgFlags, setsockopt};
 use rtnetlink::sys::Socket;
 
-use super::wire::{
-    DUMP_BYTES, Dumped, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, message, messages, read_dump,
-};
+use super::wire::{Dumped, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR, answer, message, read_all, read_dump};
 
 pub(crate) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const fn kind(number: u16) -> u16 {
@@ -84,19 +82,16 @@ impl Batch {
         }
         socket.send(&all, 0)?;
         // The kernel has said all before `send` comes back. None is left for who asks next.
-        let mut result = if self.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
-        let (mut datagram, mut is_first) = (Vec::with_capacity(DUMP_BYTES), true);
-        loop {
-            datagram.clear();
-            match socket.recv(&mut datagram, MsgFlags::MSG_DONTWAIT.bits()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return result,
-                received => received?,
-            };
-            for (_, _, body) in messages(&datagram).filter(|(kind, ..)| *kind == NLMSG_ERROR) {
-                let said = answer(body);
-                result = if std::mem::take(&mut is_first) { said } else { result.and(said) };
+        let mut answers = Vec::new();
+        read_all(socket, |kind, body| {
+            if kind == NLMSG_ERROR {
+                answers.push(answer(body));
             }
+        })?;
+        if answers.is_empty() && !self.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        answers.into_iter().collect()
     }
 }
 

@@ -20,7 +20,7 @@ use rtnetlink::sys::Socket;
 
 use super::batch::{NFGENMSG_BYTES, NFT_MSG_NEWRULE};
 use super::nfnetlink::{self, Place};
-use super::wire::{DUMP_BYTES, attribute, family, messages};
+use super::wire::{attribute, family, read_all};
 use super::{Rule, Table, changes, leave_to_the_kernel};
 use crate::error::Result;
 use crate::{files, steps};
@@ -89,22 +89,13 @@ impl Ear {
         let socket = self.0.as_ref()?;
         let comment = memmem::Finder::new(comment);
         let mut handles = Vec::new();
-        let mut datagram = Vec::with_capacity(DUMP_BYTES);
-        loop {
-            datagram.clear();
-            match socket.recv(&mut datagram, 0) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(handles),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // There was more than it can keep.
-                Err(_) => return None,
-                Ok(_) => {}
+        let read = read_all(socket, |kind, body| {
+            if kind == NFT_MSG_NEWRULE && comment.find(body).is_some() {
+                handles.push(Handle::of_message(body));
             }
-            let own =
-                messages(&datagram).filter(|(kind, _, body)| *kind == NFT_MSG_NEWRULE && comment.find(body).is_some());
-            for (_, _, body) in own {
-                handles.push(Handle::of_message(body)?);
-            }
-        }
+        });
+        // Where the kernel had more to tell than the socket keeps, there may be others.
+        read.ok().and_then(|()| handles.into_iter().collect())
     }
 }
 

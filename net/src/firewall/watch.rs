@@ -8,7 +8,7 @@ use super::batch::{
     NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN,
     NFT_MSG_NEWGEN, NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM,
 };
-use super::wire::{DUMP_BYTES, attribute, messages, open};
+use super::wire::{attribute, open, read_all};
 
 /// linux/netfilter/nfnetlink.h, enum nfnetlink_groups.
 const NFNLGRP_NFTABLES: u32 = 7;
@@ -37,35 +37,24 @@ pub(crate) fn changes() -> io::Result<Socket> {
 pub(crate) fn heard(socket: &Socket) -> Heard {
     let mut heard = Heard::Nothing;
     let (mut is_addition, mut is_deletion) = (false, false);
-    let mut datagram = Vec::with_capacity(DUMP_BYTES);
-    loop {
-        datagram.clear();
-        match socket.recv(&mut datagram, 0) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // There was more than it can keep.
-            Err(_) => return Heard::Deleted,
-            Ok(_) => {}
+    let read = read_all(socket, |kind, body| match kind {
+        NFT_MSG_DELTABLE | NFT_MSG_DELCHAIN | NFT_MSG_DELRULE | NFT_MSG_DELSET | NFT_MSG_DELSETELEM => {
+            is_deletion = true
         }
-        for (kind, _, body) in messages(&datagram) {
-            match kind {
-                NFT_MSG_DELTABLE | NFT_MSG_DELCHAIN | NFT_MSG_DELRULE | NFT_MSG_DELSET | NFT_MSG_DELSETELEM => {
-                    is_deletion = true;
-                }
-                NFT_MSG_NEWCHAIN | NFT_MSG_NEWRULE | NFT_MSG_NEWSETELEM => is_addition = true,
-                // The end of a change, and who has made it.
-                NFT_MSG_NEWGEN => {
-                    let by = body.get(4..).and_then(|body| attribute(body, NFTA_GEN_PROC_NAME)).unwrap_or_default();
-                    let (deleted, added) = (std::mem::take(&mut is_deletion), std::mem::take(&mut is_addition));
-                    heard = match (deleted, added) {
-                        _ if by.starts_with(b"rbox") => heard,
-                        (true, _) => Heard::Deleted,
-                        (_, true) if heard == Heard::Nothing => Heard::Added,
-                        _ => heard,
-                    };
-                }
-                _ => {}
-            }
+        NFT_MSG_NEWCHAIN | NFT_MSG_NEWRULE | NFT_MSG_NEWSETELEM => is_addition = true,
+        // The end of a change, and who has made it.
+        NFT_MSG_NEWGEN => {
+            let by = body.get(4..).and_then(|body| attribute(body, NFTA_GEN_PROC_NAME)).unwrap_or_default();
+            let (deleted, added) = (std::mem::take(&mut is_deletion), std::mem::take(&mut is_addition));
+            heard = match (deleted, added) {
+                _ if by.starts_with(b"rbox") => heard,
+                (true, _) => Heard::Deleted,
+                (_, true) if heard == Heard::Nothing => Heard::Added,
+                _ => heard,
+            };
         }
-    }
+        _ => {}
+    });
+    // Where there was more than the socket keeps, that may have been a deletion.
+    if read.is_ok() { heard } else { Heard::Deleted }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rtnetlink::sys::{Socket, protocols::NETLINK_NETFILTER};
 
@@ -101,6 +101,22 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, flags, body))
     })
+}
+
+/// Read all that the kernel has said so far, without waiting for more: `see` gets each message, its type and what follows
+/// nlmsghdr.
+///
+/// Errors: the kernel's; ENOBUFS where it had more to say than the socket keeps.
+pub(crate) fn read_all(socket: &Socket, mut see: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    let mut datagram = Vec::with_capacity(DUMP_BYTES);
+    loop {
+        datagram.clear();
+        match socket.recv(&mut datagram, MsgFlags::MSG_DONTWAIT.bits()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            received => received?,
+        };
+        messages(&datagram).for_each(|(kind, _, body)| see(kind, body));
+    }
 }
 
 /// How the reading of a dump has ended.
