@@ -1,6 +1,6 @@
 //! IPv6 where the host has none: frames made by hand, as a container with CAP_NET_RAW can send them, do not make it the
-//! host's router (CVE-2020-13401), and the host passes none of them on. Each has its twin: the same frame once the
-//! switch is turned by hand.
+//! host's router (CVE-2020-13401), and the host passes none of them on; nor does any frame get past the bridge. Each has its
+//! twin: the same frame once the switch is turned by hand.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::{Host, Running, need};
 
 /// All nodes of a link, RFC 4291, section 2.7.1: and how Ethernet calls them, RFC 2464, section 7.
 const ALL_NODES: (&str, &str) = ("ff02::1", "333300000001");
-/// A group that a bridge leaves to the host whose port hears it: IEEE 802.1Q, table 8-1.
+/// A group that a bridge by itself leaves to the host whose port hears it: IEEE 802.1Q, table 8-1.
 const NEAREST_BRIDGE: &str = "0180c200000e";
 /// Who sends to the world with an address of no network.
 const STRANGER: &str = "fd00:bad::2";
@@ -65,10 +65,14 @@ fn believed(host: &Host) -> String {
     host.shell("ip -6 route show proto ra; ip -6 addr show dynamic").ok().text().to_owned()
 }
 
-/// Switch IPv6 on, and listen to routers, as every link of the kernel's is born.
+/// Switch IPv6 on, and listen to routers, as every link of the kernel's is born; and what comes to a port is for the port.
 fn open(host: &Host, link: &str) {
     let conf = format!("/proc/sys/net/ipv6/conf/{link}");
     host.shell(&format!("echo 1 >{conf}/accept_ra; echo 0 >{conf}/disable_ipv6")).ok();
+    host.shell(&format!(
+        "! [ -d /sys/class/net/{link}/brport ] || echo 0 >/sys/class/net/{link}/brport/group_fwd_mask"
+    ))
+    .ok();
 }
 
 /// A container at rest, and the host's links that its frames come to.
@@ -103,7 +107,8 @@ fn no_container_of_a_network_without_ipv6_becomes_the_hosts_router() {
             std::thread::sleep(Duration::from_millis(300));
             assert_eq!(believed(&host), "", "{network}, link {link}");
         }
-        for (link, to) in ways {
+        // The port first: while it passes such frames on they come to the bridge.
+        for (link, to) in ways.into_iter().rev() {
             open(&host, link);
             wait_for(&format!("the twin: {network}, link {link}"), || {
                 send(&host, &container, &advertisement(to));
@@ -127,7 +132,7 @@ fn no_container_of_a_network_with_ipv6_becomes_the_hosts_router() {
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(believed(&host), "");
     }
-    for (link, to) in [(bridge, ALL_NODES.1), (port, NEAREST_BRIDGE)] {
+    for (link, to) in [(port, NEAREST_BRIDGE), (bridge, ALL_NODES.1)] {
         open(&host, &link);
         wait_for(&format!("the twin: link {link}"), || {
             send(&host, &container, &advertisement(to));
@@ -147,6 +152,48 @@ fn the_hosts_end_of_a_cable_has_no_ipv6_of_its_own() {
         assert_eq!(shown(), "", "{network}");
         open(&host, &port);
         wait_for(&format!("the twin: {network}"), || shown().contains("fe80::"));
+    }
+}
+
+/// A UDP datagram of IPv4 in a frame: no checksum of its own, RFC 768.
+fn datagram(to: &str, (source, destination): ([u8; 4], [u8; 4]), port: u16) -> String {
+    let mut header = [&[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0], &source[..], &destination].concat();
+    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    header[10..12].copy_from_slice(&(!sum).to_be_bytes()[2..]);
+    let udp = [&port.to_be_bytes()[..], &port.to_be_bytes(), &[0, 12, 0, 0], &b"lost"[..]].concat();
+    let hex: String = [header, udp].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{to}0242deadbeef0800{hex}")
+}
+
+#[test]
+fn no_frame_comes_to_the_hosts_end_of_a_cable_itself() {
+    need!(Root, Iptables);
+    for (network, flags) in NETWORKS {
+        let host = Host::with_busybox();
+        let bridge = make(&host, network, flags);
+        let (container, [_, port]) = container(&host, network, &bridge);
+        // Counted before anything else sees it.
+        host.shell(&format!("iptables -t mangle -A PREROUTING -i {port} -p udp --dport 5350")).ok();
+        let came = || {
+            let rules = host.shell("iptables-save -c -t mangle").ok().stdout;
+            let line = rules.lines().find(|line| line.contains("--dport 5350")).unwrap().to_owned();
+            line.trim_start_matches('[').split(':').next().unwrap().parse::<u32>().unwrap()
+        };
+        let groups = || (0..16).map(|group| format!("0180c20000{group:02x}"));
+        let send_to_all = || {
+            for to in groups() {
+                send(&host, &container, &datagram(&to, ([172, 31, 0, 9], [192, 0, 2, 2]), 5350));
+            }
+        };
+        send_to_all();
+        assert_eq!(came(), 0, "{network}");
+        host.shell(&format!("echo 0 >/sys/class/net/{port}/brport/group_fwd_mask")).ok();
+        send_to_all();
+        // Without a spanning tree the kernel passes on those to 00 by itself, and those to 01 it drops.
+        assert_eq!(came(), 14, "the twin: {network}");
     }
 }
 

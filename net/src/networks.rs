@@ -7,6 +7,7 @@
 //!     rules                                 another, shared by all who make the rules of endpoints of their own, or delete
 //!                                           them with the record, and held by who puts in rules of others' endpoints
 //!     firewall                              another, held by each program that puts rules in
+//!     switches                              another, held by who switches a link's IPv6 off
 //!     backend                               the packet filter that has them
 //!     networks/bridge.json host.json none.json    Network: those that are there from the beginning
 //!     endpoints/CONTAINER/ENDPOINT.json     EndpointRecord: the lease of an address and of ports, and how to undo it
@@ -278,6 +279,17 @@ impl Networks {
     /// `Os`: the state directory cannot be written.
     pub fn lock(&self) -> Result<Lock> {
         Lock::take(&self.0.dir, "lock")
+    }
+
+    /// Wait for one's turn to switch a link's IPv6 off.
+    ///
+    /// The kernel does that under its lock of all links. Who writes the switch does not wait for that lock but tries for it
+    /// again and again (addrconf_disable_ipv6(), restart_syscall()): of a hundred containers that start at once, most would do
+    /// nothing else, on all processors. It is free most likely just after one has given it back oneself.
+    ///
+    /// Errors: `Os`, the state directory cannot be written.
+    pub(crate) fn switches(&self) -> Result<Lock> {
+        Lock::take(&self.0.dir, "switches")
     }
 
     pub(crate) fn dir(&self) -> &Path {

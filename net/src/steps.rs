@@ -30,8 +30,9 @@ pub(crate) static PORT_UP: Row = Row {
 };
 pub(crate) static HAIRPIN: Row = Row {
     key: "hairpin",
-    why: "lets a container reach itself through its own published port: the frame leaves by the port it came from",
-    see: "bridge(8)",
+    why: "a container reaches itself through its own published port: the frame leaves by the port it came from; and none goes \
+          round the bridge to the port's own host",
+    see: "bridge(8), ip-link(8), kernel br_handle_frame()",
 };
 pub(crate) static ISOLATED: Row = Row {
     key: "isolated",
@@ -120,6 +121,11 @@ pub(crate) static SYSCTL_IPV6_SHUT: Row = Row {
     key: "ipv6-shut",
     why: "a container must not say here that it is the host's router, nor send what no rule looks at",
     see: "CVE-2020-13401, kernel networking/ip-sysctl.rst, disable_ipv6",
+};
+pub(crate) static SYSCTL_IPV6_PORT: Row = Row {
+    key: "ipv6-port",
+    why: "a port of a bridge needs no address of its own, and the kernel none to look through",
+    see: "kernel networking/ip-sysctl.rst, disable_ipv6",
 };
 pub(crate) static SYSCTL_IPV6_ON: Row =
     Row { key: "ipv6-on", why: "the network has IPv6", see: "kernel networking/ip-sysctl.rst, disable_ipv6" };

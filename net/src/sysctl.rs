@@ -21,26 +21,45 @@ const VALUE_BYTES_MAX: usize = 32;
 ///
 /// Same as: `sysctl -w <name>=<value>`, with `/` for `.` in the name.
 pub(crate) fn set(row: &'static Row, name: &str, value: &str) -> Result<()> {
-    let path = format!("/proc/sys/{name}");
-    // Opened once: to find a switch takes the kernel the longer, the more network namespaces there are.
-    let found = found(name);
-    let file = match OpenOptions::new().read(true).write(true).open(found.as_ref().map_or(&*path, |(path, _)| path)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // It cannot be written, so it is well if nothing has to be.
-        Err(_) if get(name).is_some_and(|now| now == value) => return Ok(()),
-        file => file,
-    };
-    let mut now = [0; VALUE_BYTES_MAX];
-    let is_there = file.as_ref().is_ok_and(|file| {
-        let length = file.read_at(&mut now, 0).unwrap_or(0);
-        now[..length].trim_ascii_end() == value.as_bytes()
-    });
-    if is_there {
-        return Ok(());
+    Switch::find(name).set(row, value)
+}
+
+/// A switch that has been found, so that nothing but to write is left.
+pub(crate) struct Switch<'a> {
+    name: &'a str,
+    /// Nothing where the kernel has none.
+    file: Option<io::Result<File>>,
+}
+
+impl Switch<'_> {
+    pub(crate) fn find(name: &str) -> Switch<'_> {
+        let path = format!("/proc/sys/{name}");
+        // Opened once: to find a switch takes the kernel the longer, the more network namespaces there are.
+        let found = found(name);
+        let open = OpenOptions::new().read(true).write(true).open(found.as_ref().map_or(&*path, |(path, _)| path));
+        let is_absent = matches!(&open, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        Switch { name, file: (!is_absent).then_some(open) }
     }
-    let words = || format!("sysctl -w {}={value}", name.replace('/', "."));
-    rbox_explain::step(row, words, || file?.write_at(value.as_bytes(), 0).map(drop))
-        .doing(|| format!("write {value} to {path}"))
+
+    /// What [`set`] does.
+    pub(crate) fn set(self, row: &'static Row, value: &str) -> Result<()> {
+        let Some(file) = self.file else { return Ok(()) };
+        let is_there = match &file {
+            Ok(file) => {
+                let mut now = [0; VALUE_BYTES_MAX];
+                let length = file.read_at(&mut now, 0).unwrap_or(0);
+                now[..length].trim_ascii_end() == value.as_bytes()
+            }
+            // It cannot be written, so it is well if nothing has to be.
+            Err(_) => get(self.name).is_some_and(|now| now == value),
+        };
+        if is_there {
+            return Ok(());
+        }
+        let words = || format!("sysctl -w {}={value}", self.name.replace('/', "."));
+        rbox_explain::step(row, words, || file?.write_at(value.as_bytes(), 0).map(drop))
+            .doing(|| format!("write {value} to /proc/sys/{}", self.name))
+    }
 }
 
 /// The switches of one family and one network namespace: its inode, and their directory.

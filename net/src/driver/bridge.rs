@@ -23,6 +23,7 @@ use crate::netlink::{Cable, LinkState, Netlink, NewBridge};
 use crate::network::{Bridge, IPV6_MTU_BYTES_MIN, Network, Passage, Pool};
 use crate::networks::Networks;
 use crate::ports::PortRange;
+use crate::sysctl::Switch;
 use crate::{steps, sysctl};
 
 /// What a host without a default route gets: Ethernet's.
@@ -222,10 +223,14 @@ pub(crate) fn plug(
     let index = ensure(netlink, networks, (network, Age::Known), it.mtu_bytes)?;
     let cable = Cable { host, inside: &it.interface, bridge: (index, bridge), mac: it.mac, mtu_bytes: it.mtu_bytes };
     netlink.add_cable(cable, netns)?;
-    // A bridge leaves frames to some groups (01:80:c2:00:00:0e) to the port's own host: br_handle_frame() of the kernel. And
-    // without IPv6 the port has no address and no route of its own, which the kernel would look for among those of all ports.
-    sysctl::shut_ipv6(host)?;
-    netlink.set_port(host, *isolated, alias)
+    // A port without IPv6 has no address and no route of its own, which the kernel would look for among those of all ports.
+    let turn = networks.switches()?;
+    let path = format!("net/ipv6/conf/{host}/disable_ipv6");
+    let ipv6 = Switch::find(&path);
+    netlink.set_port(host, *isolated, alias)?;
+    ipv6.set(&steps::SYSCTL_IPV6_PORT, "1")?;
+    drop(turn);
+    netlink.set_port_up(host)
 }
 
 /// Take the bridge and its shared rules away. What is gone already is no error; another's bridge is left alone.

@@ -17,6 +17,10 @@ use crate::error::Result;
 use crate::network::{Driver, SubMode};
 use crate::steps;
 
+/// The groups 01:80:c2:00:00:00 to 0f whose frames a port passes on as any other's: all that the kernel takes, 01 being pauses
+/// of Ethernet, which it drops. (IFLA_BRPORT_GROUP_FWD_MASK, br_handle_frame().)
+const ALL_GROUPS: u16 = !(1 << 1);
+
 /// A bridge to be made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewBridge<'a> {
@@ -196,12 +200,12 @@ impl Netlink {
             .map_err(|refusal| refusal.doing(format!("create link {name}")))
     }
 
-    /// Let frames leave by the bridge port they came from; and with `isolated` by no other port that is isolated too. Note
-    /// `alias` at it. Then switch it on.
+    /// Let frames leave by the bridge port they came from; and with `isolated` by no other port that is isolated too. None is
+    /// left to the port itself. Note `alias` at it.
     ///
-    /// Same as: `bridge link set dev <name> hairpin on [isolated on]`, `ip link set <name> alias <alias>`, `ip link set <name> up`
+    /// Same as: `ip link set <name> alias <alias> type bridge_slave hairpin on group_fwd_mask 0xfffd [isolated on]`
     pub(crate) fn set_port(&mut self, name: &str, isolated: bool, alias: Option<String>) -> Result<()> {
-        let mut port = vec![InfoBridgePort::HairpinMode(true)];
+        let mut port = vec![InfoBridgePort::HairpinMode(true), InfoBridgePort::GroupFwdMask(ALL_GROUPS)];
         if isolated {
             port.push(InfoBridgePort::Isolated(true));
         }
@@ -214,13 +218,20 @@ impl Netlink {
             ]),
         ];
         let (row, more) = if isolated { (&steps::ISOLATED, " isolated on") } else { (&steps::HAIRPIN, "") };
-        let noted = alias.iter().map(|alias| format!("; ip link set {name} alias '{alias}'")).collect::<String>();
+        let noted = alias.iter().map(|alias| format!(" alias '{alias}'")).collect::<String>();
         message.attributes.extend(alias.map(LinkAttribute::IfAlias));
-        let words = || format!("bridge link set dev {name} hairpin on{more}{noted}");
+        let words =
+            || format!("ip link set {name}{noted} type bridge_slave hairpin on group_fwd_mask {ALL_GROUPS:#x}{more}");
         self.link(row, words, RouteNetlinkMessage::NewLink(message), 0)
-            .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))?;
-        // A change to a link that is up, and has no carrier yet, the kernel tells everybody, and its IPv6 looks through all
-        // routes for those that lead there (rt6_sync_down_dev).
+            .map_err(|refusal| refusal.doing(format!("set up port {name} of the bridge")))
+    }
+
+    /// Switch a bridge port on, when there is nothing more to be changed of it: a change to a link that is up, and has no
+    /// carrier yet, the kernel tells everybody, and its IPv6 looks through all routes for those that lead there
+    /// (rt6_sync_down_dev).
+    ///
+    /// Same as: `ip link set <name> up`
+    pub(crate) fn set_port_up(&mut self, name: &str) -> Result<()> {
         let mut message = switched_on();
         message.attributes = vec![LinkAttribute::IfName(name.into())];
         let words = || format!("ip link set {name} up");
