@@ -5,28 +5,23 @@ Every pair of programs is measured in turns (A B A B …), so that a change of t
 medians are compared. Each bound is one that the project promises; PASS and FAIL say how it stands on this machine.
 """
 
-import json
 import os
 import shutil
-import signal
-import socket
-import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import firewall
 import life
 import networks
 import oci
-from measure import ARCHIVE, BUSYBOX, DOCKER, PAIRS, RBOX, ROUNDS, WORK
+import ways
+from measure import ARCHIVE, BUSYBOX, DOCKER, RBOX, ROUNDS, WORK
 from measure import claim, docker, host, in_turns, quiet, results, timed
 
 
 def versions() -> None:
     for command in (
-        ["/usr/sbin/dockerd", "--version"], ["crun", "--version"], ["runc", "--version"], ["iperf3", "--version"], [*RBOX, "version"],
+        ["/usr/sbin/dockerd", "--version"], ["crun", "--version"], ["runc", "--version"], [*RBOX, "version"],
         ["uname", "-sr"],
     ):  # fmt: skip
         said = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
@@ -75,53 +70,6 @@ def podman() -> None:
     print(f"note  run --rm --network none, of podman's: {ours / theirs:.3f}   {ours:.1f} of {theirs:.1f} ms")
 
 
-def traffic() -> None:
-    """One TCP stream to the same server: to 127.0.0.1 and the published port, and to the bridge address."""
-    bind = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", "/etc") if Path(path).exists()]
-    volumes = [word for path in bind for word in ("-v", path)]
-    server = subprocess.Popen(
-        [*RBOX, "run", "--rm", "--name", "iperf", "-p", "5201:5201", *volumes, BUSYBOX, "/usr/bin/iperf3", "--server"],
-        stdout=subprocess.DEVNULL, stderr=open(WORK / "iperf.log", "wb"), stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        address = wait_for_server()
-
-        def rate(to: str):
-            def measure() -> float:
-                command = ["iperf3", "--client", to, "--time", "2", "--json", "--omit", "1"]
-                answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-                return answer["end"]["sum_received"]["bits_per_second"] / 1e9
-
-            return measure
-
-        published, direct = [], []
-        local, bridge = rate("127.0.0.1"), rate(address)
-        for _ in range(PAIRS):
-            published.append(local())
-            direct.append(bridge())
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-    ratio = statistics.median(a / b for a, b in zip(published, direct))
-    note = f"{statistics.median(published):.1f} of {statistics.median(direct):.1f} Gbit/s, {PAIRS} pairs"
-    claim("127.0.0.1 to a published port, of the bridge's TCP throughput", ratio, "at least", 0.93, note)
-
-
-def wait_for_server() -> str:
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", 5201), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    else:
-        raise SystemExit(f"bench: iperf3 does not answer:\n{(WORK / 'iperf.log').read_text()}")
-    time.sleep(0.5)
-    found = subprocess.run([*RBOX, "network", "inspect", "bridge"], capture_output=True, text=True, check=True).stdout
-    containers = json.loads(found)[0]["Containers"].values()
-    return next(one["IPv4Address"].split("/")[0] for one in containers if one["Name"] == "iperf")
-
-
 def main() -> None:
     host()
     print("what is measured, on", os.cpu_count(), "processors,", ROUNDS, "rounds:")
@@ -129,7 +77,7 @@ def main() -> None:
     quiet([*RBOX, "load", "--input", ARCHIVE])
     parts = {
         "oci": oci.measure, "start": start, "life": life.many, "networks": networks.measure, "firewall": firewall.measure,
-        "podman": podman, "traffic": traffic,
+        "podman": podman, "traffic": ways.measure,
     }  # fmt: skip
     for part in os.environ.get("PARTS", "").split() or parts:
         parts[part]()

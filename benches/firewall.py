@@ -1,17 +1,13 @@
-"""The packet filter: both backends side by side, many published containers, many ports, every way to a published port."""
+"""The packet filter: both backends side by side, many published containers, many ports."""
 
 import contextlib
-import json
 import os
 import socket
 import statistics
-import subprocess
 import time
-from pathlib import Path
 
-from measure import ARCHIVE, BUSYBOX, PAIRS, RBOX, ROUNDS, WORK, claim, in_turns, quiet, timed
+from measure import ARCHIVE, BUSYBOX, MACHINE, RBOX, ROUNDS, WORK, claim, in_turns, quiet, timed
 
-HERE = Path(__file__).parent
 # How many containers with a port there are in the end, and how many attachments are timed at each end.
 MANY = int(os.environ.get("CONTAINERS", "1000"))
 END = 20
@@ -94,7 +90,7 @@ def ten_thousand() -> None:
     the kernel's table of connections for a while, and makes the next ones slower."""
     for backend, rounds in zip(BACKENDS, (2, 7)):
         rbox = engine(backend)
-        quiet([*rbox, "run", "-d", "--name", "serves", "-p", "9000:80", *volumes(), BUSYBOX, "/usr/bin/python3", "-c", SERVES])
+        quiet([*rbox, "run", "-d", "--name", "serves", "-p", "9000:80", *MACHINE, BUSYBOX, "/usr/bin/python3", "-c", SERVES])
         # Each port leads to another one, so that each is an entry, or a rule, of its own.
         ports = [word for number in range(PORTS) for word in ("-p", f"{20000 + number}:{40000 - number}/tcp")]
         reachable(9000)
@@ -116,11 +112,6 @@ def ten_thousand() -> None:
         quiet([*rbox, "rm", "-f", "serves"])
 
 
-def volumes() -> list[str]:
-    bind = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", "/etc") if Path(path).exists()]
-    return [word for path in bind for word in ("-v", path)]
-
-
 def reachable(port: int) -> None:
     for _ in range(100):
         with contextlib.suppress(OSError):
@@ -130,49 +121,9 @@ def reachable(port: int) -> None:
     raise SystemExit(f"bench: nobody answers at port {port}")
 
 
-def ways(backend: str) -> None:
-    """One TCP stream by each way to a published port, and to the container's own address from the same place."""
-    rbox = engine(backend)
-    server = ["run", "-d", "--name", "iperf", "-p", "5201:5201", *volumes(), BUSYBOX, "/usr/bin/iperf3", "--server"]
-    quiet([*rbox, *server])
-    quiet([*rbox, "run", "-d", "--name", "asks", BUSYBOX, "sleep", "100000"])
-    reachable(5201)
-    time.sleep(0.5)
-    inspect = lambda name, field: subprocess.run([*rbox, "inspect", "--format", field, name], capture_output=True, text=True, check=True).stdout.strip()
-    address = inspect("iperf", "{{.NetworkSettings.IPAddress}}")
-    inside = ["nsenter", f"--net=/proc/{inspect('asks', '{{.State.Pid}}')}/ns/net"]
-    for what, where, to in (
-        ("the host's 127.0.0.1", [], "127.0.0.1"),
-        ("the host's own address", [], "192.0.2.2"),
-        ("the host's ::1, by the relay", [], "::1"),
-        ("another container, by the host's address", inside, "192.0.2.2"),
-    ):
-        published, direct = [], []
-        for _ in range(PAIRS):
-            published.append(rate(where, to))
-            direct.append(rate(where, address))
-        ratio = statistics.median(a / b for a, b in zip(published, direct))
-        note = f"{statistics.median(published):.1f} of {statistics.median(direct):.1f} Gbit/s, {PAIRS} pairs"
-        claim(f"{backend}: {what}, of the direct way's TCP throughput", ratio, "at least", 0.93, note)
-    quiet([*rbox, "rm", "-f", "iperf", "asks"])
-
-
-def rate(where: list[str], to: str) -> float:
-    command = [*where, "iperf3", "--client", to, "--time", "1", "--json", "--omit", "1"]
-    for _ in range(20):
-        answer = subprocess.run(command, capture_output=True)
-        if answer.returncode == 0:
-            return json.loads(answer.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
-        # Its server is still busy with the one before.
-        time.sleep(0.1)
-    raise SystemExit(f"bench: {' '.join(command)}: {answer.stdout.decode()}")
-
-
 def measure() -> None:
     starts()
     ten_thousand()
-    for backend in BACKENDS:
-        ways(backend)
     for backend in reversed(BACKENDS):
         thousand(backend)
     for backend in BACKENDS:

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 WORK = Path(sys.argv[1])
@@ -22,6 +23,13 @@ BUSYBOX = "rbox-fixtures/busybox"
 
 RBOX = [str(PROGRAMS / "rbox"), "--root", str(WORK / "rbox/data"), "--state", "/run/rbox"]
 DOCKER = ["/usr/bin/docker", "--host", f"unix://{WORK}/docker.sock"]
+# With these a container runs the machine's own programs, and the measuring ones.
+MACHINE = [
+    word
+    for path in ("/usr", "/lib", "/lib64", "/etc", str(Path(__file__).parent))
+    if Path(path).exists()
+    for word in ("--volume", f"{path}:{path}:ro")
+]
 results: list[tuple[str, float, str, float, str]] = []
 
 
@@ -82,6 +90,29 @@ def host() -> None:
         "ip route add default via 192.0.2.3",
     ):
         quiet(command.split())
+
+
+@contextlib.contextmanager
+def namespace() -> Iterator[str]:
+    """The path of a network namespace with nothing in it but lo."""
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "100000"])
+    path = f"/proc/{holder.pid}/ns/net"
+    while os.readlink(path) == os.readlink("/proc/self/ns/net"):
+        time.sleep(0.01)
+    try:
+        quiet(["nsenter", f"--net={path}", "ip", "link", "set", "lo", "up"])
+        yield path
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def wire(netns: str, ours: str, address: str, *more: str) -> None:
+    """A cable from here to `eth0` there, with that address; `more` is said of our end when it is made."""
+    holder = netns.split("/")[2]
+    quiet(["ip", "link", "add", ours, "up", *more, "type", "veth", "peer", "name", "eth0", "netns", holder])
+    for command in (f"ip addr add {address}/24 dev eth0", "ip link set eth0 up"):
+        quiet(["nsenter", f"--net={netns}", *command.split()])
 
 
 @contextlib.contextmanager

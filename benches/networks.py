@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
 import statistics
 import subprocess
 import time
 from pathlib import Path
 
-from measure import BUSYBOX, PAIRS, RBOX, ROUNDS, WORK, claim, in_turns, quiet, timed
+import ways
+from measure import BUSYBOX, MACHINE, RBOX, ROUNDS, claim, in_turns, namespace, quiet, timed, wire
 
 HERE = Path(__file__).parent
 # How many networks are made for the last figure, and how many of them at each end are compared.
@@ -71,58 +71,27 @@ def private_kb(pid: str) -> int:
 
 def between() -> None:
     """TCP from container to container, and between two namespaces on a bridge that `ip` has made."""
-    bind = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", "/etc") if Path(path).exists()]
-    volumes = [word for path in bind for word in ("-v", path)]
-    quiet([*RBOX, "run", "-d", "--name", "server", "--network", "one", *volumes, BUSYBOX, "/usr/bin/iperf3", "--server"])
-    idle("client", "--network", "one")
-    ours = f"/proc/{shown('client', '{{.State.Pid}}')}/ns/net", shown("server", '{{(index .NetworkSettings.Networks "one").IPAddress}}')
-    for command in (
-        "ip link add byhand type bridge", "ip addr add 10.99.0.1/24 dev byhand", "ip link set byhand up",
-    ):  # fmt: skip
-        quiet(command.split())
-    sides = [by_hand(number) for number in (2, 3)]
-    server = subprocess.Popen(["nsenter", f"--net={sides[0]}", "iperf3", "--server"], stdout=subprocess.DEVNULL)
-    try:
-        time.sleep(1)
-        rbox, hand = [], []
-        for _ in range(PAIRS):
-            rbox.append(rate(*ours))
-            hand.append(rate(sides[1], "10.99.0.2"))
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-        for holder in HOLDERS:
-            holder.kill()
-            holder.wait()
-        quiet(["ip", "link", "delete", "byhand"])
-    ratio = statistics.median(a / b for a, b in zip(rbox, hand))
-    note = f"{statistics.median(rbox):.1f} of {statistics.median(hand):.1f} Gbit/s, {PAIRS} pairs"
+    quiet([*RBOX, "run", "-d", "--name", "answers", "--network", "one", *MACHINE, BUSYBOX, *ways.serves(80)])
+    idle("asks", "--network", "one")
+    address = shown("answers", '{{(index .NetworkSettings.Networks "one").IPAddress}}')
+    quiet("ip link add byhand up type bridge".split())
+    with namespace() as there, namespace() as here:
+        wire(there, "h2", "10.99.0.2", "master", "byhand")
+        wire(here, "h3", "10.99.0.3", "master", "byhand")
+        server = subprocess.Popen(["nsenter", f"--net={there}", *ways.serves(80)])
+        try:
+            passed = ways.streams({
+                "rbox": f"/proc/{shown('asks', '{{.State.Pid}}')}/ns/net,{address},80",
+                "by hand": f"{here},10.99.0.2,80",
+            })  # fmt: skip
+        finally:
+            server.kill()
+            server.wait()
+    quiet("ip link delete byhand".split())
+    note = f"{statistics.median(passed['rbox']):.1f} of {statistics.median(passed['by hand']):.1f} Gbit/s"
+    ratio = ways.ratio(passed["rbox"], passed["by hand"])
     claim("container to container, of a bridge made by hand", ratio, "at least", 0.95, note)
-    quiet([*RBOX, "rm", "-f", "server", "client"])
-
-
-HOLDERS: list[subprocess.Popen] = []
-
-
-def by_hand(number: int) -> str:
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "100000"])
-    HOLDERS.append(holder)
-    host = os.readlink("/proc/self/ns/net")
-    while os.readlink(f"/proc/{holder.pid}/ns/net") == host:
-        time.sleep(0.01)
-    inside = f"nsenter --net=/proc/{holder.pid}/ns/net"
-    for command in (
-        f"ip link add h{number} up master byhand type veth peer name eth0 netns {holder.pid}",
-        f"{inside} ip addr add 10.99.0.{number}/24 dev eth0", f"{inside} ip link set eth0 up", f"{inside} ip link set lo up",
-    ):  # fmt: skip
-        quiet(command.split())
-    return f"/proc/{holder.pid}/ns/net"
-
-
-def rate(netns: str, to: str) -> float:
-    command = ["nsenter", f"--net={netns}", "iperf3", "--client", to, "--time", "2", "--json", "--omit", "1"]
-    answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return answer["end"]["sum_received"]["bits_per_second"] / 1e9
+    quiet([*RBOX, "rm", "-f", "answers", "asks"])
 
 
 def hundreds() -> None:
