@@ -40,6 +40,12 @@ def quiet(command: list[str], **options) -> None:
         raise SystemExit(f"bench: {' '.join(command)}: ended with {done.returncode}\n{done.stdout.decode()}")
 
 
+def shown(engine: list[str], name: str, field: str) -> str:
+    """What `inspect` says of a container."""
+    words = [*engine, "inspect", "--format", field, name]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def timed(command: list[str]) -> float:
     """Milliseconds from the start of the process to its end. posix_spawn, because pipes and threads of the measuring
     program would be half of what is measured."""

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import ways
-from measure import BUSYBOX, MACHINE, RBOX, ROUNDS, claim, in_turns, namespace, quiet, timed, wire
+from measure import BUSYBOX, MACHINE, RBOX, ROUNDS, claim, in_turns, namespace, quiet, shown, timed, wire
 
 HERE = Path(__file__).parent
 # How many networks are made for the last figure, and how many of them at each end are compared.
@@ -18,11 +18,6 @@ END = 20
 
 def idle(name: str, *flags: str) -> None:
     quiet([*RBOX, "run", "-d", "--name", name, *flags, BUSYBOX, "sleep", "100000"])
-
-
-def shown(name: str, field: str) -> str:
-    words = [*RBOX, "inspect", "--format", field, name]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def connect() -> None:
@@ -44,7 +39,7 @@ def names() -> None:
     """The name server of a container: its monitor, on a processor of its own."""
     idle("asks", "--network", "one")
     idle("answers", "--network", "one")
-    pid = shown("asks", "{{.State.Pid}}")
+    pid = shown(RBOX, "asks", "{{.State.Pid}}")
     # In this pid namespace; the container's first process is its monitor's child.
     monitor = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
     if (os.cpu_count() or 1) > 1:
@@ -73,7 +68,7 @@ def between() -> None:
     """TCP from container to container, and between two namespaces on a bridge that `ip` has made."""
     quiet([*RBOX, "run", "-d", "--name", "answers", "--network", "one", *MACHINE, BUSYBOX, *ways.serves(80)])
     idle("asks", "--network", "one")
-    address = shown("answers", '{{(index .NetworkSettings.Networks "one").IPAddress}}')
+    address = shown(RBOX, "answers", '{{(index .NetworkSettings.Networks "one").IPAddress}}')
     quiet("ip link add byhand up type bridge".split())
     with namespace() as there, namespace() as here:
         wire(there, "h2", "10.99.0.2", "master", "byhand")
@@ -81,7 +76,7 @@ def between() -> None:
         server = subprocess.Popen(["nsenter", f"--net={there}", *ways.serves(80)])
         try:
             passed = ways.streams({
-                "rbox": f"/proc/{shown('asks', '{{.State.Pid}}')}/ns/net,{address},80",
+                "rbox": f"/proc/{shown(RBOX, 'asks', '{{.State.Pid}}')}/ns/net,{address},80",
                 "by hand": f"{here},10.99.0.2,80",
             })  # fmt: skip
         finally:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """TCP streams side by side. `stream.py serve PORT` reads whatever comes; `stream.py send TURNS WAY…` opens one connection by
-each way, NETNS,ADDRESS,PORT, sends so many slices by each of them in turns, and prints the seconds that each slice took.
+each way, NETNS,ADDRESS,PORT, sends so many slices by each of them in turns, and prints the Gbit/s of each slice.
 
 A slice lasts some ten milliseconds, and who sends it waits until it has been read: so a machine that becomes faster and
 slower, as one does that others live on, does so for all ways alike."""
@@ -34,14 +34,14 @@ def read(stream: socket.socket) -> None:
 
 def send(turns: int, ways: list[str]) -> None:
     streams = [connect(*way.split(",")) for way in ways]
-    times: list[list[float]] = [[] for _ in ways]
+    rates: list[list[float]] = [[] for _ in ways]
     for turn in range(turns + 20):
-        for stream, own in zip(streams, times):
-            took = one_slice(stream)
+        for stream, own in zip(streams, rates):
+            rate = one_slice(stream)
             # The first are for the window to grow.
             if turn >= 20:
-                own.append(took)
-    print(json.dumps(times))
+                own.append(rate)
+    print(json.dumps(rates))
 
 
 def connect(netns: str, address: str, port: str) -> socket.socket:
@@ -57,8 +57,9 @@ def one_slice(stream: socket.socket) -> float:
     began = time.perf_counter()
     for _ in range(SLICE // PART):
         stream.sendall(part)
-    stream.recv(1)
-    return time.perf_counter() - began
+    if not stream.recv(1):
+        raise EOFError("who reads has gone")
+    return SLICE * 8 / (time.perf_counter() - began) / 1e9
 
 
 if sys.argv[1] == "serve":

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import firewall
-from measure import BUSYBOX, DOCKER, MACHINE, PAIRS, claim, docker, namespace, quiet, wire
+from measure import BUSYBOX, DOCKER, MACHINE, PAIRS, claim, docker, namespace, quiet, shown, wire
 
 STREAM = str(Path(__file__).parent / "stream.py")
 TURNS = 20 * PAIRS
-# What one slice of a stream holds.
-BITS = 8 * (16 << 20)
 HERE = f"/proc/{os.getpid()}/ns/net"
 
 
@@ -28,7 +26,7 @@ def streams(ways: dict[str, str]) -> dict[str, list[float]]:
     for _ in range(50):
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode == 0:
-            return {name: [BITS / took / 1e9 for took in times] for name, times in zip(ways, json.loads(done.stdout))}
+            return dict(zip(ways, json.loads(done.stdout)))
         # Whom it asks is still on his way.
         time.sleep(0.1)
     raise SystemExit(f"bench: {' '.join(words)}:\n{done.stderr}")
@@ -41,15 +39,10 @@ def ratio(some: list[float], others: list[float]) -> float:
 
 def published(who: str, engine: list[str], flags: list[str], judge: Callable[..., None]) -> None:
     """By each way to a published port, beside the direct one: from container to container, inside of the bridge."""
-
-    def shown(name: str, field: str) -> str:
-        words = [*engine, "inspect", "--format", field, name]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-
     quiet([*engine, "run", "-d", "--name", "answers", "-p", "5201:80", *flags, *MACHINE, BUSYBOX, *serves(80)])
     quiet([*engine, "run", "-d", "--name", "asks", *flags, BUSYBOX, "sleep", "100000"])
-    address = shown("answers", "{{.NetworkSettings.IPAddress}}")
-    inside = f"/proc/{shown('asks', '{{.State.Pid}}')}/ns/net"
+    address = shown(engine, "answers", "{{.NetworkSettings.IPAddress}}")
+    inside = f"/proc/{shown(engine, 'asks', '{{.State.Pid}}')}/ns/net"
     with namespace() as neighbour:
         wire(neighbour, "lan0", "192.0.3.2")
         quiet("ip addr add 192.0.3.1/24 dev lan0".split())

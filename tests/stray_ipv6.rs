@@ -17,6 +17,16 @@ const STRANGER: &str = "fd00:bad::2";
 /// What the container says that the host's new address begins with.
 const PREFIX: &str = "2001:db8:bad::";
 
+/// The Internet's checksum of so many bytes, an even number of them: RFC 1071.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [_, _, high, low] = (!sum).to_be_bytes();
+    [high, low]
+}
+
 /// A frame to a hardware address, in hex digits: an IPv6 packet with the checksum of RFC 8200, section 8.1.
 pub(crate) fn frame(
     to: &str,
@@ -30,11 +40,7 @@ pub(crate) fn frame(
     let mut payload = payload.to_vec();
     let checksum_at = if protocol == 58 { 2 } else { 6 };
     let words = [&addresses[..], &[0, 0, 0, length, 0, 0, 0, protocol], &payload].concat();
-    let mut sum: u32 = words.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    payload[checksum_at..checksum_at + 2].copy_from_slice(&(!sum).to_be_bytes()[2..]);
+    payload[checksum_at..checksum_at + 2].copy_from_slice(&checksum(&words));
     let packet = [&[0x60, 0, 0, 0, 0, length, protocol, hops], &addresses[..], &payload].concat();
     let hex: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{to}0242deadbeef86dd{hex}")
@@ -158,11 +164,8 @@ fn the_hosts_end_of_a_cable_has_no_ipv6_of_its_own() {
 /// A UDP datagram of IPv4 in a frame: no checksum of its own, RFC 768.
 fn datagram(to: &str, (source, destination): ([u8; 4], [u8; 4]), port: u16) -> String {
     let mut header = [&[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0], &source[..], &destination].concat();
-    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    header[10..12].copy_from_slice(&(!sum).to_be_bytes()[2..]);
+    let checksum = checksum(&header);
+    header[10..12].copy_from_slice(&checksum);
     let udp = [&port.to_be_bytes()[..], &port.to_be_bytes(), &[0, 12, 0, 0], &b"lost"[..]].concat();
     let hex: String = [header, udp].concat().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{to}0242deadbeef0800{hex}")
